@@ -1,0 +1,350 @@
+"""RunConfig: one YAML file per product category, checked whole before anything runs.
+
+Every key of the YAML is a field here, with its unit, its range and its default. Defaults are the paper's
+values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yaml` spells them all out.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from defectfill.errors import ConfigError
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A category or defect: it becomes the name of folders, so it is letters, digits, `_`, `-` and `.`."""
+
+
+class Part(BaseModel):
+    """A block of the config: frozen, and a key it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class References(Part):
+    """How many real defects per defect type are learnt from; the rest is held out."""
+
+    fraction: Fraction | None = None
+    """Share of the pairs, rounded up; the paper's third."""
+    count: int | None = Field(default=None, ge=1)
+    """Or a number of pairs."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.fraction is None) == (self.count is None):
+            raise ValueError("give either fraction or count")
+        return self
+
+
+class DataConfig(Part):
+    """Where the real images are, in MVTec AD's layout, and which of them are learnt from."""
+
+    root: Path
+    """Folder that holds the folder of the category."""
+    defects: tuple[FolderName, ...] = Field(min_length=1)
+    """Folders below `test/` to synthesize."""
+    references: References = References(fraction=1 / 3)
+    group_column: str | None = None
+    """Column of `groups.csv` that names the physical part; needed only where that is not plain."""
+
+    @field_validator("defects")
+    @classmethod
+    def _distinct(cls, defects: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(defects)) < len(defects):
+            raise ValueError("a defect is named twice")
+        if "good" in defects:
+            raise ValueError("'good' is the folder of normal images, not a defect")
+        return defects
+
+
+class BaseConfig(Part):
+    """The inpainting model that is adapted: Stable Diffusion 2 inpainting or anything of its shape."""
+
+    model: str = Field(min_length=1)
+    """A folder in the diffusers format, or a hub id."""
+    revision: str | None = None
+    """The hub's commit, 40 hex digits; a folder has none."""
+    resolution: int = Field(default=512, ge=32, multiple_of=8)
+    """Side of the model's square input, in pixels."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+
+class WindowConfig(Part):
+    """The square crop around a defect that the model sees, in training and in painting alike."""
+
+    mode: Literal["crop", "whole"] = "crop"
+    """whole: the full frame, as in the paper; small defects then cover few latent cells."""
+    context: float = Field(default=2.5, ge=1.0, le=20.0)
+    """Side of the window over the longer side of the mask's bounding box."""
+    min_side_px: int = Field(default=64, ge=16)
+    """Never less than this many source pixels."""
+
+
+class LossWeights(Part):
+    """L = defect L_def + object L_obj + attention L_attn (Eq. 9)."""
+
+    defect: float = Field(default=0.5, ge=0)
+    object: float = Field(default=0.2, ge=0)
+    attention: float = Field(default=0.05, ge=0)
+
+
+class BoxesConfig(Part):
+    """The random boxes whose union masks the object branch (M_rand)."""
+
+    count: int = Field(default=30, ge=1)
+    min_side: Fraction = 0.03
+    """Shares of the crop's side."""
+    max_side: Fraction = 0.25
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_side > self.max_side:
+            raise ValueError("min_side is larger than max_side")
+        return self
+
+
+class TrainConfig(Part):
+    """LoRA training, one adapter per defect."""
+
+    steps: int = Field(default=2000, ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    """LoRA's alpha: updates are scaled by alpha / rank."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    learning_rate_unet: float = Field(default=2e-4, gt=0)
+    learning_rate_text_encoder: float = Field(default=4e-5, gt=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    weights: LossWeights = LossWeights()
+    object_background: float = Field(default=0.3, ge=0, le=1)
+    """The paper's alpha: weight of L_obj outside the defect (Eq. 7)."""
+    square: Literal["inside", "outside"] = "outside"
+    """Is the weight of Eq. 5 and 7 inside the square (as printed, so alpha counts squared) or outside it?"""
+    reduction: Literal["mean", "area"] = "mean"
+    """mean: over all elements; area: over the sum of weights, so small defects count as much as large ones."""
+    boxes: BoxesConfig = BoxesConfig()
+    max_resize: float = Field(default=1.125, ge=1, le=2)
+    """Image and mask are enlarged by u in [1, max_resize] together, then cropped at random."""
+    token: str = Field(default="sks", min_length=1)
+    """[V*]: a rare word that the tokenizer keeps as one token."""
+    prompt_defect: str = "A photo of {token}"
+    prompt_object: str = "A {object_name} with {token}"
+
+    @field_validator("prompt_defect", "prompt_object")
+    @classmethod
+    def _has_token(cls, prompt: str) -> str:
+        fields = re.findall(r"{(.*?)}", prompt)
+        if "token" not in fields or not set(fields) <= {"token", "object_name"}:
+            raise ValueError("a prompt holds {token}, perhaps {object_name}, and nothing else in braces")
+        return prompt
+
+
+class ReferenceMasksConfig(Part):
+    """The reference sampler: a reference's own mask, moved and bent."""
+
+    rotation_degrees: float = Field(default=180.0, ge=0, le=180)
+    """Rotated by up to this much, either way."""
+    scale: tuple[float, float] = (0.8, 1.25)
+    flip: bool = True
+    elastic: float = Field(default=0.05, ge=0, le=0.3)
+    """Largest displacement over the longer side of the mask's bounding box; 0 turns bending off."""
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError("expected 0 < smallest <= largest")
+        return scale
+
+
+class MasksConfig(Part):
+    """Where defects are asked for, and of which shape."""
+
+    samplers: dict[str, Annotated[float, Field(gt=0)]] = {"reference": 1.0}
+    """Sampler -> weight; see `mask_sampling.sampling.SAMPLERS`."""
+    reference: ReferenceMasksConfig = ReferenceMasksConfig()
+    foreground: Literal["auto", "full"] = "auto"
+    """auto: defects lie inside the object, which is found in the image; full: anywhere in the frame."""
+    area_tolerance: float = Field(default=2.0, ge=1)
+    """A mask's area in pixels lies within the references' range, widened by this factor both ways."""
+
+    @field_validator("samplers")
+    @classmethod
+    def _known(cls, samplers: dict[str, float]) -> dict[str, float]:
+        from mask_sampling.sampling import SAMPLERS
+
+        unknown = [name for name in samplers if name not in SAMPLERS]
+        if unknown or not samplers:
+            raise ValueError(f"unknown sampler {unknown}, known are {sorted(SAMPLERS)}" if unknown else "is empty")
+        return samplers
+
+
+class GenerateConfig(Part):
+    """Painting."""
+
+    count: int = Field(default=200, ge=1)
+    """Samples planned per defect. Raising it later extends the dataset and touches nothing made before."""
+    candidates: int = Field(default=8, ge=1)
+    """Paintings per sample, of which Low-Fidelity Selection keeps one."""
+    steps: int = Field(default=50, ge=1, le=1000)
+    """DDIM steps."""
+    guidance_scale: float = Field(default=2.0, ge=1)
+    """Classifier-free guidance; 1 turns it off and halves the cost."""
+    distance: Literal["auto", "vae", "lpips"] = "auto"
+    """Perceptual distance of the selection. auto: lpips where its extra and weights are installed, else vae."""
+    samples_per_batch: int = Field(default=2, ge=1)
+    """The UNet sees samples_per_batch x candidates (x 2 under guidance) images at once."""
+    shard_size: int = Field(default=16, ge=1)
+    """Samples per shard, the unit of work and of resume."""
+    min_drawn_fraction: float = Field(default=0.05, ge=0, le=1)
+    """A sample is rejected when less than this share of its planned mask really changed."""
+    min_change: float = Field(default=0.04, gt=0, lt=1)
+    """A pixel counts as drawn when it differs by more than this share of the value range."""
+
+
+class DatasetConfig(Part):
+    """What the finished dataset tells its consumers."""
+
+    real_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of anomalous draws that sampling_weight gives to real references, the rest being synthetic."""
+
+
+class OutputConfig(Part):
+    root: Path
+
+
+class RunConfig(Part):
+    """Everything one run depends on. `load_config` makes it from a YAML file."""
+
+    category: FolderName
+    object_name: str = Field(min_length=1)
+    """The noun of the object prompt, for instance `metal nut` for the category `metal_nut`."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    data: DataConfig
+    base: BaseConfig
+    window: WindowConfig = WindowConfig()
+    train: TrainConfig = TrainConfig()
+    masks: MasksConfig = MasksConfig()
+    generate: GenerateConfig = GenerateConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    output: OutputConfig
+
+    @property
+    def category_folder(self) -> Path:
+        """Where the real images of the category are."""
+        return self.data.root / self.category
+
+    def prompts(self) -> tuple[str, str]:
+        """The prompts of the defect branch and of the object branch."""
+        words = {"token": self.train.token, "object_name": self.object_name}
+        return self.train.prompt_defect.format(**words), self.train.prompt_object.format(**words)
+
+
+def load_config(path: Path) -> RunConfig:
+    """The config in the YAML file `path`.
+
+    `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
+    folder. Raises ConfigError with one message per mistake, each with the key's path.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    problems: list[str] = []
+    values = _expand(raw, "", problems)
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems += [_describe(dict(detail), values) for detail in error.errors()]
+    if problems:
+        raise ConfigError([f"{path}: {problem}" for problem in problems])
+    return _resolve(config, path.resolve().parent)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key '{key}' stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
+    """`value` with every `${NAME}` in its strings replaced; unset names are added to `problems`."""
+    if isinstance(value, dict):
+        return {key: _expand(item, f"{key_path}.{key}".lstrip("."), problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, f"{key_path}.{index}", problems) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            problems.append(f"{key_path}: the environment variable {match[1]} is not set")
+        return os.environ.get(match[1], match[0])
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def _describe(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
+    """One pydantic error as `key.path: what was expected, what was found`."""
+    location = [str(part) for part in detail["loc"]]
+    key_path = ".".join(location) or "the file"
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+        return f"{key_path}: unknown key; {hint}"
+    if detail["type"] == "missing":
+        return f"{key_path}: this key is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    found = detail["input"]
+    shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
+    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    """The keys that may stand in the block at `location`."""
+    part: Any = RunConfig
+    for name in location:
+        part = part.model_fields[name].annotation
+        part = next((option for option in get_args(part) if isinstance(option, type)), part)
+    return list(part.model_fields)
+
+
+def _resolve(config: RunConfig, folder: Path) -> RunConfig:
+    """`config` with its relative paths made absolute; a base that is a folder is told from a hub id."""
+    data = config.data.model_copy(update={"root": folder / config.data.root})
+    output = config.output.model_copy(update={"root": folder / config.output.root})
+    model = config.base.model
+    is_path = model.startswith((".", "/", "~")) or (folder / model).is_dir()
+    base = config.base.model_copy(update={"model": str((folder / Path(model).expanduser()).resolve())} if is_path else {})
+    return config.model_copy(update={"data": data, "output": output, "base": base})
+
+
+def flat_items(part: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a config as (key path, value)."""
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            yield from flat_items(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
