@@ -1,0 +1,114 @@
+"""The LoRA adapter: put into the base for training, saved as the file that stock pipelines load."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from defectfill.config import TrainConfig
+from defectfill.model.base import Base
+
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+
+
+@contextmanager
+def trainable_adapter(base: Base, settings: TrainConfig) -> Iterator[tuple[list[nn.Parameter], list[nn.Parameter]]]:
+    """(UNet LoRA weights, text encoder LoRA weights), fresh, float32 and in train mode; removed on leaving.
+
+    All attention layers of both, query, key, value and output. The down matrices are drawn from torch's global
+    generator, the up matrices are zero.
+    """
+    from diffusers.training_utils import cast_training_params
+    from peft import LoraConfig
+
+    for module, targets in ((base.unet, UNET_TARGETS), (base.text_encoder, TEXT_ENCODER_TARGETS)):
+        module.add_adapter(
+            LoraConfig(
+                r=settings.rank,
+                lora_alpha=settings.alpha,
+                lora_dropout=settings.dropout,
+                init_lora_weights="gaussian",
+                target_modules=targets,
+            )
+        )
+        cast_training_params(module, dtype=torch.float32)
+        module.train()
+    try:
+        yield _trainable(base.unet), _trainable(base.text_encoder)
+    finally:
+        base.unet.delete_adapters("default")
+        base.text_encoder.delete_adapter("default")
+        base.unet.eval()
+        base.text_encoder.eval()
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def save_adapter(base: Base, folder: Path) -> None:
+    """Writes the adapter in the base to `folder` so that `pipe.load_lora_weights(folder)` gives the same outputs.
+
+    Rank and alpha travel in the file's metadata: without them a loader takes alpha for the rank.
+    """
+    from diffusers import StableDiffusionInpaintPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft.utils import get_peft_model_state_dict
+
+    def layers(module: Any) -> dict[str, torch.Tensor]:
+        state = convert_state_dict_to_diffusers(get_peft_model_state_dict(module, save_embedding_layers=False))
+        return {name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items()}
+
+    text_layers = {
+        name if name.startswith("text_model.") else f"text_model.{name}": tensor
+        for name, tensor in layers(base.text_encoder).items()
+    }
+    StableDiffusionInpaintPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=layers(base.unet),
+        text_encoder_lora_layers=text_layers,
+        weight_name=ADAPTER_FILE,
+        unet_lora_adapter_metadata=_metadata(base.unet),
+        text_encoder_lora_adapter_metadata=_metadata(base.text_encoder),
+    )
+
+
+def _metadata(module: Any) -> dict[str, Any]:
+    """What a loader must know of the LoRA; sorted, so that equal adapters are equal files."""
+    config = module.peft_config["default"].to_dict()
+    return {
+        name: sorted(value) if isinstance(value, set) else value
+        for name, value in sorted(config.items())
+        if name in ("r", "lora_alpha", "target_modules", "lora_dropout", "init_lora_weights", "bias")
+    }
+
+
+def load_adapter(base: Base, folder: Path) -> None:
+    """Puts the adapter in `folder` into the base, in place of any other, the way a stock pipeline does."""
+    pipeline = stock_pipeline(base)
+    pipeline.unload_lora_weights()
+    pipeline.load_lora_weights(folder, weight_name=ADAPTER_FILE)
+    base.unet.eval()
+    base.text_encoder.eval()
+
+
+def stock_pipeline(base: Base) -> Any:
+    """diffusers' own StableDiffusionInpaintPipeline around the base's parts, with DDIM."""
+    from diffusers import StableDiffusionInpaintPipeline
+    from diffusers.schedulers import DDIMScheduler
+
+    return StableDiffusionInpaintPipeline(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.unet,
+        scheduler=DDIMScheduler.from_config(base.scheduler_config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )

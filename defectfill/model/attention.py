@@ -1,0 +1,83 @@
+"""The decoder's cross-attention of one token, with gradients, at the cost of one column.
+
+Shapes: B batch, S rows of a call, N = h_l x w_l positions of a layer, L tokens, d head width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass
+class TokenAttention:
+    """The maps of one forward pass; cleared by `collect`."""
+
+    token_index: int
+    maps: list[Tensor] = field(default_factory=list)
+    """One [B, 1, h_l, w_l] per decoder layer, averaged over heads."""
+
+    def collect(self, size: int) -> Tensor:
+        """A_t[V*] [B, 1, size, size]: every layer's map resized (bilinear), then averaged over layers (Eq. 8)."""
+        assert self.maps, "no cross-attention was recorded"
+        resized = [F.interpolate(each, size=(size, size), mode="bilinear", align_corners=False) for each in self.maps]
+        self.maps.clear()
+        return torch.stack(resized).mean(dim=0)
+
+
+class RecordingProcessor:
+    """Cross-attention by the fused kernel that also records the token's column for the second half of the rows."""
+
+    def __init__(self, recorder: TokenAttention) -> None:
+        self.recorder = recorder
+
+    def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """hidden_states [S, N, channels], encoder_hidden_states [S, L, D] -> [S, N, channels]."""
+        rows = hidden_states.shape[0]
+        query, key, value = (
+            states.view(rows, -1, attn.heads, states.shape[-1] // attn.heads).transpose(1, 2)
+            for states in (
+                attn.to_q(hidden_states),
+                attn.to_k(encoder_hidden_states),
+                attn.to_v(encoder_hidden_states),
+            )
+        )
+        self.recorder.maps.append(self._token_map(query[rows // 2 :], key[rows // 2 :]))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attended.transpose(1, 2).reshape(rows, -1, attn.heads * attended.shape[-1])
+        output: Tensor = attn.to_out[1](attn.to_out[0](attended.to(hidden_states.dtype)))
+        return output / attn.rescale_output_factor
+
+    def _token_map(self, query: Tensor, key: Tensor) -> Tensor:
+        """softmax over L of q k^T / sqrt(d) at the token, in float32, averaged over heads: [B, 1, h_l, w_l]."""
+        with torch.autocast(query.device.type, enabled=False):
+            scores = query.float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5  # [B, heads, N, L]
+        index = self.recorder.token_index
+        column = (scores[..., index] - scores.logsumexp(dim=-1)).exp().mean(dim=1)  # [B, N]
+        side = int(column.shape[-1] ** 0.5)
+        return column.view(-1, 1, side, side)
+
+
+@contextmanager
+def record_token_attention(unet: Any, token_index: int) -> Iterator[TokenAttention]:
+    """Records, while the context is open, every decoder (up-block) cross-attention of `unet`.
+
+    A call of the UNet then has 2B rows, the object branch second; its inputs are square.
+    """
+    recorder = TokenAttention(token_index)
+    before = dict(unet.attn_processors)
+    recording = RecordingProcessor(recorder)
+    unet.set_attn_processor(
+        {
+            name: recording if name.startswith("up_blocks") and "attn2" in name else processor
+            for name, processor in before.items()
+        }
+    )
+    try:
+        yield recorder
+    finally:
+        unet.set_attn_processor(before)

@@ -1,0 +1,192 @@
+"""DefectFill's painter: DDIM from pure noise with background replacement (section 3.4 of the paper).
+
+Shapes: S samples of a batch, K candidates, N = S x K rows, C latent channels, h w latent pixels,
+R the model's resolution, L tokens, D text width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from defectfill.config import BaseConfig, GenerateConfig
+from defectfill.errors import ModelError
+from defectfill.model.adapter import load_adapter
+from defectfill.model.base import (
+    Base,
+    decode_latents,
+    encode_images,
+    encode_prompts,
+    load_base,
+    mask_out,
+    mask_to_latent,
+    unet_input,
+)
+from defectfill.model.perceptual import Distance, make_distance
+from defectfill.painting import Painting
+from defectfill.window import Window
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the N rows of one batch are painted from."""
+
+    clean_latents: Tensor
+    """[N, C, h, w]"""
+    background_latents: Tensor
+    """[N, C, h, w]: the clean window with the planned mask set to mid-grey."""
+    latent_mask: Tensor
+    """[N, 1, h, w], 1 where the defect is painted."""
+    prompt: Tensor
+    """[N, L, D]"""
+    empty_prompt: Tensor | None
+    """[N, L, D], or None without guidance."""
+
+
+@dataclass(frozen=True)
+class DiffusionPainter:
+    """A Painter (see defectfill.painting) of one base with one adapter loaded."""
+
+    base: Base
+    settings: GenerateConfig
+    distance: Distance
+
+    @torch.inference_mode()
+    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+        """One Painting per window, in order.
+
+        Batches always have samples_per_batch windows, the last one filled up by repetition: kernels then see
+        the same shapes whatever is painted together, and a sample's bytes do not depend on its company.
+        """
+        size = self.settings.samples_per_batch
+        for start in range(0, len(windows), size):
+            stop = min(start + size, len(windows))
+            rows = [min(row, stop - 1) for row in range(start, start + size)]
+            try:
+                batch = self._paint_batch(
+                    [windows[row] for row in rows],
+                    [seeds[row] for row in rows],
+                    [prompts[row] for row in rows],
+                )
+            except torch.OutOfMemoryError as error:
+                raise ModelError(
+                    "painting ran out of GPU memory: lower generate.samples_per_batch "
+                    f"(now {size}) or generate.candidates (now {self.settings.candidates})"
+                ) from error
+            yield from batch[: stop - start]
+
+    def _paint_batch(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> list[Painting]:
+        images = torch.stack([to_tensor(window.image) for window in windows]).to(self.base.device)
+        masks = torch.stack([torch.from_numpy(window.mask)[None].float() for window in windows]).to(self.base.device)
+        conditions = self._conditions(images, masks, prompts)
+        noise = torch.cat([self._noise(seed, conditions.clean_latents.shape[1:]) for seed in seeds])
+        latents = sample_latents(self.base, conditions, noise.to(self.base.device), self.settings)
+        candidates = self._decode(latents).unflatten(0, (len(windows), -1))
+        # One row per sample: the rows of the clean latents repeat K times.
+        reconstructions = self._decode(conditions.clean_latents[:: self.settings.candidates])
+        scores = [
+            self.distance(images[row : row + 1], candidates[row], masks[row : row + 1]) for row in range(len(windows))
+        ]
+        return [
+            Painting(_to_array(candidates[row]), scores[row].cpu().numpy(), _to_array(reconstructions[row]))
+            for row in range(len(windows))
+        ]
+
+    def _conditions(self, images: Tensor, masks: Tensor, prompts: Sequence[str]) -> Conditions:
+        """Conditions of images [S, 3, R, R] and masks [S, 1, R, R], every sample repeated for its K candidates."""
+        copies = self.settings.candidates
+        clean, background = encode_images(self.base, torch.cat([images, mask_out(images, masks)])).chunk(2)
+        texts = list(dict.fromkeys(["", *prompts]))
+        embeddings = encode_prompts(self.base, texts)
+        rows = [texts.index(prompt) for prompt in prompts for _ in range(copies)]
+        guided = self.settings.guidance_scale > 1
+        return Conditions(
+            clean_latents=clean.repeat_interleave(copies, dim=0),
+            background_latents=background.repeat_interleave(copies, dim=0),
+            latent_mask=mask_to_latent(masks, self.base.latent_scale).repeat_interleave(copies, dim=0),
+            prompt=embeddings[rows],
+            empty_prompt=embeddings[[0] * len(rows)] if guided else None,
+        )
+
+    def _noise(self, seed: int, shape: Sequence[int]) -> Tensor:
+        """[K, C, h, w] from the sample's own generator on the CPU; candidate k is the same whatever K is."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.stack([torch.randn(*shape, generator=generator) for _ in range(self.settings.candidates)])
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Decoded in chunks of the number of candidates, which bounds the memory of the decoder."""
+        return torch.cat([decode_latents(self.base, chunk) for chunk in latents.split(self.settings.candidates)])
+
+
+def sample_latents(
+    base: Base,
+    conditions: Conditions,
+    noise: Tensor,
+    settings: GenerateConfig,
+    *,
+    replace_background: bool = True,
+) -> Tensor:
+    """Latents [N, C, h, w] painted from `noise` [N, C, h, w] in settings.steps DDIM steps (eta 0).
+
+    After every step the latent outside the mask becomes the clean latent noised, by the same noise, to the
+    timestep just reached, and the clean latent itself after the last step. Without `replace_background` this is
+    what the stock inpainting pipeline does.
+    """
+    from diffusers.schedulers import DDIMScheduler
+
+    scheduler: Any = DDIMScheduler.from_config(base.scheduler_config)
+    scheduler.set_timesteps(settings.steps, device=base.device)
+    timesteps: Tensor = scheduler.timesteps
+    latents = noise * scheduler.init_noise_sigma
+    for index, timestep in enumerate(timesteps):
+        predicted = _predict_noise(base, conditions, latents, timestep, settings.guidance_scale)
+        latents = scheduler.step(predicted, timestep, latents, eta=0.0).prev_sample
+        if replace_background:
+            is_last = index + 1 == len(timesteps)
+            background = conditions.clean_latents.float()
+            if not is_last:
+                background = scheduler.add_noise(background, noise, timesteps[index + 1].expand(len(noise)))
+            latents = torch.where(conditions.latent_mask > 0.5, latents, background)
+    return latents
+
+
+def _predict_noise(base: Base, conditions: Conditions, latents: Tensor, timestep: Tensor, guidance: float) -> Tensor:
+    """Predicted noise [N, C, h, w] under classifier-free guidance, in float32."""
+    inputs = unet_input(latents, conditions.latent_mask, conditions.background_latents).to(base.dtype)
+    if conditions.empty_prompt is None:
+        predicted: Tensor = base.unet(inputs, timestep, encoder_hidden_states=conditions.prompt).sample
+        return predicted.float()
+    texts = torch.cat([conditions.empty_prompt, conditions.prompt])
+    both = base.unet(torch.cat([inputs, inputs]), timestep, encoder_hidden_states=texts).sample
+    unconditional, conditional = both.float().chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+@lru_cache(maxsize=1)
+def open_painter(
+    config: BaseConfig, settings: GenerateConfig, distance: Literal["vae", "lpips"], adapter: Path
+) -> DiffusionPainter:
+    """The painter of one adapter; the base stays loaded between calls, and the last painter too."""
+    base = _loaded_base(config)
+    load_adapter(base, adapter)
+    return DiffusionPainter(base, settings, make_distance(distance, base))
+
+
+_loaded_base = lru_cache(maxsize=1)(load_base)
+
+
+def to_tensor(image: NDArray[np.float32]) -> Tensor:
+    """[R, R, 3] in [0, 1] -> [3, R, R] in [-1, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1) * 2 - 1
+
+
+def _to_array(images: Tensor) -> NDArray[np.float32]:
+    """[..., 3, R, R] in [-1, 1] -> [..., R, R, 3] in [0, 1]."""
+    array: NDArray[np.float32] = ((images + 1) / 2).movedim(-3, -1).cpu().numpy()
+    return array

@@ -1,0 +1,69 @@
+"""The losses of DefectFill (Song et al., CVPR 2025, section 3.2) as pure functions.
+
+Choices the paper leaves open, settled here: the weight stands inside the square as Eq. 5 and 7 print it, and
+all three terms are plain means over their elements. Both can be changed for an ablation.
+
+Shapes: B batch, C latent channels, h w latent pixels. Everything is computed in float32.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["mean", "area"]
+
+
+def defect_loss(
+    noise: Tensor,
+    predicted: Tensor,
+    defect_mask: Tensor,
+    *,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L_def = E || M * (eps - eps_hat) ||^2 (Eq. 5), a scalar.
+
+    noise, predicted [B, C, h, w]; defect_mask M [B, 1, h, w] of 0 and 1. Positions outside the mask have no gradient.
+    """
+    return _weighted_square(noise, predicted, defect_mask, weight_inside_square=True, reduction=reduction)
+
+
+def object_loss(
+    noise: Tensor,
+    predicted: Tensor,
+    defect_mask: Tensor,
+    *,
+    background: float,
+    weight_inside_square: bool = True,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """L_obj = E || M' * (eps - eps_hat) ||^2 with M' = M + alpha (1 - M) (Eq. 7), a scalar.
+
+    M is the *defect* mask [B, 1, h, w], although this branch is conditioned on the random boxes; `background`
+    is alpha in [0, 1]. Outside the square (weight_inside_square=False) the background counts alpha instead of
+    alpha squared.
+    """
+    weight = defect_mask + background * (1 - defect_mask)
+    return _weighted_square(noise, predicted, weight, weight_inside_square=weight_inside_square, reduction=reduction)
+
+
+def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
+    """L_attn = E || A_t[V*] - M ||^2 (Eq. 8), a scalar: the mean over [B, 1, h, w].
+
+    token_attention holds probabilities of the softmax over all tokens, not normalised further; it must carry
+    gradients.
+    """
+    return (token_attention.float() - defect_mask.float()).square().mean()
+
+
+def _weighted_square(
+    noise: Tensor, predicted: Tensor, weight: Tensor, *, weight_inside_square: bool, reduction: Reduction
+) -> Tensor:
+    """Mean over all elements, or the sum over the weights' own sum (times channels) for "area"."""
+    weight = weight.float()
+    residual = noise.float() - predicted.float()
+    square_weight = weight.square() if weight_inside_square else weight
+    total = (square_weight * residual.square()).sum()
+    if reduction == "mean":
+        return total / residual.numel()
+    return total / (square_weight.sum() * residual.shape[1]).clamp_min(torch.finfo(torch.float32).tiny)

@@ -1,0 +1,126 @@
+"""What can be said of the models before they are loaded, without importing torch: which ones, and are they whole."""
+
+import importlib.util
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from defectfill.config import BaseConfig
+from defectfill.errors import ConfigError
+from defectfill.hashing import digest
+from defectfill.images import file_sha256
+
+WEIGHTS = {
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+CONFIGS = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "tokenizer": "tokenizer_config.json",
+    "scheduler": "scheduler_config.json",
+}
+LPIPS_BACKBONE = "vgg16-397923af.pth"
+"""The file torchvision keeps VGG-16 in; LPIPS adds its own small weights, which its package carries."""
+
+
+class BaseIdentity(BaseModel):
+    """What tells one base from another, wherever it is stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    """The hub id, or the name of the local folder (never its path)."""
+    revision: str
+    """The hub's commit, or the SHA-256 of the folder's weights and configs."""
+
+
+def identify_base(config: BaseConfig) -> BaseIdentity:
+    """The identity of the base that `config` names.
+
+    A local folder is checked for completeness, for the 9-channel UNet of an inpainting model and for epsilon
+    prediction, and hashed. A hub id needs a pinned revision. Raises ConfigError with every mistake found.
+    """
+    if not Path(config.model).is_absolute():
+        if not re.fullmatch(r"[0-9a-f]{40}", config.revision or ""):
+            raise ConfigError(
+                f"base.revision: the hub model {config.model} needs its commit, 40 hex digits, "
+                f"found {config.revision!r}"
+            )
+        return BaseIdentity(model=config.model, revision=str(config.revision))
+    folder = Path(config.model)
+    if problems := _folder_problems(folder):
+        raise ConfigError([f"base.model: {problem}" for problem in problems])
+    return BaseIdentity(model=folder.name, revision=_folder_digest(folder))
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    """Everything that keeps `folder` from being an inpainting base in the diffusers format."""
+    if not folder.is_dir():
+        return [f"{folder}: no such folder"]
+    problems = [
+        f"{folder}: has no {part}/{name}" for part, name in CONFIGS.items() if not (folder / part / name).is_file()
+    ]
+    problems += [
+        f"{folder}: has no {part}/{name}.safetensors (other weight formats are not loaded)"
+        for part, name in WEIGHTS.items()
+        if not list((folder / part).glob(f"{name}*.safetensors"))
+    ]
+    if problems:
+        return problems
+    try:
+        unet, scheduler = (_read_json(folder / part / CONFIGS[part]) for part in ("unet", "scheduler"))
+    except ValueError as error:
+        return [str(error)]
+    vae_channels = _read_json(folder / "vae" / CONFIGS["vae"]).get("latent_channels", 4)
+    if unet.get("in_channels") != 2 * vae_channels + 1:
+        problems.append(
+            f"{folder}: unet/config.json: in_channels of an inpainting UNet is {2 * vae_channels + 1} "
+            f"(latent, mask, masked-image latent), found {unet.get('in_channels')}"
+        )
+    prediction = scheduler.get("prediction_type", "epsilon")
+    if prediction != "epsilon":
+        problems.append(f"{folder}: scheduler/scheduler_config.json: expected epsilon prediction, found {prediction}")
+    return problems
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object")
+    return content
+
+
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of everything that is loaded from `folder`."""
+    files = sorted(
+        path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
+    )
+    return digest([[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files])
+
+
+def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "lpips"]:
+    """The distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
+
+    Raises ConfigError when lpips is asked for and not there.
+    """
+    missing = [package for package in ("lpips", "torchvision") if importlib.util.find_spec(package) is None]
+    weights = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")).expanduser() / "hub/checkpoints" / LPIPS_BACKBONE
+    if name == "lpips" and missing:
+        raise ConfigError(
+            f"generate.distance: lpips needs {' and '.join(missing)}: pip install 'defectfill[lpips]', or use vae"
+        )
+    if name == "lpips" and not weights.is_file():
+        raise ConfigError(f"generate.distance: lpips needs the weights {weights}, or use vae")
+    if name == "auto":
+        return "vae" if missing or not weights.is_file() else "lpips"
+    return name
