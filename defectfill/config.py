@@ -128,8 +128,8 @@ class TrainConfig(Part):
     weights: LossWeights = LossWeights()
     object_background: float = Field(default=0.3, ge=0, le=1)
     """The paper's alpha: weight of L_obj outside the defect (Eq. 7)."""
-    square: Literal["inside", "outside"] = "outside"
-    """Is the weight of Eq. 5 and 7 inside the square (as printed, so alpha counts squared) or outside it?"""
+    weight_inside_square: bool = True
+    """Eq. 5 and 7 as printed put the weight inside the square, so the background counts alpha squared."""
     reduction: Literal["mean", "area"] = "mean"
     """mean: over all elements; area: over the sum of weights, so small defects count as much as large ones."""
     boxes: BoxesConfig = BoxesConfig()
@@ -280,7 +280,7 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"the key '{key}' stands twice{node.start_mark}")
@@ -332,11 +332,13 @@ def _fields_at(location: list[str]) -> list[str]:
 
 def _resolve(config: RunConfig, folder: Path) -> RunConfig:
     """`config` with its relative paths made absolute; a base that is a folder is told from a hub id."""
-    data = config.data.model_copy(update={"root": folder / config.data.root})
-    output = config.output.model_copy(update={"root": folder / config.output.root})
+    data = config.data.model_copy(update={"root": (folder / config.data.root.expanduser()).resolve()})
+    output = config.output.model_copy(update={"root": (folder / config.output.root.expanduser()).resolve()})
     model = config.base.model
     is_path = model.startswith((".", "/", "~")) or (folder / model).is_dir()
-    base = config.base.model_copy(update={"model": str((folder / Path(model).expanduser()).resolve())} if is_path else {})
+    base = config.base.model_copy(
+        update={"model": str((folder / Path(model).expanduser()).resolve())} if is_path else {}
+    )
     return config.model_copy(update={"data": data, "output": output, "base": base})
 
 

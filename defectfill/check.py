@@ -1,0 +1,115 @@
+"""What a config would do, and everything that is wrong with it, without a GPU and without writing anything."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from defectfill.adapters import is_trained
+from defectfill.config import RunConfig
+from defectfill.data import ImageRecord, ingest
+from defectfill.errors import ConfigError, DefectFillError
+from defectfill.images import read_mask
+from defectfill.plan import finished_shards
+from defectfill.run import Run, prepare_run, references_of
+from defectfill.window import window_box
+
+FEW_CELLS = 9
+"""A reference whose mask covers fewer latent cells than this is learnt poorly."""
+
+LATENT_SCALE = 8
+"""Pixels per latent cell of every Stable Diffusion model."""
+
+
+def check_config(config: RunConfig) -> list[str]:
+    """Lines that say what a run of `config` finds and would do.
+
+    Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output.
+    """
+    errors: list[DefectFillError] = []
+    run: Run | None = None
+    records: Sequence[ImageRecord] = ()
+    try:
+        run = prepare_run(config)
+    except DefectFillError as error:
+        errors.append(error)
+    try:
+        records = ingest(config)
+    except DefectFillError as error:
+        errors.append(error)
+    errors += _output_errors(config) + (_token_errors(config) if run else [])
+    if errors or run is None:
+        problems = dict.fromkeys(problem for error in errors for problem in error.problems)
+        raise type(errors[0])(list(problems))
+    return [*_found(config, records), *_to_do(run, records), *_warnings(config, records)]
+
+
+def _output_errors(config: RunConfig) -> list[DefectFillError]:
+    """Whether the output folder, or the nearest folder above it that exists, can be written to."""
+    folder = next(path for path in (config.output.root, *config.output.root.parents) if path.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return []
+    return [ConfigError(f"output.root: {folder} is not a folder that can be written to")]
+
+
+def _token_errors(config: RunConfig) -> list[DefectFillError]:
+    """Whether [V*] is one token of the base's tokenizer; a hub's base shows it only when it is loaded."""
+    if not Path(config.base.model).is_absolute():
+        return []
+    from transformers import CLIPTokenizer
+
+    from defectfill.model.base import find_token
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(config.base.model, subfolder="tokenizer", local_files_only=True)
+        for prompt in config.prompts():
+            find_token(tokenizer, prompt, config.train.token)
+    except DefectFillError as error:
+        return [error]
+    except (OSError, ValueError) as error:
+        return [ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}")]
+    return []
+
+
+def _found(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    roles = Counter((record.role, record.defect) for record in records)
+    yield (
+        f"{config.category}: {roles['normal', 'good']} normals to paint on, "
+        f"{roles['test_normal', 'good']} normals set aside for test"
+    )
+    for defect in config.data.defects:
+        names = ", ".join(Path(record.path).name for record in references_of(records, defect))
+        yield f"{defect}: references {names}; {roles['held_out', defect]} held out"
+
+
+def _to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
+    config = run.config
+    if run.is_finished():
+        yield f"everything is done: {run.dataset}"
+        return
+    generate = config.generate
+    passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
+    for defect in config.data.defects:
+        trained = "is there" if is_trained(run, defect, records) else f"to be trained for {config.train.steps} steps"
+        painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
+        left = max(generate.count - painted, 0)
+        yield f"{defect}: adapter {trained}; {left} of {generate.count} samples to paint, {left * passes:,} UNet passes"
+    yield f"base {run.record.base.model} ({run.record.base.revision[:12]}), selection by {run.record.distance}"
+    yield f"output: {run.folder}"
+
+
+def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """References too small in their window to be learnt well."""
+    cells = config.base.resolution // LATENT_SCALE
+    for record in records:
+        if record.role != "reference":
+            continue
+        mask = read_mask(config.category_folder / record.mask_path)
+        left, top, right, bottom = window_box(mask, config.window)
+        window = mask[max(top, 0) : bottom, max(left, 0) : right]
+        covered = int(window.sum() * (cells / (right - left)) ** 2)
+        if covered < FEW_CELLS:
+            yield (
+                f"warning: {record.path}: its defect covers about {covered} latent cells of {cells} x {cells}; "
+                "a smaller window.context or a larger base.resolution shows more of it"
+            )

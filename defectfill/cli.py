@@ -1,0 +1,93 @@
+"""The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 1 anything else."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectfill.errors import ConfigError, DataError, DefectFillError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+ConfigPath = Annotated[Path, typer.Argument(help="The category's YAML file.", show_default=False)]
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+}
+"""Environment of a run, unless the user sets it otherwise: no telemetry, errors told once, a slow disk forgiven."""
+
+
+def main() -> None:
+    """Runs the command line and turns our errors into messages and exit codes."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except DefectFillError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
+
+
+@app.command()
+def run(config: ConfigPath) -> None:
+    """Make the dataset of CONFIG, or finish what an earlier run began."""
+    print(run_category(config))
+
+
+@app.command()
+def check(config: ConfigPath) -> None:
+    """Say what a run of CONFIG would do and everything that is wrong, in seconds and without a GPU."""
+    from defectfill.check import check_config
+    from defectfill.config import load_config
+
+    for line in check_config(load_config(config)):
+        print(line)
+
+
+@app.command()
+def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]) -> None:
+    """Re-check every hash, size, mask value and count of a finished DATASET."""
+    from defectfill.verify import verify_dataset
+
+    print(f"{dataset}: {verify_dataset(dataset)} rows, all good")
+
+
+@app.command()
+def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
+    """Make a toy category and a small base with random weights where CONFIG expects them, and run it."""
+    from defectfill.config import load_config
+    from defectfill.model.small import write_random_base
+    from defectfill.toy import write_category
+
+    settings = load_config(config)
+    if not settings.category_folder.exists():
+        write_category(settings.data.root, seed=settings.seed, normals=24, test_normals=6, defective=9)
+        print(f"toy category: {settings.category_folder}")
+    if not Path(settings.base.model).exists():
+        write_random_base(Path(settings.base.model), settings.seed)
+        print(f"small base, random weights: {settings.base.model}")
+    print(run_category(config))
+
+
+def run_category(config_path: Path) -> Path:
+    """The dataset of a config, through the Prefect flow; at once where everything is done."""
+    from defectfill.config import load_config
+    from defectfill.run import prepare_run
+
+    prepared = prepare_run(load_config(config_path))
+    if prepared.is_finished():
+        return prepared.dataset
+    from flows.category import synthesize_category  # the one arrow upwards: the command starts the flow
+
+    return synthesize_category(config_path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Files and folders that are there whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARTIAL = ".partial-"
+"""What the names of unfinished files and folders hold; a killed process leaves them, the next one removes them."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` to `path`, replacing it in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
+    """Writes rows as parquet, replacing `path` in one step; equal rows give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a parquet file."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `folder` when the context ends well and vanishes otherwise."""
+    partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            outdated = folder.with_name(f".{folder.name}{PARTIAL}old-{os.getpid()}")
+            os.replace(folder, outdated)
+            os.replace(partial, folder)
+            shutil.rmtree(outdated)
+        else:
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(root: Path) -> None:
+    """Removes what killed processes left unfinished anywhere below `root`."""
+    for path in sorted(root.rglob(f".*{PARTIAL}*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Puts the file at `target` without doubling it on disk where the file system can."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

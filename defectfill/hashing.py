@@ -1,0 +1,16 @@
+"""Fingerprints and seeds: everything the run derives from content rather than from time or place."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """SHA-256, as 64 hex digits, of a value made of JSON types; the order of a dict's keys does not count."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derive_seed(*parts: str | int) -> int:
+    """A seed in [0, 2**63) that depends on `parts` alone, so that neighbouring samples share nothing."""
+    return int(digest(list(parts))[:16], 16) >> 1

@@ -1,0 +1,48 @@
+"""The drawn mask: where a painting really differs from the part it was painted on."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectfill.images import ImageArray
+from defectfill.window import Box, inside_frame, stitch
+
+MIN_SPECK_PX = 3
+"""Connected changes of fewer pixels are noise."""
+
+
+def draw_label(
+    source: ImageArray,
+    candidate: NDArray[np.float32],
+    reconstruction: NDArray[np.float32],
+    box: Box,
+    planned_mask: NDArray[np.bool_],
+    *,
+    min_change: float,
+) -> NDArray[np.bool_]:
+    """Mask [H, W] of the pixels that the defect, and not the codec, changed.
+
+    Candidate and reconstruction [R, R, 3] went through the same codec and are stitched in the same way; a pixel
+    is drawn where they differ by more than `min_change` of the value range in any channel. Specks are dropped
+    and holes of the drawn region filled. It lies inside the blend region; it can be empty.
+    """
+    from scipy import ndimage
+
+    rows, columns = inner = inside_frame(box, planned_mask.shape)
+    local_box = (box[0] - columns.start, box[1] - rows.start, box[2] - columns.start, box[3] - rows.start)
+    painted, unpainted = (
+        stitch(source[inner], picture, local_box, planned_mask[inner]).astype(np.float32)
+        for picture in (candidate, reconstruction)
+    )
+    change = np.abs(painted - unpainted).max(axis=2) / np.iinfo(source.dtype).max
+    drawn = ndimage.binary_fill_holes(change > min_change)
+    regions, count = ndimage.label(drawn, structure=np.ones((3, 3)))
+    areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    drawn_mask = np.zeros_like(planned_mask)
+    drawn_mask[inner] = np.isin(regions, np.flatnonzero(areas >= MIN_SPECK_PX) + 1)
+    return drawn_mask
+
+
+def intersection_over_union(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """|A and B| / |A or B| of two masks [H, W], in [0, 1]; 1 when both are empty."""
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0

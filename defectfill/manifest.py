@@ -1,0 +1,133 @@
+"""The manifest: one row per image of a dataset, real and synthetic."""
+
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ManifestRow(BaseModel):
+    """One image of the dataset. Paths are relative to the dataset's folder, with forward slashes.
+
+    The fields from source_path on are of synthetic images; a real image leaves them at their defaults.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sample_id: str
+    image_path: str
+    mask_path: str = ""
+    """Empty for normals. The drawn mask: 8 bit, 0 and 255, the image's size."""
+    label_index: int
+    """0 normal, 1 anomalous."""
+    category: str
+    defect: str
+    """`good` for normals."""
+    split: str
+    """`train` or `test`; held-out defects and test normals are test, synthetic images always train."""
+    origin: str
+    """`real` or `synthetic`."""
+    width: int
+    height: int
+    image_sha256: str
+    mask_sha256: str = ""
+    sampling_weight: float = 0.0
+    """Weight for a random sampler over train; 0 in test."""
+    source_path: str = ""
+    """The normal that was painted on."""
+    source_sha256: str = ""
+    planned_mask_path: str = ""
+    """Where the defect was asked for."""
+    planned_iou: float | None = None
+    """Intersection over union of planned and drawn mask."""
+    drawn_fraction: float | None = None
+    """Share of the planned mask that really changed."""
+    window: tuple[int, ...] | None = None
+    """left, top, right, bottom of the crop window in source pixels."""
+    background_intact: bool | None = None
+    """That this was checked, pixel by pixel."""
+    base_model: str = ""
+    base_revision: str = ""
+    adapter_sha256: str = ""
+    prompt: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    candidate_scores: tuple[float, ...] = Field(default=())
+    """Perceptual distances of all candidates to the source, inside the planned mask."""
+    candidate_index: int | None = None
+    score: float | None = None
+    mask_sampler: str = ""
+    mask_area_fraction: float | None = None
+    """Of the planned mask, of the whole image."""
+    reason: str = ""
+    """Why it was rejected; only in rejected.parquet."""
+
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("image_path", pa.string()),
+        ("mask_path", pa.string()),
+        ("label_index", pa.int8()),
+        ("category", pa.string()),
+        ("defect", pa.string()),
+        ("split", pa.string()),
+        ("origin", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("image_sha256", pa.string()),
+        ("mask_sha256", pa.string()),
+        ("sampling_weight", pa.float32()),
+        ("source_path", pa.string()),
+        ("source_sha256", pa.string()),
+        ("planned_mask_path", pa.string()),
+        ("planned_iou", pa.float32()),
+        ("drawn_fraction", pa.float32()),
+        ("window", pa.list_(pa.int32(), 4)),
+        ("background_intact", pa.bool_()),
+        ("base_model", pa.string()),
+        ("base_revision", pa.string()),
+        ("adapter_sha256", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("steps", pa.int32()),
+        ("guidance_scale", pa.float32()),
+        ("candidate_scores", pa.list_(pa.float32())),
+        ("candidate_index", pa.int32()),
+        ("score", pa.float32()),
+        ("mask_sampler", pa.string()),
+        ("mask_area_fraction", pa.float32()),
+        ("reason", pa.string()),
+    ]
+)
+"""rejected.parquet, and the parts that shards write."""
+
+SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "reason"])
+"""manifest.parquet"""
+
+METADATA_SCHEMA = pa.schema(
+    [
+        ("file_name", pa.string()),
+        ("mask_file_name", pa.string()),
+        ("label", pa.int8()),
+        ("defect", pa.string()),
+        ("split", pa.string()),
+        ("origin", pa.string()),
+        ("sampling_weight", pa.float32()),
+    ]
+)
+"""metadata.parquet: the table by which Hugging Face's imagefolder reads the dataset as it stands."""
+
+
+def metadata_row(row: ManifestRow) -> dict[str, Any]:
+    """The row of metadata.parquet for a row of the manifest; no mask is null there."""
+    return {
+        "file_name": row.image_path,
+        "mask_file_name": row.mask_path or None,
+        "label": row.label_index,
+        "defect": row.defect,
+        "split": row.split,
+        "origin": row.origin,
+        "sampling_weight": row.sampling_weight,
+    }

@@ -1,0 +1,211 @@
+"""A run: where everything of it lies on disk, and the key that decides what can be reused.
+
+<output.root>/<category>/
+  latest                         name of the newest finished run
+  adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way
+  runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from defectfill.config import RunConfig
+from defectfill.data import ImageRecord, data_digest, ingest, read_snapshot, write_snapshot
+from defectfill.errors import ConfigError, DefectFillError
+from defectfill.files import remove_partials, write_bytes
+from defectfill.hashing import derive_seed, digest
+from defectfill.model.preflight import BaseIdentity, identify_base, resolve_distance
+
+METHOD_VERSION = 1
+"""Part of every key; raised when the same config and data would give other bytes than before."""
+
+KEY_LENGTH = 12
+
+
+class RunRecord(BaseModel):
+    """run.json: all that the steps of a run need to know."""
+
+    model_config = ConfigDict(frozen=True)
+
+    config: RunConfig
+    base: BaseIdentity
+    distance: Literal["vae", "lpips"]
+    data_digest: str
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
+
+        Left out are the paths, and what only extends or divides the work: count, shard size, sampling weights.
+        """
+        return digest(["run", METHOD_VERSION, self._content()])[:KEY_LENGTH]
+
+    def _content(self) -> dict[str, Any]:
+        left_out: dict[str, Any] = {
+            "data": {"root"},
+            "base": {"model", "revision", "device"},
+            "generate": {"count", "shard_size", "distance"},
+            "dataset": True,
+            "output": True,
+        }
+        return {
+            "config": self.config.model_dump(mode="json", exclude=left_out),
+            "base": self.base.model_dump(),
+            "distance": self.distance,
+            "data": self.data_digest,
+        }
+
+    def settings_digest(self) -> str:
+        """Digest of what finished.json stands for: the key and what extends it."""
+        return digest([self.key, self.config.generate.count, self.config.dataset.model_dump(mode="json")])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A block of consecutive samples of one defect: the unit of work, retry and resume."""
+
+    defect: str
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.defect}/{self.start:06d}-{self.stop:06d}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run and its places on disk."""
+
+    record: RunRecord
+
+    @classmethod
+    def at(cls, folder: Path) -> "Run":
+        """The run whose run.json is in `folder`."""
+        return cls(RunRecord.model_validate_json((folder / "run.json").read_bytes()))
+
+    @property
+    def config(self) -> RunConfig:
+        return self.record.config
+
+    @property
+    def category_output(self) -> Path:
+        return self.config.output.root / self.config.category
+
+    @property
+    def folder(self) -> Path:
+        return self.category_output / "runs" / self.record.key
+
+    @property
+    def dataset(self) -> Path:
+        return self.folder / "dataset"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / "plan.parquet"
+
+    def shard_folder(self, shard: Shard) -> Path:
+        return self.folder / "shards" / shard.name
+
+    def snapshot(self) -> tuple[ImageRecord, ...]:
+        """Every real image with its role."""
+        return read_snapshot(self.folder / "snapshot.parquet")
+
+    def adapter_folder(self, defect: str, records: Sequence[ImageRecord] | None = None) -> Path:
+        """Where the adapter of `defect` lies, or will: named by all that training depends on.
+
+        records: the real images, where there is no snapshot yet.
+        """
+        config = self.config
+        references = references_of(self.snapshot() if records is None else records, defect)
+        content = {
+            "references": [[record.sha256, record.mask_sha256] for record in references],
+            "base": [self.record.base.model_dump(), config.base.resolution, config.base.precision],
+            "train": config.train.model_dump(mode="json"),
+            "window": config.window.model_dump(mode="json"),
+            "prompts": config.prompts(),
+            "seed": self.training_seed(defect),
+        }
+        key = digest(["adapter", METHOD_VERSION, content])[:KEY_LENGTH]
+        return self.category_output / "adapters" / f"{defect}-{key}"
+
+    def training_seed(self, defect: str) -> int:
+        return derive_seed(self.config.seed, self.config.category, defect, "training")
+
+    def is_finished(self) -> bool:
+        """Whether the dataset of exactly this config is there."""
+        try:
+            finished = json.loads((self.folder / "finished.json").read_bytes())
+        except (OSError, ValueError):
+            return False
+        return bool(finished.get("settings") == self.record.settings_digest()) and self.dataset.is_dir()
+
+    def mark_finished(self) -> None:
+        """Says, after everything else is written, that the dataset is whole, and that it is the newest."""
+        content = {"settings": self.record.settings_digest()}
+        write_bytes(self.folder / "finished.json", json.dumps(content).encode())
+        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
+
+
+def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageRecord]:
+    """The real images of `defect` that may be learnt from."""
+    return [record for record in records if record.role == "reference" and record.defect == defect]
+
+
+def prepare_run(config: RunConfig) -> Run:
+    """The run that `config` describes, without writing anything.
+
+    Raises one error with every problem of the base model and of the data's folders.
+    """
+    problems: list[str] = []
+    errors: list[DefectFillError] = []
+    found: dict[str, Any] = {}
+    checks = {
+        "base": lambda: identify_base(config.base),
+        "distance": lambda: resolve_distance(config.generate.distance),
+        "data_digest": lambda: data_digest(config),
+    }
+    for name, check in checks.items():
+        try:
+            found[name] = check()
+        except DefectFillError as error:
+            errors.append(error)
+            problems += error.problems
+    if errors:
+        raise type(errors[0])(problems)
+    return Run(RunRecord(config=config, **found))
+
+
+def start_run(config: RunConfig) -> Run:
+    """The ingest step: checks everything, then writes run.json and snapshot.parquet. Raises before it writes."""
+    run = prepare_run(config)
+    snapshot = run.folder / "snapshot.parquet"
+    if not snapshot.is_file():
+        records = ingest(config)
+        write_snapshot(records, snapshot)
+    write_bytes(run.folder / "run.json", run.record.model_dump_json(indent=2).encode())
+    return run
+
+
+@contextmanager
+def locked(config: RunConfig) -> Iterator[None]:
+    """Keeps other processes out of the category's output; what killed ones left unfinished is removed.
+
+    Raises ConfigError while another process works there. The lock goes with the process that holds it.
+    """
+    folder = config.output.root / config.category
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"output.root: another run is working in {folder}") from error
+        remove_partials(folder)
+        yield

@@ -1,0 +1,173 @@
+"""From planned samples to kept or rejected ones, in one straight line. Read this first."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectfill.adapters import adapter_sha256
+from defectfill.errors import DataError
+from defectfill.files import new_folder, write_table
+from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
+from defectfill.labels import draw_label, intersection_over_union
+from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.painting import Painter, Painting
+from defectfill.plan import SampleSpec, read_plan
+from defectfill.progress import progress
+from defectfill.run import Run, Shard
+from defectfill.selection import Reason, judge, select_low_fidelity
+from defectfill.window import background_intact, crop_window, stitch
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What has become of one row of the plan."""
+
+    spec: SampleSpec
+    image: ImageArray
+    """[H, W, C], the source's size, bit depth and channels."""
+    drawn_mask: NDArray[np.bool_]
+    """[H, W]"""
+    planned_iou: float
+    drawn_fraction: float
+    background_intact: bool
+    scores: tuple[float, ...]
+    chosen: int
+    reason: Reason | None
+    """None: kept."""
+
+
+def synthesize(
+    specs: Sequence[SampleSpec],
+    sources: Sequence[ImageArray],
+    planned_masks: Sequence[NDArray[np.bool_]],
+    painter: Painter,
+    resolution: int,
+    *,
+    min_change: float,
+    min_drawn_fraction: float,
+) -> Iterator[Sample]:
+    """One shard: planned samples to kept or rejected samples, in plan order.
+
+    sources [H, W, C] (8 or 16 bit) and planned_masks [H, W] belong to `specs`, row by row.
+    """
+    windows = [
+        crop_window(source, mask, spec.window, resolution)
+        for spec, source, mask in zip(specs, sources, planned_masks, strict=True)
+    ]
+    paintings = painter.paint(windows, [spec.seed for spec in specs], [spec.prompt for spec in specs])
+    for spec, source, planned_mask, painting in zip(specs, sources, planned_masks, paintings, strict=True):
+        chosen = select_low_fidelity(painting.scores)
+        image = stitch(source, painting.candidates[chosen], spec.window, planned_mask)
+        drawn_mask = _draw(source, painting, chosen, spec, planned_mask, min_change)
+        drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
+        intact = background_intact(source, image, spec.window, planned_mask)
+        assert intact, f"{spec.sample_id}: the background was changed"
+        yield Sample(
+            spec=spec,
+            image=image,
+            drawn_mask=drawn_mask,
+            planned_iou=intersection_over_union(planned_mask, drawn_mask),
+            drawn_fraction=drawn_fraction,
+            background_intact=intact,
+            scores=tuple(float(score) for score in painting.scores),
+            chosen=chosen,
+            reason=judge(drawn_fraction, min_drawn_fraction),
+        )
+
+
+def _draw(
+    source: ImageArray,
+    painting: Painting,
+    chosen: int,
+    spec: SampleSpec,
+    planned_mask: NDArray[np.bool_],
+    min_change: float,
+) -> NDArray[np.bool_]:
+    return draw_label(
+        source,
+        painting.candidates[chosen],
+        painting.reconstruction,
+        spec.window,
+        planned_mask,
+        min_change=min_change,
+    )
+
+
+def inpaint_shard(run: Run, shard: Shard) -> None:
+    """The inpaint step for one shard: images, masks and rows.parquet in a folder that appears when all is written.
+
+    Raises DataError when a source is no longer the file that was planned with.
+    """
+    from defectfill.model.diffusion import open_painter
+
+    config = run.config
+    planned = [spec for spec in read_plan(run) if spec.defect == shard.defect]
+    specs = planned[shard.start : shard.stop]
+    samples = synthesize(
+        specs,
+        [_read_source(config.category_folder / spec.source_path, spec.source_sha256) for spec in specs],
+        [read_mask(run.folder / spec.planned_mask_path) for spec in specs],
+        open_painter(config.base, config.generate, run.record.distance, run.adapter_folder(shard.defect)),
+        config.base.resolution,
+        min_change=config.generate.min_change,
+        min_drawn_fraction=config.generate.min_drawn_fraction,
+    )
+    adapter = adapter_sha256(run, shard.defect)
+    with new_folder(run.shard_folder(shard)) as folder:
+        watched = progress(samples, f"inpaint {shard.defect}", done=shard.start, total=len(planned))
+        rows = [_write_sample(run, adapter, folder, sample) for sample in watched]
+        write_table(folder / "rows.parquet", [row.model_dump() for row in rows], REJECTED_SCHEMA)
+
+
+def _read_source(path: Path, sha256: str) -> ImageArray:
+    if file_sha256(path) != sha256:
+        raise DataError(f"{path}: expected the file that was ingested, found another content; run again")
+    return read_image(path)
+
+
+def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> ManifestRow:
+    """Writes image and drawn mask where the dataset will have them, below the shard's folder; gives the row."""
+    config, spec = run.config, sample.spec
+    rejected = "rejected/" if sample.reason else ""
+    image_path = f"{rejected}images/{spec.defect}/{spec.sample_id}.png"
+    mask_path = f"{rejected}masks/{spec.defect}/{spec.sample_id}.png"
+    write_png(folder / image_path, sample.image)
+    write_png(folder / mask_path, sample.drawn_mask)
+    height, width = sample.drawn_mask.shape
+    return ManifestRow(
+        sample_id=spec.sample_id,
+        image_path=image_path,
+        mask_path=mask_path,
+        label_index=1,
+        category=config.category,
+        defect=spec.defect,
+        split="train",
+        origin="synthetic",
+        width=width,
+        height=height,
+        image_sha256=file_sha256(folder / image_path),
+        mask_sha256=file_sha256(folder / mask_path),
+        source_path=spec.source_path,
+        source_sha256=spec.source_sha256,
+        planned_mask_path=spec.planned_mask_path,
+        planned_iou=sample.planned_iou,
+        drawn_fraction=sample.drawn_fraction,
+        window=spec.window,
+        background_intact=sample.background_intact,
+        base_model=run.record.base.model,
+        base_revision=run.record.base.revision,
+        adapter_sha256=adapter,
+        prompt=spec.prompt,
+        seed=spec.seed,
+        steps=config.generate.steps,
+        guidance_scale=config.generate.guidance_scale,
+        candidate_scores=sample.scores,
+        candidate_index=sample.chosen,
+        score=sample.scores[sample.chosen],
+        mask_sampler=spec.mask_sampler,
+        mask_area_fraction=spec.mask_area_fraction,
+        reason=sample.reason or "",
+    )

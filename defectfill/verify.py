@@ -1,0 +1,138 @@
+"""Re-checks a finished dataset: every hash, size, mask value and count, from the files alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defectfill.errors import DataError
+from defectfill.files import read_table
+from defectfill.images import ImageArray, file_sha256, read_image
+from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
+from defectfill.progress import progress
+from defectfill.selection import REASONS
+from defectfill.window import background_intact
+
+
+def verify_dataset(folder: Path) -> int:
+    """The number of rows of the dataset in `folder`, all found good.
+
+    Raises DataError with one message per failure, each naming the row or the file: a missing or changed file,
+    another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed outside the blend region,
+    files that no row lists, tables that contradict each other.
+    """
+    tables = {
+        "manifest.parquet": SCHEMA,
+        "rejected.parquet": REJECTED_SCHEMA,
+        "metadata.parquet": METADATA_SCHEMA,
+    }
+    problems: list[str] = []
+    content = {name: _read(folder / name, schema, problems) for name, schema in tables.items()}
+    if problems:
+        raise DataError(problems)
+    rows, rejected = (
+        [ManifestRow.model_validate(values) for values in content[name]]
+        for name in ("manifest.parquet", "rejected.parquet")
+    )
+    for row in progress([*rows, *rejected], "verify"):
+        problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
+    problems += [
+        f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected, content["metadata.parquet"])
+    ]
+    if problems:
+        raise DataError(problems)
+    return len(rows)
+
+
+def _read(path: Path, schema: Any, problems: list[str]) -> list[dict[str, Any]]:
+    """The rows of a table; a missing, broken or differently typed file is added to `problems`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_schema(path)
+        if not found.equals(schema):
+            wrong = [field.name for field in schema if field not in found] or "other columns"
+            problems.append(f"{path}: expected the columns of a {path.stem} table, differing in {wrong}")
+            return []
+        return read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        problems.append(f"{path}: cannot be read: {error}")
+        return []
+
+
+def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
+    """What is wrong with one row and its files."""
+    files = {row.image_path: row.image_sha256, row.mask_path: row.mask_sha256, row.planned_mask_path: ""}
+    files.pop("", None)
+    problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder / path, path, sha256)]
+    if bool(row.mask_path) != (row.label_index == 1):
+        problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
+    if row.reason and row.reason not in REASONS:
+        problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
+    if problems:
+        return problems
+    try:
+        pictures = {path: read_image(folder / path) for path in files}
+    except DataError as error:
+        return list(error.problems)
+    for path, picture in pictures.items():
+        height, width = picture.shape[:2]
+        if (height, width) != (row.height, row.width):
+            problems.append(f"{path}: expected {row.width} x {row.height} pixels, found {width} x {height}")
+        if path != row.image_path:
+            problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
+    if row.origin == "synthetic" and not problems:
+        problems += _background_problems(folder, row, pictures)
+    return problems
+
+
+def _file_problems(file: Path, path: str, sha256: str) -> list[str]:
+    """A missing file, or one whose hash is not `sha256`; "" is not compared."""
+    if not file.is_file():
+        return [f"{path} is missing"]
+    if sha256 and file_sha256(file) != sha256:
+        return [f"{path} has changed: its hash is not the row's"]
+    return []
+
+
+def _mask_problems(path: str, values: ImageArray, *, may_be_empty: bool) -> list[str]:
+    if values.shape[2] != 1 or values.dtype != np.uint8:
+        return [f"{path}: expected a single-channel 8-bit mask, found {values.shape[2]} channels of {values.dtype}"]
+    found = np.unique(values)
+    if not set(found.tolist()) <= {0, 255}:
+        return [f"{path}: expected the values 0 and 255, found {found[:5].tolist()}"]
+    return [f"{path}: the mask is empty"] if found[-1] == 0 and not may_be_empty else []
+
+
+def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
+    """Whether a synthetic image still is its source outside the blend region, whatever the row says."""
+    source = folder / row.source_path
+    if not source.is_file() or row.window is None:
+        return [f"its source {row.source_path or '(none)'} or its window is missing"]
+    left, top, right, bottom = row.window
+    planned_mask = pictures[row.planned_mask_path][..., 0] > 0
+    if background_intact(read_image(source), pictures[row.image_path], (left, top, right, bottom), planned_mask):
+        return []
+    return [f"{row.image_path} differs from its source {row.source_path} outside the blend region"]
+
+
+def _table_problems(
+    folder: Path,
+    rows: Sequence[ManifestRow],
+    rejected: Sequence[ManifestRow],
+    metadata: Sequence[dict[str, Any]],
+) -> list[str]:
+    """Contradictions between the tables, and files that no row lists."""
+    everything = [*rows, *rejected]
+    counts = Counter(row.sample_id for row in everything)
+    problems = [f"row {name}: the sample_id stands {count} times" for name, count in counts.items() if count > 1]
+    if list(metadata) != [metadata_row(row) for row in rows]:
+        problems.append("metadata.parquet does not hold the rows of manifest.parquet")
+    listed = {path for row in everything for path in (row.image_path, row.mask_path, row.planned_mask_path)}
+    for part in ("images", "masks", "planned_masks", "rejected"):
+        found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
+        problems += [f"{path} is listed in no row" for path in found if path not in listed]
+    return problems

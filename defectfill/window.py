@@ -1,0 +1,171 @@
+"""The square crop around a mask that the model sees, and the way back into the full-resolution image.
+
+Outside the blend region a stitched image holds the source's own bits: they are copied, never computed.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectfill.config import WindowConfig
+from defectfill.images import ImageArray
+
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in source pixels; square, and beyond the frame where the frame is too small."""
+
+BLEND_SHARE = 1 / 64
+"""Width of the blend over the window's side: 8 pixels, one latent cell of Stable Diffusion, at 512."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One crop at the model's resolution R."""
+
+    box: Box
+    image: NDArray[np.float32]
+    """[R, R, 3] in [0, 1]."""
+    mask: NDArray[np.bool_]
+    """[R, R], True where the defect is (or is planned)."""
+
+
+def window_box(mask: NDArray[np.bool_], config: WindowConfig) -> Box:
+    """The square box around the mask [H, W], moved inside the frame.
+
+    Its side is `context` times the mask's longer side, at least `min_side_px`, at most the frame's shorter
+    side; where the mask itself is longer than that, or in mode "whole", it reaches beyond the frame.
+    """
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    longer = int(max(np.ptp(rows), np.ptp(columns))) + 1
+    if config.mode == "whole":
+        side = max(height, width)
+    else:
+        side = max(round(config.context * longer), config.min_side_px)
+        side = max(min(side, height, width), longer)
+    left = _start((int(columns[0]) + int(columns[-1]) + 1) // 2, side, width)
+    top = _start((int(rows[0]) + int(rows[-1]) + 1) // 2, side, height)
+    return left, top, left + side, top + side
+
+
+def _start(centre: int, side: int, length: int) -> int:
+    """Where a span of `side` around `centre` starts: inside [0, length), or centred on it when longer."""
+    if side > length:
+        return -((side - length) // 2)
+    return min(max(centre - side // 2, 0), length - side)
+
+
+def inside_frame(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of a frame [H, W, ...] that lie in `box`."""
+    left, top, right, bottom = box
+    return slice(max(top, 0), min(bottom, shape[0])), slice(max(left, 0), min(right, shape[1]))
+
+
+def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution: int) -> Window:
+    """The window of an image [H, W, C] (8 or 16 bit) and its mask [H, W] at `resolution`.
+
+    Beyond the frame the image is mirrored and the mask is empty.
+    """
+    pixels = resize(_unit_rgb(_cut(image, box, "symmetric")), resolution)
+    return Window(box, pixels, resize_mask(_cut(mask, box, "constant"), resolution))
+
+
+def _unit_rgb(image: ImageArray) -> NDArray[np.float32]:
+    """[H, W, 3] in [0, 1] of an image of 1, 3 or 4 channels; alpha is dropped."""
+    unit = np.divide(image[..., :3], np.iinfo(image.dtype).max, dtype=np.float32)
+    return np.repeat(unit, 3, axis=2) if unit.shape[2] == 1 else unit
+
+
+def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]) -> NDArray[Any]:
+    """The part of `array` in `box`, filled beyond the frame by np.pad's mode `beyond`."""
+    left, top, right, bottom = box
+    height, width = array.shape[:2]
+    inside = array[inside_frame(box, array.shape)]
+    before_after = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))]
+    if not any(any(pair) for pair in before_after):
+        return inside
+    return np.pad(inside, before_after + [(0, 0)] * (array.ndim - 2), mode=beyond)
+
+
+def resize(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """An image [h, w, 3] in [0, 1] resized to [side, side, 3], bicubic, smoothed when shrinking."""
+    if image.shape[:2] == (side, side):
+        return image
+    channels = [
+        np.asarray(Image.fromarray(image[..., channel]).resize((side, side), Image.Resampling.BICUBIC))
+        for channel in range(image.shape[2])
+    ]
+    return np.clip(np.stack(channels, axis=-1), 0.0, 1.0)
+
+
+def resize_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """A mask [h, w] resized to [side, side]: True where any source pixel under the new pixel is."""
+    if mask.shape == (side, side):
+        return mask
+    if side > mask.shape[0]:
+        nearest = Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST)
+        return np.array(nearest, dtype=bool)
+    covered = Image.fromarray(mask.astype(np.float32)).resize((side, side), Image.Resampling.BOX)
+    return np.asarray(covered) > 1e-6
+
+
+def blend_width(box: Box) -> int:
+    """Width in source pixels of the rim around the mask in which result and source are mixed."""
+    return max(2, round((box[2] - box[0]) * BLEND_SHARE))
+
+
+def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float64]:
+    """Weight of the painting [H, W]: 1 inside the mask, falling to 0 within `blend_px` outside it.
+
+    The blend region is where it is above 0: every pixel at most `blend_px` from the mask (Euclidean).
+    """
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt(~mask)
+    return np.clip(1.0 - distance / (blend_px + 1), 0.0, 1.0) * (distance <= blend_px)
+
+
+def stitch(
+    source: ImageArray,
+    painting: NDArray[np.float32],
+    box: Box,
+    planned_mask: NDArray[np.bool_],
+) -> ImageArray:
+    """The source [H, W, C] with the painting [R, R, 3] in [0, 1] mixed into the blend region of the planned mask.
+
+    Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel outside
+    the blend region is the source's own.
+    """
+    left, top, right, _ = box
+    inner = inside_frame(box, planned_mask.shape)
+    in_window = (
+        slice(inner[0].start - top, inner[0].stop - top),
+        slice(inner[1].start - left, inner[1].stop - left),
+    )
+    painted = _like_source(resize(painting, right - left)[in_window], source[inner])
+    alpha = blend_alpha(planned_mask[inner], blend_width(box))[..., None]
+    original = source[inner].astype(np.float64)
+    mixed = original + alpha * (painted - original)
+    result = source.copy()
+    result[inner] = np.where(alpha > 0, np.rint(mixed), original).astype(source.dtype)
+    return result
+
+
+def _like_source(unit_rgb: NDArray[np.float32], source: ImageArray) -> NDArray[np.float64]:
+    """A picture [h, w, 3] in [0, 1] in the channels and the value range of source [h, w, C]; alpha is the source's."""
+    values = unit_rgb.astype(np.float64) * np.iinfo(source.dtype).max
+    if source.shape[2] == 1:
+        return values @ np.array([[0.299], [0.587], [0.114]])
+    return np.concatenate([values, source[..., 3:]], axis=2)
+
+
+def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_mask: NDArray[np.bool_]) -> bool:
+    """Whether every pixel of result [H, W, C] outside the blend region of the planned mask equals the source's."""
+    if source.shape != result.shape or source.dtype != result.dtype:
+        return False
+    changed = (source != result).any(axis=2)
+    inner = inside_frame(box, changed.shape)
+    changed[inner] &= blend_alpha(planned_mask[inner], blend_width(box)) == 0
+    return not bool(changed.any())

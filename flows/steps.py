@@ -1,0 +1,56 @@
+"""The steps of a category's run as Prefect tasks: a thin layer around the library.
+
+Tasks take and give paths and names, never images or models, so nothing is hashed or pickled; what is done is
+known by the library from the disk, so Prefect's cache stays off. A task is retried when a second try can
+succeed; the user's mistakes are not.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from defectfill.adapters import train_adapter as train
+from defectfill.config import load_config
+from defectfill.dataset import write_dataset
+from defectfill.errors import ConfigError, DataError
+from defectfill.plan import plan_samples, shards_to_do
+from defectfill.run import Run, Shard, start_run
+from defectfill.synthesis import inpaint_shard as inpaint
+
+
+def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether the failure is neither in the config nor in the data."""
+    return not isinstance(state.result(raise_on_failure=False), ConfigError | DataError)
+
+
+@task(cache_policy=NO_CACHE)
+def ingest(config_path: Path) -> Path:
+    """The run's folder, with every real image checked and given its role."""
+    return start_run(load_config(config_path)).folder
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)
+def train_adapter(run_folder: Path, defect: str) -> None:
+    """One adapter, trained unless it is there."""
+    train(Run.at(run_folder), defect)
+
+
+@task(cache_policy=NO_CACHE)
+def sample_masks(run_folder: Path) -> list[Shard]:
+    """The plan, written; what is still to be painted, in shards."""
+    run = Run.at(run_folder)
+    return shards_to_do(run, plan_samples(run))
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_condition_fn=_can_be_retried)
+def inpaint_shard(run_folder: Path, shard: Shard) -> None:
+    """One block of samples, painted."""
+    inpaint(Run.at(run_folder), shard)
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)
+def write_manifest(run_folder: Path) -> Path:
+    """The dataset's folder, whole."""
+    return write_dataset(Run.at(run_folder))
