@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import pyarrow as pa
 
-from defectfill.data import ImageRecord
 from defectfill.files import new_folder, write_bytes, write_table
 from defectfill.images import file_sha256, read_image, read_mask
 from defectfill.run import Run, references_of
+from defectfill.snapshot import ImageRecord
 from defectfill.window import Window, crop_window, window_box
 
 LOSS_SCHEMA = pa.schema(

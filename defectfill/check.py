@@ -7,11 +7,12 @@ from pathlib import Path
 
 from defectfill.adapters import is_trained
 from defectfill.config import RunConfig
-from defectfill.data import ImageRecord, ingest
+from defectfill.data import ingest
 from defectfill.errors import ConfigError, DefectFillError
 from defectfill.images import read_mask
 from defectfill.plan import finished_shards
 from defectfill.run import Run, prepare_run, references_of
+from defectfill.snapshot import ImageRecord
 from defectfill.window import window_box
 
 FEW_CELLS = 9

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectfill.data import ImageRecord
 from defectfill.files import link_or_copy, new_folder, read_table, write_bytes, write_table
 from defectfill.images import file_sha256, read_image, read_mask, write_png
 from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
 from defectfill.plan import finished_shards
 from defectfill.progress import progress
 from defectfill.run import Run
+from defectfill.snapshot import ImageRecord
 
 
 def write_dataset(run: Run) -> Path:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
-from defectfill.data import ImageRecord
 from defectfill.errors import DataError
 from defectfill.files import read_table, write_table
 from defectfill.hashing import derive_seed, digest
 from defectfill.images import ImageArray, read_image, read_mask, write_png
 from defectfill.progress import progress
 from defectfill.run import Run, Shard, references_of
+from defectfill.snapshot import ImageRecord
 from defectfill.window import window_box
 from mask_sampling import DoesNotFit
 from mask_sampling.placement import find_foreground

@@ -17,11 +17,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
-from defectfill.data import ImageRecord, data_digest, ingest, read_snapshot, write_snapshot
+from defectfill.data import data_digest, ingest
 from defectfill.errors import ConfigError, DefectFillError
 from defectfill.files import remove_partials, write_bytes
 from defectfill.hashing import derive_seed, digest
 from defectfill.model.preflight import BaseIdentity, identify_base, resolve_distance
+from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
 
 METHOD_VERSION = 1
 """Part of every key; raised when the same config and data would give other bytes than before."""

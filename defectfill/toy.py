@@ -8,8 +8,6 @@ Lengths without a unit are half picture widths: x and y run from -1 to 1, y down
 """
 
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.spatial import KDTree
 
+from defectfill.files import new_folder
 from defectfill.images import write_png
 
 Floats = npt.NDArray[np.float32]
@@ -66,19 +65,19 @@ def write_category(root: Path, seed: int, normals: int, test_normals: int, defec
 
     `normals` and `test_normals` count the pictures of `train/good` and `test/good`, `defective` those of each
     defect; all are `size_px` square. A picture depends on `seed` (0 or more), its folder and its number only:
-    larger counts repeat the smaller ones. Raises OSError if a washer folder with anything in it is there.
+    larger counts repeat the smaller ones. Raises FileExistsError if a washer folder is there.
     """
+    category = root / "washer"
+    if category.exists():
+        raise FileExistsError(f"{category}: is there already")
     counts = {"train/good": normals, "test/good": test_normals}
     counts |= {f"test/{defect}": defective for defect in DEFECTS}
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".washer-", dir=root) as build:
-        Path(build, "washer").mkdir()
+    with new_folder(category) as partial:
         for kind, (folder, count) in enumerate(counts.items()):
             for index in range(count):
                 sample = make_sample((seed, index, kind), Path(folder).name, size_px)
-                _write_sample(Path(build, "washer"), folder, index, sample)
-        os.replace(Path(build, "washer"), root / "washer")
-    return root / "washer"
+                _write_sample(partial, folder, index, sample)
+    return category
 
 
 def make_sample(seed: Sequence[int], defect: str = "good", size_px: int = 256) -> Sample:

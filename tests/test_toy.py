@@ -57,7 +57,7 @@ def test_a_category_that_is_there_is_left_alone(tmp_path: Path) -> None:
     note = tmp_path / "washer" / "note.txt"
     note.parent.mkdir()
     note.write_text("mine")
-    with pytest.raises(OSError, match="washer"):
+    with pytest.raises(FileExistsError, match="washer"):
         write_category(tmp_path, seed=0, normals=1, test_normals=0, defective=0, size_px=64)
     assert contents(tmp_path) == {"washer/note.txt": b"mine"}
 

@@ -5,12 +5,12 @@ blocks, KL autoencoder, CLIP text encoder and tokenizer, PNDM scheduler config) 
 shows that a pipeline runs, not what the method paints.
 """
 
-import os
-import shutil
+import json
 from pathlib import Path
 
 import torch
 
+from defectfill.files import new_folder
 from defectfill.model.base import quieten_libraries
 
 SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
@@ -20,19 +20,14 @@ WORDS = ["sks", "photo", "with"]
 
 def write_random_base(folder: Path, seed: int = 0) -> Path:
     """Writes the base to `folder`, whole or not at all, and returns it. 1.9 M parameters; latents are R / 8."""
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
-            _write_parts(partial)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(folder) as partial, torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        _write_parts(partial)
     return folder
 
 
 def _write_parts(folder: Path) -> None:
+    import diffusers
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.schedulers import PNDMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -84,6 +79,20 @@ def _write_parts(folder: Path) -> None:
         set_alpha_to_one=False,
         prediction_type="epsilon",
     ).save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionInpaintPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -1,0 +1,81 @@
+"""The adapter's file: what a stock pipeline makes of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from defectfill.config import BaseConfig, TrainConfig
+from defectfill.model.adapter import ADAPTER_FILE, load_adapter, save_adapter, trainable_adapter
+from defectfill.model.base import Base, encode_prompts, load_base
+
+PROMPT = "A nut with sks"
+
+
+def run_unet(base: Base) -> torch.Tensor:
+    """The UNet's output on a fixed input under the prompt, text encoder included."""
+    inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        text = encode_prompts(base, [PROMPT]).expand(2, -1, -1)
+        return base.unet(inputs, torch.tensor([10, 700]), encoder_hidden_states=text).sample
+
+
+@pytest.fixture
+def saved(base: Base, tmp_path: Path) -> tuple[Path, torch.Tensor]:
+    """An adapter whose weights are far from their start, and the output of the model that holds it."""
+    with trainable_adapter(base, TrainConfig(rank=4, alpha=8)) as groups:
+        torch.manual_seed(0)
+        for weights in groups:
+            for weight in weights:
+                torch.nn.init.normal_(weight, std=0.1)
+        base.unet.eval()
+        base.text_encoder.eval()
+        save_adapter(base, tmp_path)
+        return tmp_path, run_unet(base)
+
+
+def test_a_stock_pipeline_with_the_file_gives_the_trained_models_output(
+    saved: tuple[Path, torch.Tensor], base_folder: Path
+) -> None:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder, trained = saved
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(base_folder, safety_checker=None, local_files_only=True)
+    pipeline.load_lora_weights(folder)
+    inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        text = pipeline.encode_prompt(PROMPT, "cpu", 2, do_classifier_free_guidance=False)[0]
+        output = pipeline.unet(inputs, torch.tensor([10, 700]), encoder_hidden_states=text).sample
+    assert torch.equal(output, trained)
+
+
+def test_the_painters_base_with_the_file_gives_the_trained_models_output(
+    saved: tuple[Path, torch.Tensor], base: Base
+) -> None:
+    folder, trained = saved
+    plain = run_unet(base)
+    load_adapter(base, folder)
+    assert torch.equal(run_unet(base), trained)
+    assert not torch.allclose(plain, trained, atol=1e-3)
+
+
+def test_loading_takes_the_place_of_the_adapter_before(
+    saved: tuple[Path, torch.Tensor], base_folder: Path, tmp_path: Path
+) -> None:
+    folder, trained = saved
+    base = load_base(BaseConfig(model=str(base_folder), resolution=64, device="cpu"))
+    with trainable_adapter(base, TrainConfig()):
+        save_adapter(base, tmp_path / "other")
+    load_adapter(base, tmp_path / "other")
+    load_adapter(base, folder)
+    assert torch.equal(run_unet(base), trained)
+
+
+def test_the_file_carries_rank_and_alpha_and_both_models(saved: tuple[Path, torch.Tensor]) -> None:
+    with safe_open(saved[0] / ADAPTER_FILE, "pt") as file:
+        metadata, keys = file.metadata()["lora_adapter_metadata"], list(file.keys())
+    assert '"unet.r": 4' in metadata
+    assert '"text_encoder.lora_alpha": 8' in metadata
+    assert {key.split(".")[0] for key in keys} == {"unet", "text_encoder"}
+    assert all("text_model" in key for key in keys if key.startswith("text_encoder"))

@@ -1,0 +1,585 @@
+"""Real images: found, checked whole, divided."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectfill.config import RunConfig
+from defectfill.data import data_digest, find_images, ingest
+from defectfill.errors import DataError
+from defectfill.images import content_sha256, file_sha256, read_image
+from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
+from defectfill.split import assign_roles
+
+HEIGHT, WIDTH = 12, 16
+HOLES, CRACKS = 6, 3
+
+
+def config_for(
+    root: Path, defects: Sequence[str] = ("hole",), seed: int = 0, category: str = "nut", **data: Any
+) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "category": category,
+            "object_name": "nut",
+            "seed": seed,
+            "data": {"root": root, "defects": defects, **data},
+            "base": {"model": "base"},
+            "output": {"root": root / "out"},
+        }
+    )
+
+
+def save_image(path: Path, seed: int, shape: tuple[int, ...] = (HEIGHT, WIDTH, 3)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def save_mask(path: Path, mask: NDArray[np.bool_] | None = None) -> None:
+    if mask is None:
+        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+        mask[2:5, 3:9] = True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask * np.uint8(255)).save(path)
+
+
+@pytest.fixture
+def nut(tmp_path: Path) -> Path:
+    """A category without any problem: 4 normals, 2 test normals, 6 holes, 3 cracks."""
+    folder = tmp_path / "nut"
+    for index in range(4):
+        save_image(folder / f"train/good/{index:03d}.png", index)
+    for index in range(2):
+        save_image(folder / f"test/good/{index:03d}.png", 10 + index)
+    for defect, count, seed in (("hole", HOLES, 20), ("crack", CRACKS, 30)):
+        for index in range(count):
+            save_image(folder / f"test/{defect}/{index:03d}.png", seed + index)
+            save_mask(folder / f"ground_truth/{defect}/{index:03d}_mask.png")
+    return folder
+
+
+def write_groups(nut: Path, header: str = "file,group", drop: str = "", **group_of: str) -> Path:
+    """groups.csv with a group per file, or the one given for a path whose last two parts match."""
+    lines = [header]
+    for index, path in enumerate(sorted(nut.glob("*/*/*.png"))):
+        name = path.relative_to(nut).as_posix()
+        key = f"{path.parent.parent.name}_{path.parent.name}_{path.stem}"
+        if name.startswith("ground_truth") or name == drop:
+            continue
+        lines.append(f"{name},{group_of.get(key, f'part{index}')}")
+    (nut / "groups.csv").write_text("\n".join(lines) + "\n")
+    return nut / "groups.csv"
+
+
+def problems_of(config: RunConfig) -> tuple[str, ...]:
+    """The problems ingest reports, each a line that says what was expected and what was found."""
+    with pytest.raises(DataError) as caught:
+        ingest(config)
+    for problem in caught.value.problems:
+        assert problem.startswith(str(config.data.root))
+        assert "expected" in problem
+        assert "found" in problem
+        assert "\n" not in problem
+    return caught.value.problems
+
+
+def only_problem(config: RunConfig, path: Path) -> str:
+    """The one problem there is, which starts with `path`."""
+    (problem,) = problems_of(config)
+    assert problem.startswith(f"{path}: ")
+    return problem
+
+
+def references(records: Sequence[ImageRecord], defect: str = "hole") -> list[str]:
+    return [record.path for record in records if record.role == "reference" and record.defect == defect]
+
+
+def test_images_are_found_by_ending_and_sorted_by_name(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.tiff", "c.jpeg", ".hidden.png", "notes.txt", "._a.tiff"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in find_images(tmp_path)] == ["a.tiff", "b.PNG", "c.jpeg"]
+    assert find_images(tmp_path / "missing") == ()
+
+
+def test_every_image_gets_a_record_in_order(nut: Path) -> None:
+    records = ingest(config_for(nut.parent, ["hole", "crack"]))
+    folders = [record.path.rsplit("/", 1)[0] for record in records]
+    assert folders == ["train/good"] * 4 + ["test/good"] * 2 + ["test/hole"] * HOLES + ["test/crack"] * CRACKS
+    for folder in set(folders):
+        names = [record.path for record in records if record.path.startswith(f"{folder}/")]
+        assert names == sorted(names)
+    assert Counter((record.role, record.split) for record in records) == {
+        ("normal", "train"): 4,
+        ("test_normal", "test"): 2,
+        ("reference", "train"): 3,
+        ("held_out", "test"): 6,
+    }
+
+
+def test_a_record_tells_what_is_in_the_files(nut: Path) -> None:
+    records = {record.path: record for record in ingest(config_for(nut.parent))}
+    hole, normal = records["test/hole/000.png"], records["train/good/000.png"]
+    assert (hole.width, hole.height, hole.channels, hole.bit_depth) == (WIDTH, HEIGHT, 3, 8)
+    assert hole.defect == "hole"
+    assert hole.sha256 == file_sha256(nut / hole.path)
+    assert hole.content_sha256 == content_sha256(read_image(nut / hole.path))
+    assert hole.mask_path == "ground_truth/hole/000_mask.png"
+    assert hole.mask_sha256 == file_sha256(nut / hole.mask_path)
+    assert hole.mask_area_px == 18
+    assert (normal.defect, normal.mask_path, normal.mask_sha256, normal.mask_area_px) == ("good", "", "", 0)
+    assert {record.group for record in records.values()} == {""}
+
+
+def test_test_good_may_be_missing(nut: Path) -> None:
+    for path in (nut / "test/good").iterdir():
+        path.unlink()
+    (nut / "test/good").rmdir()
+    assert not [record for record in ingest(config_for(nut.parent)) if record.role == "test_normal"]
+
+
+def test_formats_can_be_mixed(nut: Path) -> None:
+    Image.open(nut / "test/hole/000.png").save(nut / "test/hole/000.JPG")
+    (nut / "test/hole/000.png").unlink()
+    Image.open(nut / "ground_truth/hole/001_mask.png").save(nut / "ground_truth/hole/001_mask.bmp")
+    (nut / "ground_truth/hole/001_mask.png").unlink()
+    Image.fromarray(np.full((9, 9), 50_000, np.uint16)).save(nut / "train/good/deep.tif")
+    records = {record.path: record for record in ingest(config_for(nut.parent))}
+    assert records["test/hole/000.JPG"].mask_area_px == 18
+    assert records["test/hole/001.png"].mask_path == "ground_truth/hole/001_mask.bmp"
+    assert (records["train/good/deep.tif"].bit_depth, records["train/good/deep.tif"].channels) == (16, 1)
+
+
+def test_a_mask_matches_its_image_upright(nut: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image, mask = nut / "test/hole/000.png", nut / "ground_truth/hole/000_mask.png"
+    Image.open(image).save(image, exif=exif)
+    problem = only_problem(config_for(nut.parent), mask)
+    assert f"{HEIGHT} x {WIDTH}" in problem
+    assert f"{WIDTH} x {HEIGHT}" in problem
+    save_mask(mask, np.eye(WIDTH, HEIGHT, dtype=np.bool_))
+    record = next(record for record in ingest(config_for(nut.parent)) if record.path == "test/hole/000.png")
+    assert (record.width, record.height) == (HEIGHT, WIDTH)
+
+
+def test_a_missing_category_names_the_folders_there_are(nut: Path) -> None:
+    config = config_for(nut.parent, category="bolt")
+    assert "nut" in only_problem(config, nut.parent / "bolt")
+    with pytest.raises(DataError, match="bolt"):
+        data_digest(config)
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    assert "root" in only_problem(config_for(tmp_path / "root"), tmp_path / "root" / "nut")
+
+
+def test_missing_folders_are_told_at_once_with_those_there_are(nut: Path) -> None:
+    (nut / "train/good").rename(nut / "train/ok")
+    missing = problems_of(config_for(nut.parent, ["hole", "dent"]))
+    found = {problem.split(": ")[0]: problem for problem in missing}
+    assert set(found) == {str(nut / "train/good"), str(nut / "test/dent"), str(nut / "ground_truth/dent")}
+    assert "ok" in found[str(nut / "train/good")]
+    assert "crack, good, hole" in found[str(nut / "test/dent")]
+    with pytest.raises(DataError) as caught:
+        data_digest(config_for(nut.parent, ["hole", "dent"]))
+    assert caught.value.problems == missing
+
+
+@pytest.mark.parametrize("folder", ["train/good", "test/crack"])
+def test_an_empty_folder_is_named(nut: Path, folder: str) -> None:
+    for path in (nut / folder).iterdir():
+        path.rename(path.with_suffix(".webp"))
+    problems = problems_of(config_for(nut.parent, ["hole", "crack"]))
+    assert problems[0].startswith(f"{nut / folder}: ")
+    assert ".png" in problems[0]
+
+
+def test_an_unreadable_image_and_mask_are_named(nut: Path) -> None:
+    (nut / "train/good/000.png").write_text("no image")
+    mask = nut / "ground_truth/hole/002_mask.png"
+    mask.write_bytes(mask.read_bytes()[:60])
+    problems = problems_of(config_for(nut.parent))
+    assert [problem.split(": ")[0] for problem in problems] == [str(nut / "train/good/000.png"), str(mask)]
+
+
+def test_an_image_without_mask_is_named(nut: Path) -> None:
+    (nut / "ground_truth/hole/001_mask.png").unlink()
+    problem = only_problem(config_for(nut.parent), nut / "test/hole/001.png")
+    assert "ground_truth/hole/001_mask.png" in problem
+
+
+def test_a_mask_without_image_is_named(nut: Path) -> None:
+    save_mask(nut / "ground_truth/hole/099_mask.png")
+    problem = only_problem(config_for(nut.parent), nut / "ground_truth/hole/099_mask.png")
+    assert "test/hole/099" in problem
+
+
+def test_a_mask_not_named_as_one_is_named(nut: Path) -> None:
+    (nut / "ground_truth/hole/001_mask.png").rename(nut / "ground_truth/hole/001.png")
+    problems = problems_of(config_for(nut.parent))
+    assert [problem.split(": ")[0] for problem in problems] == [
+        str(nut / "test/hole/001.png"),
+        str(nut / "ground_truth/hole/001.png"),
+    ]
+    assert "_mask" in problems[1]
+
+
+@pytest.mark.parametrize("name", ["train/good/001.bmp", "test/hole/001.jpg", "ground_truth/hole/001_mask.tif"])
+def test_two_files_of_the_same_stem_are_named(nut: Path, name: str) -> None:
+    path = nut / name
+    save_mask(path) if path.stem.endswith("_mask") else save_image(path, 99)
+    first, second = sorted([path.name, f"{path.stem}.png"])
+    assert first in only_problem(config_for(nut.parent), path.with_name(second))
+
+
+def test_a_mask_of_another_size_is_named(nut: Path) -> None:
+    mask = nut / "ground_truth/hole/003_mask.png"
+    save_mask(mask, np.eye(HEIGHT, WIDTH + 1, dtype=np.bool_))
+    problem = only_problem(config_for(nut.parent), mask)
+    assert f"{WIDTH} x {HEIGHT}" in problem
+    assert f"{WIDTH + 1} x {HEIGHT}" in problem
+
+
+@pytest.mark.parametrize(("value", "word"), [(False, "no pixel"), (True, "every pixel")])
+def test_an_empty_or_full_mask_is_named(nut: Path, value: bool, word: str) -> None:
+    mask = nut / "ground_truth/hole/003_mask.png"
+    save_mask(mask, np.full((HEIGHT, WIDTH), value))
+    assert word in only_problem(config_for(nut.parent), mask)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("train/good/001.png", "train/good/002.png"),
+        ("train/good/001.png", "test/good/000.png"),
+        ("train/good/001.png", "test/hole/000.png"),
+        ("test/good/001.png", "test/hole/000.png"),
+        ("test/hole/001.png", "test/hole/002.png"),
+        ("test/hole/001.png", "test/crack/000.png"),
+    ],
+)
+def test_the_same_pixels_in_two_files_are_named(nut: Path, first: str, second: str) -> None:
+    Image.open(nut / first).save(nut / second, compress_level=1)
+    assert first in only_problem(config_for(nut.parent, ["hole", "crack"]), nut / second)
+
+
+def test_all_problems_are_told_at_once(nut: Path) -> None:
+    (nut / "train/good/001.png").write_bytes(b"")
+    (nut / "ground_truth/hole/000_mask.png").unlink()
+    save_mask(nut / "ground_truth/hole/001_mask.png", np.zeros((HEIGHT, WIDTH), np.bool_))
+    save_mask(nut / "ground_truth/hole/002_mask.png", np.eye(4, dtype=np.bool_))
+    save_mask(nut / "ground_truth/hole/nothing_mask.png")
+    save_image(nut / "test/hole/005.png", 0)
+    write_groups(nut, drop="train/good/003.png")
+    named = [problem.split(": ")[0] for problem in problems_of(config_for(nut.parent))]
+    assert sorted(named) == sorted(
+        str(nut / name)
+        for name in (
+            "train/good/001.png",
+            "test/hole/000.png",
+            "ground_truth/hole/001_mask.png",
+            "ground_truth/hole/002_mask.png",
+            "ground_truth/hole/nothing_mask.png",
+            "test/hole/005.png",
+            "train/good/003.png",
+        )
+    )
+
+
+def plain_records(holes: int, dents: int = 0) -> list[ImageRecord]:
+    """Records as ingest makes them before roles are assigned: a normal, holes and dents, without groups."""
+    names = ["train/good/0.png"]
+    names += [f"test/hole/{index:02d}.png" for index in range(holes)]
+    names += [f"test/dent/{index:02d}.png" for index in range(dents)]
+    return [record_at(name) for name in names]
+
+
+def record_at(path: str, group: str = "") -> ImageRecord:
+    side, defect, _ = path.split("/")
+    role = "normal" if side == "train" else "test_normal" if defect == "good" else "held_out"
+    return ImageRecord.model_validate(
+        {
+            "path": path,
+            "role": role,
+            "defect": defect,
+            "split": side,
+            "width": 1,
+            "height": 1,
+            "channels": 1,
+            "bit_depth": 8,
+            "sha256": path,
+            "content_sha256": path,
+            "group": group,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("fraction", "images", "expected"),
+    [
+        (0.07, 100, 7),
+        (1 / 3, 12, 4),
+        (1 / 3, 6, 2),
+        (0.334, 6, 3),
+        (1 / 3, 1, 1),
+        (0.1, 10, 1),
+        (0.7, 10, 7),
+        (1.0, 5, 5),
+    ],
+)
+def test_the_fraction_is_rounded_up_without_float_error(fraction: float, images: int, expected: int) -> None:
+    config = config_for(Path("/data"), references={"fraction": fraction})
+    assert len(references(assign_roles(config, plain_records(images)))) == expected
+
+
+def test_the_count_is_met_and_must_be_there() -> None:
+    config = config_for(Path("/data"), references={"count": 5})
+    assert len(references(assign_roles(config, plain_records(9)))) == 5
+    assert len(references(assign_roles(config, plain_records(5)))) == 5
+    with pytest.raises(DataError, match=r"^/data/nut/test/hole: expected at least the 5 images .* found 4$"):
+        assign_roles(config, plain_records(4))
+
+
+def test_references_depend_on_the_seed_and_on_nothing_else() -> None:
+    config = config_for(Path("/data"), ["hole"], references={"count": 4})
+    with_dents = config_for(Path("/data"), ["dent", "hole"], references={"count": 4})
+    chosen = references(assign_roles(config, plain_records(20)))
+    assert chosen == sorted(chosen)
+    assert references(assign_roles(config, plain_records(20))) == chosen
+    assert sorted(references(assign_roles(config, plain_records(20)[::-1]))) == chosen
+    assert references(assign_roles(with_dents, plain_records(20, 8))) == chosen
+    other = config_for(Path("/data"), ["hole"], seed=1, references={"count": 4})
+    assert references(assign_roles(other, plain_records(20))) != chosen
+
+
+def test_defects_of_equal_names_are_chosen_independently() -> None:
+    config = config_for(Path("/data"), ["hole", "dent"], references={"count": 8})
+    records = assign_roles(config, plain_records(20, 20))
+    holes = [path.removeprefix("test/hole/") for path in references(records, "hole")]
+    dents = [path.removeprefix("test/dent/") for path in references(records, "dent")]
+    assert holes != dents
+
+
+def test_more_references_keep_those_there_are() -> None:
+    fewer = config_for(Path("/data"), references={"count": 3})
+    more = config_for(Path("/data"), references={"count": 6})
+    records = plain_records(12)
+    assert set(references(assign_roles(fewer, records))) < set(references(assign_roles(more, records)))
+
+
+@given(
+    groups=st.lists(st.integers(0, 7), min_size=6, max_size=40),
+    kinds=st.lists(st.sampled_from(["train/good", "test/good", "test/hole", "test/dent"]), min_size=6, max_size=40),
+    share=st.floats(0.05, 1),
+    seed=st.integers(0, 50),
+)
+def test_no_group_is_on_both_sides(groups: list[int], kinds: list[str], share: float, seed: int) -> None:
+    files = [("train/good", 8), ("test/hole", 9), ("test/dent", 10), *zip(kinds, groups, strict=False)]
+    records = [record_at(f"{kind}/{index:03d}.png", f"part{group}") for index, (kind, group) in enumerate(files)]
+    config = config_for(Path("/data"), ["hole", "dent"], seed, references={"fraction": share})
+    assigned = assign_roles(config, records)
+    train = {record.group for record in assigned if record.split == "train"}
+    test = {record.group for record in assigned if record.split == "test"}
+    assert not train & test
+    assert references(assigned, "hole")
+    assert references(assigned, "dent")
+    for before, after in zip(records, assigned, strict=True):
+        assert before.path == after.path
+        assert (after.split == "train") == (after.role in ("normal", "reference"))
+        assert (after.defect == "good") == (after.role in ("normal", "test_normal"))
+        assert before.role != "test_normal" or after.role == "test_normal"
+
+
+def test_groups_are_taken_while_they_do_not_overshoot() -> None:
+    config = config_for(Path("/data"), references={"count": 4})
+    sizes = {"a": 5, "b": 3, "c": 2, "d": 1}
+    paths = [f"test/hole/{group}{index}.png" for group, size in sizes.items() for index in range(size)]
+    records = [record_at("train/good/0.png", "z")] + [record_at(path, path[10]) for path in paths]
+    chosen = {path[10] for path in references(assign_roles(config, records))}
+    assert chosen in ({"b", "d"}, {"c", "d"})
+
+
+def test_the_smallest_group_is_taken_where_none_fits() -> None:
+    config = config_for(Path("/data"), references={"count": 1})
+    sizes = {"a": 5, "b": 3, "c": 2}
+    paths = [f"test/hole/{group}{index}.png" for group, size in sizes.items() for index in range(size)]
+    records = [record_at("train/good/0.png", "z")] + [record_at(path, path[10]) for path in paths]
+    assert references(assign_roles(config, records)) == ["test/hole/c0.png", "test/hole/c1.png"]
+
+
+def test_a_later_defect_follows_the_sides_of_the_earlier_one() -> None:
+    config = config_for(Path("/data"), ["hole", "dent"], references={"count": 1})
+    holes = [record_at("test/hole/0.png", "a"), record_at("test/hole/1.png", "b")]
+    dents = [record_at(f"test/dent/{group}{index}.png", group) for group in "ab" for index in range(3)]
+    assigned = assign_roles(config, [record_at("train/good/0.png", "z"), *holes, *dents])
+    (taken,) = [record.group for record in assigned if record.role == "reference" and record.defect == "hole"]
+    assert references(assigned, "dent") == [f"test/dent/{taken}{index}.png" for index in range(3)]
+
+
+def test_it_is_said_when_no_reference_or_no_normal_is_left() -> None:
+    config = config_for(Path("/data"))
+    records = [record_at("train/good/0.png", "a"), record_at("test/good/0.png", "a")]
+    with pytest.raises(DataError) as caught:
+        assign_roles(config, [*records, record_at("test/hole/0.png", "a")])
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == [
+        "/data/nut/test/hole",
+        "/data/nut/train/good",
+    ]
+    assert all("test side" in problem for problem in caught.value.problems)
+
+
+def test_groups_are_read_and_kept_together(nut: Path) -> None:
+    write_groups(nut, test_hole_000="p", test_hole_001="p", train_good_000="q", test_good_000="q")
+    records = {record.path: record for record in ingest(config_for(nut.parent))}
+    first, second = records["test/hole/000.png"], records["test/hole/001.png"]
+    assert first.group == second.group == "p"
+    assert first.role == second.role
+    assert records["train/good/000.png"].role == "test_normal"
+    assert records["train/good/001.png"].role == "normal"
+
+
+@pytest.mark.parametrize(("header", "asked"), [("file,group", None), ("file,tile_group", None), ("file,part", "part")])
+def test_the_group_column_is_found(nut: Path, header: str, asked: str | None) -> None:
+    write_groups(nut, header, test_hole_000="p")
+    records = {record.path: record for record in ingest(config_for(nut.parent, group_column=asked))}
+    assert records["test/hole/000.png"].group == "p"
+
+
+def test_groups_as_excel_writes_them_are_read(nut: Path) -> None:
+    path = write_groups(nut, test_hole_000="p")
+    text = path.read_text().replace("test/hole/000", ".\\test\\hole\\000").replace(",group", ", group ")
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    records = {record.path: record for record in ingest(config_for(nut.parent))}
+    assert records["test/hole/000.png"].group == "p"
+
+
+@pytest.mark.parametrize(
+    ("header", "asked", "words"),
+    [
+        ("name,group", None, "'file'"),
+        ("file,part", None, "file, part"),
+        ("file,group", "part", "'part'"),
+        ("", None, "'file'"),
+    ],
+)
+def test_unusable_columns_are_told(nut: Path, header: str, asked: str | None, words: str) -> None:
+    path = write_groups(nut, header)
+    assert words in only_problem(config_for(nut.parent, group_column=asked), path)
+
+
+def test_two_columns_that_could_be_the_group_are_told(nut: Path) -> None:
+    path = write_groups(nut)
+    lines = path.read_text().splitlines()[1:]
+    path.write_text("\n".join(["file,a_group,b_group", *(f"{line},x" for line in lines)]))
+    assert "a_group, b_group" in only_problem(config_for(nut.parent), path)
+
+
+def test_a_file_listed_twice_is_told(nut: Path) -> None:
+    path = write_groups(nut)
+    path.write_text(path.read_text() + "test/hole/000.png,other\n")
+    assert "test/hole/000.png" in only_problem(config_for(nut.parent), path)
+
+
+def test_an_image_without_a_group_is_told(nut: Path) -> None:
+    write_groups(nut, drop="test/good/000.png", test_hole_000="")
+    problems = problems_of(config_for(nut.parent))
+    assert [problem.split(": ")[0] for problem in problems] == [
+        str(nut / "test/good/000.png"),
+        str(nut / "test/hole/000.png"),
+    ]
+
+
+def test_a_group_column_without_the_file_is_told(nut: Path) -> None:
+    only_problem(config_for(nut.parent, group_column="part"), nut / "groups.csv")
+
+
+def test_groups_that_are_no_text_are_told(nut: Path) -> None:
+    (nut / "groups.csv").write_bytes(b"\xff\xfe\x00")
+    only_problem(config_for(nut.parent), nut / "groups.csv")
+
+
+def test_the_snapshot_round_trips_in_the_same_bytes(nut: Path) -> None:
+    records = ingest(config_for(nut.parent))
+    write_snapshot(records, nut / "a.parquet")
+    write_snapshot(ingest(config_for(nut.parent)), nut / "b.parquet")
+    assert read_snapshot(nut / "a.parquet") == records
+    assert (nut / "a.parquet").read_bytes() == (nut / "b.parquet").read_bytes()
+
+
+def test_another_file_than_a_snapshot_is_told(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "text.parquet").write_text("no table")
+    pq.write_table(pa.table({"path": ["a"]}), tmp_path / "other.parquet")
+    for name in ("missing.parquet", "text.parquet", "other.parquet"):
+        with pytest.raises(DataError, match=name) as caught:
+            read_snapshot(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_digest_changes_with_every_file_that_is_read_and_no_other(nut: Path) -> None:
+    config = config_for(nut.parent)
+    digests = [data_digest(config)]
+    save_image(nut / "test/crack/000.png", 98)
+    (nut / "readme.txt").touch()
+    assert data_digest(config) == digests[0]
+    save_image(nut / "train/good/000.png", 99)
+    digests.append(data_digest(config))
+    save_mask(nut / "ground_truth/hole/000_mask.png", np.eye(HEIGHT, WIDTH, dtype=np.bool_))
+    digests.append(data_digest(config))
+    (nut / "test/good/000.png").rename(nut / "test/good/100.png")
+    digests.append(data_digest(config))
+    write_groups(nut)
+    digests.append(data_digest(config))
+    assert len(set(digests)) == len(digests)
+
+
+def test_the_digest_does_not_hang_on_the_order_of_defects(nut: Path) -> None:
+    one, other = ["hole", "crack"], ["crack", "hole"]
+    assert data_digest(config_for(nut.parent, one)) == data_digest(config_for(nut.parent, other))
+
+
+REAL = [
+    ("hazelnut", ["hole"]),
+    ("concrete", ["crack"]),
+    ("screw", ["scratch_neck", "thread_top"]),
+    ("magnetic_tile", ["blowhole"]),
+    ("magnetic_tile", ["break", "blowhole"]),
+]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("category", "defects"), REAL)
+def test_real_categories_are_ingested(real_data: Path, category: str, defects: list[str]) -> None:
+    records = ingest(config_for(real_data, defects, category=category))
+    for record in records:
+        with Image.open(real_data / category / record.path) as image:
+            assert content_sha256(read_image(real_data / category / record.path)) == content_sha256(
+                np.asarray(image).reshape(record.height, record.width, record.channels)
+            )
+        if record.mask_path:
+            with Image.open(real_data / category / record.mask_path) as mask:
+                assert record.mask_area_px == np.count_nonzero(np.asarray(mask))
+    for defect in defects:
+        assert references(records, defect)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("seed", range(5))
+def test_real_tiles_are_divided_by_group(real_data: Path, seed: int) -> None:
+    records = ingest(config_for(real_data, ["blowhole"], seed, category="magnetic_tile"))
+    train = {record.group for record in records if record.split == "train"}
+    assert "" not in train
+    assert train.isdisjoint(record.group for record in records if record.split == "test")
+    assert 1 <= len(references(records, "blowhole")) <= 4

@@ -1,0 +1,129 @@
+"""The painter: against the stock pipeline, and the background after the last step."""
+
+import numpy as np
+import pytest
+import torch
+
+from defectfill.config import GenerateConfig
+from defectfill.model.adapter import stock_pipeline
+from defectfill.model.base import Base, encode_images, encode_prompts, mask_out, mask_to_latent
+from defectfill.model.diffusion import Conditions, DiffusionPainter, sample_latents, to_tensor
+from defectfill.model.perceptual import vae_distance
+from defectfill.window import Window
+
+PROMPT = "A nut with sks"
+RESOLUTION = 64
+
+
+def make_window(seed: int = 0) -> Window:
+    """A random smooth picture, with a mask aligned to latent pixels."""
+    coarse = np.random.default_rng(seed).random((8, 8, 3), dtype=np.float32)
+    mask = np.zeros((RESOLUTION, RESOLUTION), dtype=bool)
+    mask[16:40, 24:48] = True
+    return Window((0, 0, 64, 64), np.kron(coarse, np.ones((8, 8, 1), dtype=np.float32)), mask)
+
+
+def make_conditions(base: Base, window: Window, guidance: float, rows: int = 2) -> Conditions:
+    image, mask = to_tensor(window.image)[None], torch.from_numpy(window.mask)[None, None].float()
+    with torch.no_grad():
+        empty, prompt = encode_prompts(base, ["", PROMPT]).chunk(2)
+        return Conditions(
+            clean_latents=encode_images(base, image).expand(rows, -1, -1, -1),
+            background_latents=encode_images(base, mask_out(image, mask)).expand(rows, -1, -1, -1),
+            latent_mask=mask_to_latent(mask, 8).expand(rows, -1, -1, -1),
+            prompt=prompt.expand(rows, -1, -1),
+            empty_prompt=empty.expand(rows, -1, -1) if guidance > 1 else None,
+        )
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints(base: Base, guidance: float) -> None:
+    window = make_window()
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    conditions = make_conditions(base, window, guidance)
+    pipeline = stock_pipeline(base)
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        settings = GenerateConfig(steps=7, guidance_scale=guidance)
+        ours = sample_latents(base, conditions, noise, settings, replace_background=False)
+        stock = pipeline(
+            PROMPT,
+            image=torch.from_numpy(window.image).permute(2, 0, 1)[None],
+            mask_image=torch.from_numpy(window.mask)[None, None].float(),
+            masked_image_latents=conditions.background_latents[:1],
+            height=RESOLUTION,
+            width=RESOLUTION,
+            num_images_per_prompt=2,
+            num_inference_steps=7,
+            guidance_scale=guidance,
+            latents=noise.clone(),
+            output_type="latent",
+        ).images
+    torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
+
+
+def test_after_the_last_step_the_background_is_the_clean_latent(base: Base) -> None:
+    conditions = make_conditions(base, make_window(), 1.0)
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        latents = sample_latents(base, conditions, noise, GenerateConfig(steps=5, guidance_scale=1))
+    outside = (conditions.latent_mask == 0).expand_as(latents)
+    assert torch.equal(latents[outside], conditions.clean_latents[outside])
+    assert not torch.isclose(latents[~outside], conditions.clean_latents[~outside]).any()
+
+
+def test_before_a_step_the_background_is_the_clean_latent_noised_to_that_steps_timestep(base: Base) -> None:
+    conditions = make_conditions(base, make_window(), 1.0)
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    seen: list[tuple[int, torch.Tensor]] = []
+    hook = base.unet.register_forward_pre_hook(lambda _, args: seen.append((int(args[1]), args[0][:, :4].clone())))
+    with torch.no_grad():
+        sample_latents(base, conditions, noise, GenerateConfig(steps=4, guidance_scale=1))
+    hook.remove()
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alphas = torch.cumprod(1 - betas, 0)
+    outside = (conditions.latent_mask == 0).expand_as(noise)
+    assert [timestep for timestep, _ in seen] == [751, 501, 251, 1]
+    for timestep, latents in seen[1:]:
+        alpha = alphas[timestep]
+        expected = alpha.sqrt() * conditions.clean_latents + (1 - alpha).sqrt() * noise
+        torch.testing.assert_close(latents[outside], expected[outside], rtol=1e-4, atol=1e-4)
+
+
+def make_painter(base: Base, **settings: float) -> DiffusionPainter:
+    return DiffusionPainter(base, GenerateConfig(steps=3, samples_per_batch=2, **settings), vae_distance(base))
+
+
+def test_a_sample_does_not_depend_on_what_is_painted_with_it(base: Base) -> None:
+    painter = make_painter(base, candidates=3)
+    windows = [make_window(seed) for seed in range(3)]
+    together = list(painter.paint(windows, [5, 6, 7], [PROMPT] * 3))
+    for index, expected in enumerate(together):
+        (alone,) = painter.paint([windows[index]], [5 + index], [PROMPT])
+        assert np.array_equal(alone.candidates, expected.candidates)
+        assert np.array_equal(alone.scores, expected.scores)
+
+
+def test_more_candidates_begin_with_the_same_noise(base: Base) -> None:
+    few, many = make_painter(base, candidates=2), make_painter(base, candidates=4)
+    assert torch.equal(few._noise(3, (4, 8, 8)), many._noise(3, (4, 8, 8))[:2])
+
+
+def test_candidates_differ_inside_the_mask_and_share_the_codecs_background(base: Base) -> None:
+    (painting,) = make_painter(base, candidates=2).paint([make_window()], [1], [PROMPT])
+    first, second = painting.candidates
+    assert first.shape == (RESOLUTION, RESOLUTION, 3)
+    assert 0 <= painting.candidates.min() <= painting.candidates.max() <= 1
+    assert np.abs(first - second)[make_window().mask].mean() > 0.01
+
+
+def test_the_distance_is_zero_for_equal_pictures_and_looks_only_inside_the_mask(base: Base) -> None:
+    window = make_window()
+    clean, mask = to_tensor(window.image)[None], torch.from_numpy(window.mask)[None, None].float()
+    inside, far_away = clean.clone(), clean.clone()
+    inside[..., 20:36, 28:44] = -1
+    far_away[..., :8, :8] = -1
+    with torch.no_grad():
+        same, near, away = vae_distance(base)(clean, torch.cat([clean, inside, far_away]), mask).tolist()
+    assert same == 0
+    assert near > 2 * away

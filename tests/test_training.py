@@ -1,0 +1,187 @@
+"""The training step: what goes into the one UNet call, and where gradients arrive."""
+
+import numpy as np
+import pytest
+import torch
+
+from defectfill.config import TrainConfig
+from defectfill.errors import ConfigError, ModelError
+from defectfill.model.adapter import trainable_adapter
+from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
+from defectfill.model.base import Base, encode_images, find_token, mask_to_latent
+from defectfill.model.training import branch_inputs, trained_adapter, training_losses
+from defectfill.window import Window
+
+RESOLUTION = 64
+PROMPTS = ("A photo of sks", "A nut with sks")
+SETTINGS = TrainConfig(steps=4, batch_size=2, warmup_steps=2)
+
+
+def make_window(seed: int = 0, side: int = 72) -> Window:
+    """A random picture whose defect, a rectangle off the centre, is darker."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((side, side), dtype=bool)
+    mask[20:36, 30:50] = True
+    image = rng.random((side, side, 3), dtype=np.float32) * np.where(mask, 0.3, 1.0)[..., None].astype(np.float32)
+    return Window((0, 0, side, side), image, mask)
+
+
+def make_batch(seed: int = 0) -> Batch:
+    return draw_batch([make_window(0), make_window(1)], SETTINGS, RESOLUTION, np.random.default_rng(seed))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_both_branches_share_timestep_and_noisy_latent(base: Base) -> None:
+    inputs = branch_inputs(base, make_batch(), generator())
+    defect, object_ = inputs.unet_input.chunk(2)
+    assert torch.equal(defect[:, :4], object_[:, :4])
+    assert torch.equal(inputs.timesteps[:2], inputs.timesteps[2:])
+
+
+def test_channels_are_noisy_latent_then_mask_then_background(base: Base) -> None:
+    batch = make_batch()
+    defect, object_ = branch_inputs(base, batch, generator()).unet_input.chunk(2)
+    for rows, mask in ((defect, batch.defect_masks), (object_, batch.box_masks)):
+        assert torch.equal(rows[:, 4:5], mask_to_latent(mask, 8))
+        expected = encode_images(base, batch.images * (1 - mask))
+        torch.testing.assert_close(rows[:, 5:], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_noisy_latent_is_the_clean_one_noised_to_its_timestep(base: Base) -> None:
+    batch = make_batch()
+    inputs = branch_inputs(base, batch, generator())
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alpha = torch.cumprod(1 - betas, 0)[inputs.timesteps[:2]].view(-1, 1, 1, 1)
+    expected = alpha.sqrt() * encode_images(base, batch.images) + (1 - alpha).sqrt() * inputs.noise
+    torch.testing.assert_close(inputs.unet_input[:2, :4], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_mask_is_the_defect_also_for_the_object_branch(base: Base) -> None:
+    batch = make_batch()
+    assert torch.equal(branch_inputs(base, batch, generator()).defect_mask, mask_to_latent(batch.defect_masks, 8))
+
+
+def losses_with_adapter(base: Base, term: str) -> dict[str, bool]:
+    """Whether one loss term alone reaches the LoRA weights of either model."""
+    index = find_token(base.tokenizer, PROMPTS[1], "sks")
+    with trainable_adapter(base, SETTINGS) as (unet_weights, text_weights):
+        losses = training_losses(base, make_batch(), SETTINGS, PROMPTS, index, generator())
+        getattr(losses, term).backward()
+        reached = {
+            "unet": any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in unet_weights),
+            "text": any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in text_weights),
+        }
+    return reached
+
+
+@pytest.mark.parametrize("term", ["defect", "object", "attention"])
+def test_every_loss_term_reaches_both_adapters(base: Base, term: str) -> None:
+    assert losses_with_adapter(base, term) == {"unet": True, "text": True}
+
+
+def test_the_attention_term_reaches_the_decoders_queries_and_not_its_values(base: Base) -> None:
+    index = find_token(base.tokenizer, PROMPTS[1], "sks")
+    with trainable_adapter(base, SETTINGS):
+        training_losses(base, make_batch(), SETTINGS, PROMPTS, index, generator()).attention.backward()
+        last = "up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_{}.lora_B.default.weight"
+        gradients = {name: base.unet.get_parameter(last.format(name)).grad for name in ("q", "k", "v")}
+    assert gradients["q"] is not None
+    assert gradients["q"].abs().max() > 0
+    assert gradients["k"] is not None
+    assert gradients["k"].abs().max() > 0
+    assert gradients["v"] is None
+
+
+def test_the_total_is_equation_9(base: Base) -> None:
+    losses = training_losses(base, make_batch(), SETTINGS, PROMPTS, 4, generator())
+    expected = 0.5 * losses.defect + 0.2 * losses.object + 0.05 * losses.attention
+    torch.testing.assert_close(losses.total, expected)
+
+
+def test_only_attention_is_adapted_and_the_base_stays_frozen(base: Base) -> None:
+    before = {name: weight.clone() for name, weight in base.unet.named_parameters()}
+    with trained_adapter(base, [make_window()], SETTINGS, PROMPTS, RESOLUTION, 0, "train"):
+        trained = [name for name, weight in base.unet.named_parameters() if weight.requires_grad]
+        assert all("lora" in name and (".attn1." in name or ".attn2." in name) for name in trained)
+        layers = sum(name.endswith((".attn1", ".attn2")) for name, _ in base.unet.named_modules())
+        assert len(trained) == layers * 4 * 2
+    after = {name.replace(".base_layer", ""): weight for name, weight in base.unet.named_parameters()}
+    assert before.keys() == after.keys()
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
+def test_the_rates_warm_up_and_then_stay(base: Base) -> None:
+    with trained_adapter(base, [make_window()], SETTINGS, PROMPTS, RESOLUTION, 0, "train") as curve:
+        assert [row["learning_rate_unet"] for row in curve] == pytest.approx([1e-4, 2e-4, 2e-4, 2e-4])
+        assert [row["learning_rate_text_encoder"] for row in curve] == pytest.approx([2e-5, 4e-5, 4e-5, 4e-5])
+
+
+def test_the_same_seed_trains_the_same_adapter_and_another_seed_another(base: Base) -> None:
+    curves = []
+    for seed in (0, 0, 1):
+        torch.randn(3)  # the global generator's state must not matter
+        with trained_adapter(base, [make_window()], SETTINGS, PROMPTS, RESOLUTION, seed, "train") as curve:
+            curves.append([row["total"] for row in curve])
+    assert curves[0] == curves[1] != curves[2]
+
+
+def test_training_learns_the_one_reference_it_sees(base: Base) -> None:
+    settings = TrainConfig(
+        steps=150, batch_size=4, warmup_steps=5, dropout=0.0, learning_rate_unet=4e-3, learning_rate_text_encoder=1e-3
+    )
+    with trained_adapter(base, [make_window()], settings, PROMPTS, RESOLUTION, 0, "train") as curve:
+        for term in ("defect", "object", "attention"):
+            first, last = (np.mean([row[term] for row in rows]) for rows in (curve[:20], curve[-20:]))
+            assert last < 0.98 * first, term
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_references(base: Base) -> None:
+    broken = make_window()
+    broken.image[:] = np.nan
+    with (
+        pytest.raises(ModelError, match=r"step 0: a loss is not finite.*references in the batch: \(0, 0\)"),
+        trained_adapter(base, [broken], SETTINGS, PROMPTS, RESOLUTION, 0, "train"),
+    ):
+        pass
+
+
+def test_the_token_is_looked_up_in_the_prompt(base: Base) -> None:
+    plain, longer = find_token(base.tokenizer, "sks with a", "sks"), find_token(base.tokenizer, "with a sks", "sks")
+    assert (plain, longer) == (1, 3)
+
+
+@pytest.mark.parametrize(("token", "message"), [("gap", "one token"), ("photo", "once in the prompt")])
+def test_a_token_that_is_split_or_absent_is_a_config_error(base: Base, token: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_token(base.tokenizer, "A nut with sks", token)
+
+
+def test_crops_keep_the_defect_whole_and_image_and_mask_together() -> None:
+    mask = np.zeros((72, 72), dtype=bool)
+    mask[3:9, 60:70] = True
+    window = Window((0, 0, 72, 72), np.repeat(mask[..., None], 3, axis=2).astype(np.float32), mask)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        image, crop_mask = random_crop(window, 1.125, RESOLUTION, rng)
+        assert image.shape == (RESOLUTION, RESOLUTION, 3)
+        assert crop_mask.sum() >= 0.75 * mask.sum()
+        assert image[..., 0][crop_mask].mean() > 0.8
+        assert image[..., 0][~crop_mask].max() < 0.5
+
+
+def test_thirty_random_boxes_cover_about_two_fifths() -> None:
+    rng = np.random.default_rng(0)
+    coverage = [random_boxes(128, SETTINGS.boxes, rng).mean() for _ in range(200)]
+    assert 0.37 < np.mean(coverage) < 0.45
+
+
+def test_a_latent_pixel_is_masked_when_any_of_its_pixels_is() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 9, :] = 1  # a hairline of one pixel
+    latent = mask_to_latent(mask, 8)
+    assert latent.shape == (1, 1, 4, 4)
+    assert latent[0, 0, 1].tolist() == [1, 1, 1, 1]
+    assert latent.sum() == 4
