@@ -77,13 +77,16 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
 
 
 def run_category(config_path: Path) -> Path:
-    """The dataset of a config, through the Prefect flow; at once where everything is done."""
-    from defectfill.config import load_config
-    from defectfill.run import prepare_run
+    """The dataset of a config, through the Prefect flow.
 
-    prepared = prepare_run(load_config(config_path))
-    if prepared.is_finished():
-        return prepared.dataset
+    Ingest comes first here too: mistakes are then told, and a finished run is found, before Prefect's server starts.
+    """
+    from defectfill.config import load_config
+    from defectfill.run import start_run
+
+    started = start_run(load_config(config_path))
+    if started.is_finished():
+        return started.dataset
     from flows.category import synthesize_category  # the one arrow upwards: the command starts the flow
 
     return synthesize_category(config_path)

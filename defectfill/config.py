@@ -7,7 +7,7 @@ values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yam
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -22,9 +22,9 @@ FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-
 
 
 class Part(BaseModel):
-    """A block of the config: frozen, and a key it does not know is a mistake."""
+    """A block of the config: frozen, numbers are finite, and a key it does not know is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class References(Part):
@@ -143,8 +143,8 @@ class TrainConfig(Part):
     @field_validator("prompt_defect", "prompt_object")
     @classmethod
     def _has_token(cls, prompt: str) -> str:
-        fields = re.findall(r"{(.*?)}", prompt)
-        if "token" not in fields or not set(fields) <= {"token", "object_name"}:
+        rest = re.sub(r"{token}|{object_name}", "", prompt)
+        if "{token}" not in prompt or "{" in rest or "}" in rest:
             raise ValueError("a prompt holds {token}, perhaps {object_name}, and nothing else in braces")
         return prompt
 
@@ -261,7 +261,7 @@ def load_config(path: Path) -> RunConfig:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be, as 2026-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
@@ -270,7 +270,7 @@ def load_config(path: Path) -> RunConfig:
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        problems += [_describe(dict(detail), values) for detail in error.errors()]
+        problems += [_describe(dict(detail)) for detail in error.errors()]
     if problems:
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return _resolve(config, path.resolve().parent)
@@ -280,10 +280,12 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice instead of keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key '{key}' stands twice{node.start_mark}")
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.YAMLError(f"the key '{key}' stands twice, again in line {key_node.start_mark.line + 1}")
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -304,7 +306,7 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
     return re.sub(r"\$\{(\w+)\}", replace, value)
 
 
-def _describe(detail: dict[str, Any], values: Mapping[str, Any]) -> str:
+def _describe(detail: dict[str, Any]) -> str:
     """One pydantic error as `key.path: what was expected, what was found`."""
     location = [str(part) for part in detail["loc"]]
     key_path = ".".join(location) or "the file"

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.images import ImageArray
-from defectfill.window import Box, inside_frame, stitch
+from defectfill.window import Box, blend_alpha, blend_width, inside_frame, stitch
 
 MIN_SPECK_PX = 3
 """Connected changes of fewer pixels are noise."""
@@ -23,7 +23,8 @@ def draw_label(
 
     Candidate and reconstruction [R, R, 3] went through the same codec and are stitched in the same way; a pixel
     is drawn where they differ by more than `min_change` of the value range in any channel. Specks are dropped
-    and holes of the drawn region filled. It lies inside the blend region; it can be empty.
+    and holes of the drawn region filled, but for those that reach out of the blend region. It lies inside the
+    blend region; it can be empty.
     """
     from scipy import ndimage
 
@@ -34,7 +35,10 @@ def draw_label(
         for picture in (candidate, reconstruction)
     )
     change = np.abs(painted - unpainted).max(axis=2) / np.iinfo(source.dtype).max
-    drawn = ndimage.binary_fill_holes(change > min_change)
+    # Filled: what cannot be reached over unchanged pixels from outside the blend region.
+    outside = np.pad(blend_alpha(planned_mask[inner], blend_width(box)) == 0, 1, constant_values=True)
+    unchanged = np.pad(change <= min_change, 1, constant_values=True)
+    drawn = ~ndimage.binary_propagation(outside, mask=unchanged)[1:-1, 1:-1]
     regions, count = ndimage.label(drawn, structure=np.ones((3, 3)))
     areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     drawn_mask = np.zeros_like(planned_mask)

@@ -1,15 +1,17 @@
 """What several test modules share."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from defectfill.config import BaseConfig
+from defectfill.config import BaseConfig, load_config
 
 if TYPE_CHECKING:
     from defectfill.model.base import Base
+    from defectfill.run import Run
 
 
 @pytest.fixture
@@ -35,3 +37,67 @@ def base(base_folder: Path) -> "Base":
     from defectfill.model.base import load_base
 
     return load_base(BaseConfig(model=str(base_folder), resolution=64, device="cpu"))
+
+
+TOY_CONFIG = """
+category: washer
+object_name: washer
+seed: 3
+data: {{root: {root}/data, defects: [hole, scratch], references: {{count: 2}}}}
+base: {{model: {base}, resolution: 64, device: cpu}}
+train: {{steps: 2, batch_size: 1, rank: 2, alpha: 2}}
+generate: {{count: 5, candidates: 2, steps: 2, samples_per_batch: 2, shard_size: 2}}
+output: {{root: {root}/out}}
+"""
+
+
+@pytest.fixture
+def toy_config(tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
+    """A config file in an empty folder, over a copy of the toy category that a test may break."""
+    return write_toy_config(tmp_path, base_folder, toy_data)
+
+
+def write_toy_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
+    """`folder`/toy.yaml with the toy category in `folder`/data and the output in `folder`/out."""
+    shutil.copytree(toy_data, folder / "data")
+    path = folder / "toy.yaml"
+    path.write_text(TOY_CONFIG.format(root=folder, base=base_folder))
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a small toy category; not to be changed."""
+    from defectfill.toy import write_category
+
+    root = tmp_path_factory.mktemp("toy")
+    write_category(root, seed=0, normals=6, test_normals=2, defective=4, size_px=96)
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> "Run":
+    """A finished run over the toy category; not to be changed."""
+    return run_all_steps(write_toy_config(tmp_path_factory.mktemp("finished"), base_folder, toy_data))
+
+
+def run_all_steps(config_path: Path) -> "Run":
+    """The steps of the flow, in its order, without Prefect."""
+    from defectfill.adapters import train_adapter
+    from defectfill.dataset import write_dataset
+    from defectfill.plan import plan_samples, shards_to_do
+    from defectfill.run import start_run
+    from defectfill.synthesis import inpaint_shard
+
+    run = start_run(load_config(config_path))
+    for defect in run.config.data.defects:
+        train_adapter(run, defect)
+    for shard in shards_to_do(run, plan_samples(run)):
+        inpaint_shard(run, shard)
+    write_dataset(run)
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder` by its relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

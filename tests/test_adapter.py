@@ -79,3 +79,10 @@ def test_the_file_carries_rank_and_alpha_and_both_models(saved: tuple[Path, torc
     assert '"text_encoder.lora_alpha": 8' in metadata
     assert {key.split(".")[0] for key in keys} == {"unet", "text_encoder"}
     assert all("text_model" in key for key in keys if key.startswith("text_encoder"))
+
+
+def test_equal_adapters_are_equal_files(base: Base, tmp_path: Path) -> None:
+    with trainable_adapter(base, TrainConfig()):
+        for number in range(8):
+            save_adapter(base, tmp_path / str(number))
+    assert len({(tmp_path / str(number) / ADAPTER_FILE).read_bytes() for number in range(8)}) == 1

@@ -1,5 +1,6 @@
 """The LoRA adapter: put into the base for training, saved as the file that stock pipelines load."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,16 +77,25 @@ def save_adapter(base: Base, folder: Path) -> None:
         unet_lora_adapter_metadata=_metadata(base.unet),
         text_encoder_lora_adapter_metadata=_metadata(base.text_encoder),
     )
+    _sort_header(folder / ADAPTER_FILE)
 
 
 def _metadata(module: Any) -> dict[str, Any]:
-    """What a loader must know of the LoRA; sorted, so that equal adapters are equal files."""
-    config = module.peft_config["default"].to_dict()
-    return {
-        name: sorted(value) if isinstance(value, set) else value
-        for name, value in sorted(config.items())
-        if name in ("r", "lora_alpha", "target_modules", "lora_dropout", "init_lora_weights", "bias")
-    }
+    """What a loader must know of the LoRA; sorted, so that equal adapters are equal files.
+
+    Dropout is left out: a loader would build it in, and leave it switched on.
+    """
+    config = module.peft_config["default"]
+    return {"lora_alpha": config.lora_alpha, "r": config.r, "target_modules": sorted(config.target_modules)}
+
+
+def _sort_header(path: Path) -> None:
+    """Sorts the JSON header of a safetensors file, whose order varies between calls, so that its bytes do not."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
 
 
 def load_adapter(base: Base, folder: Path) -> None:
@@ -93,8 +103,6 @@ def load_adapter(base: Base, folder: Path) -> None:
     pipeline = stock_pipeline(base)
     pipeline.unload_lora_weights()
     pipeline.load_lora_weights(folder, weight_name=ADAPTER_FILE)
-    base.unet.eval()
-    base.text_encoder.eval()
 
 
 def stock_pipeline(base: Base) -> Any:

@@ -1,0 +1,177 @@
+"""Files and folders that are there whole or not at all."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from defectfill.files import (
+    PARTIAL,
+    link_or_copy,
+    new_folder,
+    read_table,
+    remove_partials,
+    write_bytes,
+    write_table,
+)
+
+SCHEMA = pa.schema([("name", pa.string()), ("scores", pa.list_(pa.float32())), ("window", pa.list_(pa.int32(), 4))])
+ROWS = [
+    {"name": "a", "scores": [0.5, 0.25], "window": [0, 1, 2, 3]},
+    {"name": "ß", "scores": [], "window": [-4, 5, 6, 7]},
+    {"name": "", "scores": None, "window": None},
+]
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, hidden ones too, with its content; folders end in a slash."""
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    return {
+        f"{name}/" if path.is_dir() else name: b"" if path.is_dir() else path.read_bytes()
+        for name, path in found.items()
+    }
+
+
+def interrupted(folder: Path, error: type[BaseException]) -> None:
+    """Begins to fill the folder, and fails."""
+    with new_folder(folder) as partial:
+        (partial / "below").mkdir()
+        (partial / "below/half.png").write_bytes(b"half")
+        raise error
+
+
+def test_bytes_are_written_and_replaced(tmp_path: Path) -> None:
+    for content in (b"old", b"", b"newer and longer"):
+        write_bytes(tmp_path / "some/folder/file.json", content)
+        assert below(tmp_path) == {"some/": b"", "some/folder/": b"", "some/folder/file.json": content}
+
+
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "file", b"old")
+    with pytest.raises(TypeError):
+        write_bytes(tmp_path / "file", "not bytes")  # type: ignore[arg-type]
+    assert below(tmp_path) == {"file": b"old"}
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "name/taken").mkdir(parents=True)
+    with pytest.raises(OSError, match="name"):
+        write_bytes(tmp_path / "name", b"new")
+    assert below(tmp_path) == {"name/": b"", "name/taken/": b""}
+
+
+def test_a_reader_sees_the_old_file_until_it_closes_it(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "file", b"old")
+    with (tmp_path / "file").open("rb") as reader:
+        write_bytes(tmp_path / "file", b"new")
+        assert reader.read() == b"old"
+
+
+def test_rows_come_back_from_a_table(tmp_path: Path) -> None:
+    write_table(tmp_path / "rows.parquet", ROWS, SCHEMA)
+    assert read_table(tmp_path / "rows.parquet") == ROWS
+    write_table(tmp_path / "rows.parquet", [], SCHEMA)
+    assert read_table(tmp_path / "rows.parquet") == []
+
+
+def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
+    write_table(tmp_path / "first", ROWS, SCHEMA)
+    write_table(tmp_path / "second", [dict(reversed(row.items())) for row in ROWS], SCHEMA)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_a_row_of_another_type_writes_no_table(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowException):
+        write_table(tmp_path / "rows.parquet", [{"name": 3, "scores": [], "window": None}], SCHEMA)
+    assert below(tmp_path) == {}
+
+
+def test_a_new_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
+    target = tmp_path / "shards/000000-000016"
+    with new_folder(target) as partial:
+        (partial / "image.png").write_bytes(b"pixels")
+        assert not target.exists()
+        assert partial.parent == target.parent
+    assert below(tmp_path / "shards") == {"000000-000016/": b"", "000000-000016/image.png": b"pixels"}
+
+
+def test_a_new_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with new_folder(tmp_path / "dataset") as partial:
+            (partial / name).touch()
+    assert below(tmp_path) == {"dataset/": b"", "dataset/new": b""}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_no_folder_behind(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        interrupted(tmp_path / "dataset", error)
+    assert below(tmp_path) == {}
+
+
+def test_an_error_keeps_the_old_folder(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "dataset") as partial:
+        (partial / "old").write_bytes(b"old")
+    with pytest.raises(ValueError, match=""):
+        interrupted(tmp_path / "dataset", ValueError)
+    assert below(tmp_path) == {"dataset/": b"", "dataset/old": b"old"}
+
+
+def test_partials_are_removed_at_any_depth_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["runs/a/plan.parquet", "runs/a/.hidden", "notes.partial-7", "dataset/image.png"]
+    lost = [f"runs/.plan.parquet{PARTIAL}12", f"runs/a/.shard{PARTIAL}12/deep/x.png", f".dataset{PARTIAL}old-12/y"]
+    for name in (*kept, *lost):
+        write_bytes(tmp_path / name, b"x")
+    remove_partials(tmp_path)
+    assert {name for name, content in below(tmp_path).items() if content} == set(kept)
+    assert not [name for name in below(tmp_path) if name.startswith(".dataset") or ".shard" in name]
+
+
+def test_there_may_be_nothing_to_remove(tmp_path: Path) -> None:
+    remove_partials(tmp_path)
+    remove_partials(tmp_path / "missing")
+
+
+FILL_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from defectfill.files import new_folder, write_bytes
+with new_folder(Path(sys.argv[1])) as folder:
+    write_bytes(folder / "images/first.png", b"first")
+    (folder / "images/.second.png.partial-1").write_bytes(b"sec")
+    print("half way", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("before", [{}, {"shard/": b"", "shard/old": b"old"}], ids=["new", "replaced"])
+def test_a_killed_process_leaves_no_folder_but_what_can_be_removed(tmp_path: Path, before: dict[str, bytes]) -> None:
+    if before:
+        write_bytes(tmp_path / "shard/old", b"old")
+    command = [sys.executable, "-c", FILL_AND_WAIT, str(tmp_path / "shard")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "half way\n"
+        child.kill()
+    assert child.returncode == -9
+    assert before.items() < below(tmp_path).items()
+    assert ("shard/" in below(tmp_path)) == bool(before)
+    remove_partials(tmp_path)
+    assert below(tmp_path) == before
+
+
+def test_a_linked_file_takes_no_second_place_on_the_disk(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "source.png", b"pixels")
+    link_or_copy(tmp_path / "source.png", tmp_path / "images/good/target.png")
+    assert (tmp_path / "images/good/target.png").read_bytes() == b"pixels"
+    assert (tmp_path / "images/good/target.png").samefile(tmp_path / "source.png")
+
+
+def test_a_file_is_copied_where_it_cannot_be_linked(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "source.png", b"pixels")
+    write_bytes(tmp_path / "target.png", b"in the way of a link")
+    link_or_copy(tmp_path / "source.png", tmp_path / "target.png")
+    assert (tmp_path / "target.png").read_bytes() == b"pixels"
+    assert not (tmp_path / "target.png").samefile(tmp_path / "source.png")

@@ -1,0 +1,212 @@
+"""The steps together: what comes out, that it is the same bytes anywhere, and that nothing done is done again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import contents, run_all_steps, write_toy_config
+from PIL import Image
+
+from defectfill.adapters import train_adapter
+from defectfill.config import load_config
+from defectfill.dataset import write_dataset
+from defectfill.errors import ConfigError, DataError
+from defectfill.files import read_table
+from defectfill.images import read_image, read_mask
+from defectfill.plan import plan_samples, read_plan, shards_to_do
+from defectfill.run import Run, Shard, locked, start_run
+from defectfill.synthesis import inpaint_shard
+from defectfill.verify import verify_dataset
+
+
+def manifest(run: Run) -> list[dict[str, object]]:
+    return read_table(run.dataset / "manifest.parquet")
+
+
+def test_every_image_real_and_synthetic_has_its_row(finished: Run) -> None:
+    counts = Counter((row["defect"], row["split"], row["origin"]) for row in manifest(finished))
+    assert counts == {
+        ("good", "train", "real"): 6,
+        ("good", "test", "real"): 2,
+        ("hole", "train", "real"): 2,
+        ("hole", "test", "real"): 2,
+        ("hole", "train", "synthetic"): 5,
+        ("scratch", "train", "real"): 2,
+        ("scratch", "test", "real"): 2,
+        ("scratch", "train", "synthetic"): 5,
+    }
+    assert verify_dataset(finished.dataset) == 26
+
+
+def test_a_synthetic_image_is_its_source_but_for_the_defect(finished: Run) -> None:
+    for row in manifest(finished):
+        if row["origin"] == "synthetic":
+            source, image = (read_image(finished.dataset / str(row[key])) for key in ("source_path", "image_path"))
+            drawn = read_mask(finished.dataset / str(row["mask_path"]))
+            changed = (source != image).any(axis=2)
+            assert source.shape == image.shape
+            assert changed[drawn].mean() > 0.9
+            assert not changed.all()
+
+
+def test_synthetic_images_are_painted_on_train_normals_only(finished: Run) -> None:
+    rows = {row["image_path"]: row for row in manifest(finished)}
+    sources = [rows[row["source_path"]] for row in rows.values() if row["origin"] == "synthetic"]
+    assert {(row["defect"], row["split"]) for row in sources} == {("good", "train")}
+
+
+def test_the_chosen_candidate_has_the_largest_score(finished: Run) -> None:
+    for row in manifest(finished):
+        if row["origin"] == "synthetic":
+            scores = row["candidate_scores"]
+            assert isinstance(scores, list)
+            assert len(scores) == 2
+            assert row["score"] == max(scores) == scores[row["candidate_index"]]
+
+
+def test_a_sampler_by_weight_draws_real_references_as_often_as_synthetic_ones(finished: Run) -> None:
+    for defect in ("hole", "scratch"):
+        rows = [row for row in manifest(finished) if row["defect"] == defect and row["split"] == "train"]
+        weight = {
+            origin: sum(row["sampling_weight"] for row in rows if row["origin"] == origin)  # type: ignore[misc]
+            for origin in ("real", "synthetic")
+        }
+        assert weight["real"] == pytest.approx(weight["synthetic"])
+    assert all((row["sampling_weight"] == 0) == (row["split"] == "test") for row in manifest(finished))
+
+
+def test_the_same_config_in_another_folder_gives_the_same_bytes(
+    finished: Run, tmp_path: Path, base_folder: Path, toy_data: Path
+) -> None:
+    again = run_all_steps(write_toy_config(tmp_path, base_folder, toy_data))
+    assert again.folder.name == finished.folder.name
+    assert contents(again.dataset) == contents(finished.dataset)
+
+
+def test_raising_the_count_extends_the_dataset_and_touches_nothing_made_before(finished: Run, tmp_path: Path) -> None:
+    text = (finished.config.output.root.parent / "toy.yaml").read_text()
+    shutil.copytree(finished.config.output.root, tmp_path / "out")
+    config = tmp_path / "more.yaml"
+    config.write_text(text.replace("count: 5", "count: 7").replace(str(finished.config.output.root), "out"))
+    before = contents(finished.dataset)
+    run = run_all_steps(config)
+    after = contents(run.dataset)
+    assert run.folder.name == finished.folder.name
+    assert all(after[path] == content for path, content in before.items() if path.endswith(".png"))
+    fresh = tmp_path / "fresh.yaml"
+    fresh.write_text(config.read_text().replace("root: out", "root: fresh"))
+    assert contents(run_all_steps(fresh).dataset) == after
+
+
+def test_what_is_done_is_found_and_not_done_again(finished: Run) -> None:
+    config_path = finished.config.output.root.parent / "toy.yaml"
+    stamps = {path: path.stat().st_mtime_ns for path in finished.category_output.rglob("*.safetensors")}
+    run = start_run(load_config(config_path))
+    assert run.is_finished()
+    assert shards_to_do(run, read_plan(run)) == []
+    train_adapter(run, "hole")
+    assert stamps == {path: path.stat().st_mtime_ns for path in finished.category_output.rglob("*.safetensors")}
+
+
+def test_held_out_images_are_not_read_after_ingest(finished: Run, toy_config: Path) -> None:
+    run = start_run(load_config(toy_config))
+    held_out = [record for record in run.snapshot() if record.role in ("held_out", "test_normal")]
+    assert len(held_out) == 6
+    for record in held_out:
+        (run.config.category_folder / record.path).unlink()
+        if record.mask_path:
+            (run.config.category_folder / record.mask_path).unlink()
+    train_adapter(run, "hole")
+    train_adapter(run, "scratch")
+    for shard in shards_to_do(run, plan_samples(run)):
+        inpaint_shard(run, shard)
+    assert contents(run.folder / "shards") == contents(finished.folder / "shards")
+
+
+KILLED_RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import run_all_steps
+run_all_steps(Path({config!r}))
+"""
+
+
+def test_a_run_killed_while_painting_ends_with_the_same_bytes(finished: Run, toy_config: Path) -> None:
+    code = KILLED_RUN.format(tests=str(Path(__file__).parent), config=str(toy_config))
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    out = toy_config.parent / "out"
+    deadline = time.monotonic() + 120
+    while not list(out.rglob("shards/hole/0*")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert not list(out.rglob("manifest.parquet"))
+    assert contents(run_all_steps(toy_config).dataset) == contents(finished.dataset)
+
+
+def test_a_source_that_changed_after_ingest_is_a_data_error(toy_config: Path) -> None:
+    run = start_run(load_config(toy_config))
+    train_adapter(run, "hole")
+    spec = next(spec for spec in plan_samples(run) if spec.defect == "hole")
+    (run.config.category_folder / spec.source_path).write_bytes(b"another")
+    with pytest.raises(DataError, match=spec.source_path):
+        inpaint_shard(run, Shard("hole", 0, 1))
+    assert not list(run.folder.rglob("shards/hole/*"))
+
+
+def test_changed_references_make_another_run_and_another_adapter(toy_config: Path) -> None:
+    first = start_run(load_config(toy_config))
+    record = next(record for record in first.snapshot() if record.role == "reference" and record.defect == "hole")
+    path = first.config.category_folder / record.path
+    image = np.array(Image.open(path))
+    image[0, 0] += 1
+    Image.fromarray(image).save(path)
+    second = start_run(load_config(toy_config))
+    assert first.folder != second.folder
+    assert first.adapter_folder("hole") != second.adapter_folder("hole")
+    assert first.adapter_folder("scratch") == second.adapter_folder("scratch")
+
+
+def test_a_second_process_is_kept_out(toy_config: Path) -> None:
+    config = load_config(toy_config)
+    with (
+        locked(config),
+        pytest.raises(ConfigError, match="another run is working"),
+        locked(config),
+    ):
+        pass
+    with locked(config):
+        pass
+
+
+def test_images_turned_by_exif_are_written_upright(toy_config: Path) -> None:
+    run = start_run(load_config(toy_config))
+    folder = run.config.category_folder / "train" / "good"
+    image = Image.open(folder / "000.png").crop((0, 0, 96, 80))
+    exif = Image.Exif()
+    exif[274] = 6  # shown turned by 90 degrees
+    image.save(folder / "turned.jpg", exif=exif, quality=95)
+    turned = run_all_steps(toy_config)
+    row = next(row for row in manifest(turned) if row["width"] == 80)
+    assert row["image_path"].endswith(".png")  # type: ignore[attr-defined]
+    upright = read_image(turned.dataset / str(row["image_path"]))
+    np.testing.assert_array_equal(upright, read_image(folder / "turned.jpg"))
+
+
+def test_the_dataset_is_replaced_whole(finished: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.config.output.root.parent, tmp_path / "copy")
+    text = (tmp_path / "copy" / "toy.yaml").read_text()
+    config = tmp_path / "copy" / "toy.yaml"
+    config.write_text(text.replace(str(finished.config.output.root.parent), str(tmp_path / "copy")))
+    run = start_run(load_config(config))
+    (run.dataset / "images" / "stray.png").write_bytes(b"stray")
+    write_dataset(run)
+    assert contents(run.dataset) == contents(finished.dataset)

@@ -1,0 +1,135 @@
+"""verify names each row that fails, whatever was tampered with."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from defectfill.errors import DataError
+from defectfill.files import read_table, write_table
+from defectfill.images import file_sha256
+from defectfill.manifest import SCHEMA
+from defectfill.run import Run
+from defectfill.verify import verify_dataset
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def dataset(finished: Run, tmp_path: Path) -> Path:
+    """A copy of a good dataset, to break."""
+    return Path(shutil.copytree(finished.dataset, tmp_path / "dataset"))
+
+
+def rows(dataset: Path) -> list[Row]:
+    return read_table(dataset / "manifest.parquet")
+
+
+def synthetic(dataset: Path) -> Row:
+    return next(row for row in rows(dataset) if row["origin"] == "synthetic")
+
+
+def rewrite(dataset: Path, change: Callable[[Row], None], sample_id: str) -> None:
+    """The manifest with one row changed."""
+    table = rows(dataset)
+    change(next(row for row in table if row["sample_id"] == sample_id))
+    write_table(dataset / "manifest.parquet", table, SCHEMA)
+
+
+def problems_of(dataset: Path) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        verify_dataset(dataset)
+    return list(caught.value.problems)
+
+
+def test_a_good_dataset_passes_wherever_it_lies(dataset: Path) -> None:
+    assert verify_dataset(dataset) == len(rows(dataset))
+
+
+@pytest.mark.parametrize("column", ["image_path", "mask_path", "planned_mask_path"])
+def test_a_missing_file_is_named_with_its_row(dataset: Path, column: str) -> None:
+    row = synthetic(dataset)
+    (dataset / row[column]).unlink()
+    assert problems_of(dataset) == [f"{dataset}: row {row['sample_id']}: {row[column]} is missing"]
+
+
+@pytest.mark.parametrize("column", ["image_path", "mask_path"])
+def test_a_changed_file_is_named_with_its_row(dataset: Path, column: str) -> None:
+    row = synthetic(dataset)
+    with (dataset / row[column]).open("ab") as file:
+        file.write(b"x")
+    assert problems_of(dataset) == [
+        f"{dataset}: row {row['sample_id']}: {row[column]} has changed: its hash is not the row's"
+    ]
+
+
+def replace_image(dataset: Path, row: Row, column: str, image: np.ndarray) -> None:
+    """Another picture in place of the row's, its hash put right."""
+    path = dataset / row[f"{column}_path"]
+    Image.fromarray(image).save(path)
+    rewrite(dataset, lambda each: each.update({f"{column}_sha256": file_sha256(path)}), row["sample_id"])
+
+
+def test_a_pixel_changed_outside_the_blend_region_is_found_without_any_hash(dataset: Path) -> None:
+    row = synthetic(dataset)
+    image = np.array(Image.open(dataset / row["image_path"]))
+    source = np.array(Image.open(dataset / row["source_path"]))
+    corner = next((y, x) for y in (0, 95) for x in (0, 95) if (image[y, x] == source[y, x]).all())
+    image[corner] ^= 1
+    replace_image(dataset, row, "image", image)
+    (problem,) = problems_of(dataset)
+    assert f"row {row['sample_id']}" in problem
+    assert "outside the blend region" in problem
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.full((96, 96), 128, np.uint8), "expected the values 0 and 255, found"),
+        (np.zeros((96, 96), np.uint8), "the mask is empty"),
+        (np.full((96, 96, 3), 255, np.uint8), "expected a single-channel 8-bit mask, found 3 channels"),
+        (np.full((50, 96), 255, np.uint8), "expected 96 x 96 pixels, found 96 x 50"),
+    ],
+)
+def test_a_mask_that_is_no_mask_is_named_with_its_row(dataset: Path, mask: np.ndarray, message: str) -> None:
+    row = synthetic(dataset)
+    replace_image(dataset, row, "mask", mask)
+    problems = problems_of(dataset)
+    assert all(f"row {row['sample_id']}" in problem for problem in problems)
+    assert any(message in problem for problem in problems)
+
+
+def test_files_that_no_row_lists_are_named(dataset: Path) -> None:
+    shutil.copy(dataset / synthetic(dataset)["image_path"], dataset / "images" / "hole" / "stray.png")
+    assert problems_of(dataset) == [f"{dataset}: images/hole/stray.png is listed in no row"]
+
+
+def test_a_label_that_contradicts_the_mask_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    rewrite(dataset, lambda each: each.update(label_index=0), row["sample_id"])
+    problems = problems_of(dataset)
+    assert any(f"row {row['sample_id']}: label_index 0" in problem for problem in problems)
+    assert any("metadata.parquet does not hold the rows" in problem for problem in problems)
+
+
+def test_a_sample_id_that_stands_twice_is_named(dataset: Path) -> None:
+    table = rows(dataset)
+    write_table(dataset / "manifest.parquet", [*table, table[-1]], SCHEMA)
+    assert f"{dataset}: row {table[-1]['sample_id']}: the sample_id stands 2 times" in problems_of(dataset)
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "rejected.parquet", "metadata.parquet"])
+def test_missing_and_broken_tables_are_named(dataset: Path, name: str) -> None:
+    (dataset / name).write_bytes(b"no parquet")
+    assert problems_of(dataset)[0].startswith(f"{dataset / name}: cannot be read")
+    (dataset / name).unlink()
+    assert problems_of(dataset)[0].startswith(f"{dataset / name}: cannot be read")
+
+
+def test_a_table_of_other_columns_is_named(dataset: Path) -> None:
+    shutil.copy(dataset / "metadata.parquet", dataset / "manifest.parquet")
+    assert "expected the columns of a manifest table" in problems_of(dataset)[0]
