@@ -47,7 +47,7 @@ class DataConfig(Part):
 
     root: Path
     """Folder that holds the folder of the category."""
-    defects: tuple[FolderName, ...] = Field(min_length=1)
+    defects: tuple[FolderName, ...]
     """Folders below `test/` to synthesize."""
     references: References = References(fraction=1 / 3)
     group_column: str | None = None
@@ -56,6 +56,8 @@ class DataConfig(Part):
     @field_validator("defects")
     @classmethod
     def _distinct(cls, defects: tuple[str, ...]) -> tuple[str, ...]:
+        if not defects:
+            raise ValueError("names no defect")
         if len(set(defects)) < len(defects):
             raise ValueError("a defect is named twice")
         if "good" in defects:

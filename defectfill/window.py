@@ -16,8 +16,8 @@ from defectfill.images import ImageArray
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in source pixels; square, and beyond the frame where the frame is too small."""
 
-BLEND_SHARE = 1 / 64
-"""Width of the blend over the window's side: 8 pixels, one latent cell of Stable Diffusion, at 512."""
+BLEND_SHARE = 1 / 128
+"""Width of the blend over the window's side: 4 pixels at 512."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,7 @@ def imports_in(source: str, file: str) -> Iterator[Import]:
     return visit(ast.parse(source), False)
 
 
+@cache
 def all_imports() -> list[Import]:
     files = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
     assert len(files) > 20

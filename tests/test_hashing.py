@@ -32,10 +32,9 @@ def test_the_order_of_a_list_counts() -> None:
     assert digest([1, 2]) != digest([2, 1])
 
 
-@pytest.mark.parametrize("value", [1, "1", 1.5, [1], [[1]], {"1": 1}, None, True, "", [], {}, [""], ["", ""]])
-def test_different_values_have_different_digests(value: object) -> None:
-    others = [1, "1", 1.5, [1], [[1]], {"1": 1}, None, True, "", [], {}, [""], ["", ""]]
-    assert [digest(other) for other in others].count(digest(value)) == 1
+def test_different_values_have_different_digests() -> None:
+    values = [1, "1", 1.5, [1], [[1]], {"1": 1}, None, True, "", [], {}, [""], ["", ""], [[], ""], {"a": {}}]
+    assert len({digest(value) for value in values}) == len(values)
 
 
 def test_seeds_stay_what_they_are() -> None:

@@ -1,0 +1,178 @@
+"""The command line: what the user's mistakes lead to."""
+
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from conftest import contents
+
+from defectfill.cli import main
+from defectfill.run import Run
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
+    """(exit code, stderr without progress bars) of a command."""
+    monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    return int(str(caught.value.code or 0)), "\n".join(
+        line for line in lines if "it/s" not in line and "?it" not in line
+    )
+
+
+def png_header(side: int) -> bytes:
+    """A PNG that says it is side x side pixels and holds nothing."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def truncate(category: Path) -> str:
+    path = category / "train" / "good" / "001.png"
+    path.write_bytes(path.read_bytes()[:3000])
+    return str(path)
+
+
+def write_text(category: Path) -> str:
+    path = category / "test" / "hole" / "000.png"
+    path.write_text("not a picture")
+    return str(path)
+
+
+def write_huge_header(category: Path) -> str:
+    path = category / "train" / "good" / "huge.png"
+    path.write_bytes(png_header(40_000))
+    return str(path)
+
+
+def empty_a_folder(category: Path) -> str:
+    for path in (category / "train" / "good").iterdir():
+        path.unlink()
+    return str(category / "train" / "good")
+
+
+def lose_the_category(category: Path) -> str:
+    category.rename(category.with_name("washers"))
+    return str(category)
+
+
+def misspell_a_key(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    path.write_text(path.read_text().replace("candidates:", "candidtes:"))
+    return "generate.candidtes: unknown key; did you mean 'candidates'?"
+
+
+def lose_the_unet(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    base = category.parents[1] / "base"
+    for part, name in (("vae", "config.json"), ("scheduler", "scheduler_config.json")):
+        (base / part).mkdir(parents=True)
+        (base / part / name).write_text("{}")
+    text = path.read_text()
+    model = text.split("model: ")[1].split(",")[0]
+    path.write_text(text.replace(model, str(base)))
+    return f"base.model: {base}: has no unet/config.json"
+
+
+MISTAKES = [
+    truncate,
+    write_text,
+    write_huge_header,
+    empty_a_folder,
+    lose_the_category,
+    misspell_a_key,
+    lose_the_unet,
+]
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_mistake_is_named_exits_with_2_and_leaves_nothing_behind(
+    toy_config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    mistake: object,
+) -> None:
+    named = mistake(toy_config.parent / "data" / "washer")  # type: ignore[operator]
+    before = contents(toy_config.parent)
+    code, errors = call(capsys, monkeypatch, command, toy_config)
+    assert code == 2
+    assert named in errors
+    assert "Traceback" not in errors
+    assert contents(toy_config.parent) == before
+    assert not (toy_config.parent / "out").exists()
+
+
+def test_problems_of_base_data_and_token_are_told_together(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = truncate(toy_config.parent / "data" / "washer"), write_text(toy_config.parent / "data" / "washer")
+    toy_config.write_text(toy_config.read_text().replace("steps: 2, batch", "token: gap, steps: 2, batch"))
+    code, errors = call(capsys, monkeypatch, "check", toy_config)
+    assert code == 2
+    assert first in errors
+    assert second in errors
+    assert "train.token: expected a word that is one token, 'gap' becomes" in errors
+
+
+def test_a_hub_model_needs_a_pinned_revision(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = toy_config.read_text()
+    model = text.split("model: ")[1].split(",")[0]
+    toy_config.write_text(text.replace(model, "someone/some-inpainting"))
+    code, errors = call(capsys, monkeypatch, "check", toy_config)
+    assert code == 2
+    assert "base.revision" in errors
+
+
+def test_lpips_without_its_packages_names_the_extra(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_config.write_text(toy_config.read_text().replace("candidates: 2", "candidates: 2, distance: lpips"))
+    code, errors = call(capsys, monkeypatch, "check", toy_config)
+    assert code == 2
+    assert "generate.distance: lpips needs" in errors
+    assert "defectfill[lpips]" in errors
+
+
+def test_check_says_what_would_be_done_and_writes_nothing(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(toy_config.parent)
+    monkeypatch.setattr(sys, "argv", ["defectfill", "check", str(toy_config)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "washer: 6 normals to paint on, 2 normals set aside for test" in said
+    assert "hole: adapter to be trained for 2 steps; 5 of 5 samples to paint, 40 UNet passes" in said
+    assert contents(toy_config.parent) == before
+
+
+def test_running_a_finished_config_again_prints_its_dataset(
+    finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_path = finished.config.output.root.parent / "toy.yaml"
+    before = contents(finished.category_output)
+    monkeypatch.setattr(sys, "argv", ["defectfill", "run", str(config_path)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == str(finished.dataset)
+    assert contents(finished.category_output) == before
+
+
+def test_verify_exits_with_2_and_names_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, errors = call(capsys, monkeypatch, "verify", tmp_path)
+    assert code == 2
+    assert str(tmp_path / "manifest.parquet") in errors

@@ -1,0 +1,287 @@
+"""One YAML per category: loaded whole, or every mistake told at once."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from defectfill.config import RunConfig, TrainConfig, load_config
+from defectfill.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+MINIMAL = """\
+category: nut
+object_name: hex nut
+data: {root: data, defects: [hole]}
+base: {model: some/base}
+output: {root: out}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "nut.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems_of(path: Path) -> list[str]:
+    """What load_config finds wrong, a line each, without the file's name that stands before every one."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    for problem in caught.value.problems:
+        assert problem.startswith(f"{path}: ")
+        assert "\n" not in problem
+    return [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
+
+
+def leaves(values: Any, key_path: str = "") -> Iterator[tuple[str, Any]]:
+    """(key path, value) of everything in a config, or in the YAML it came from, that is no block."""
+    if isinstance(values, BaseModel):
+        values = {name: getattr(values, name) for name in type(values).model_fields}
+    if not isinstance(values, dict) or key_path == "masks.samplers":
+        yield key_path, values
+        return
+    for name, value in values.items():
+        yield from leaves(value, f"{key_path}.{name}".lstrip("."))
+
+
+@pytest.fixture
+def loaded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunConfig:
+    """The config of the name that is asked for, with every environment variable it names set to a folder."""
+    path = CONFIGS / f"{request.param}.yaml"
+    for name in re.findall(r"\$\{(\w+)\}", path.read_text("utf-8")):
+        monkeypatch.setenv(name, str(tmp_path))
+    return load_config(path)
+
+
+every_config = pytest.mark.parametrize("loaded", sorted(path.stem for path in CONFIGS.glob("*.yaml")), indirect=True)
+hazelnut = pytest.mark.parametrize("loaded", ["hazelnut"], indirect=True)
+
+
+@every_config
+def test_every_config_of_the_project_loads(loaded: RunConfig) -> None:
+    assert loaded.category_folder.is_absolute()
+    assert loaded.output.root.is_absolute()
+
+
+@hazelnut
+def test_hazelnut_spells_out_every_key(loaded: RunConfig) -> None:
+    spelt_out = {key_path for key_path, _ in leaves(yaml.safe_load((CONFIGS / "hazelnut.yaml").read_text("utf-8")))}
+    keys = {key_path for key_path, _ in leaves(loaded)}
+    assert keys - spelt_out == {"data.references.count"}  # stands in for the fraction
+    assert spelt_out <= keys
+
+
+@hazelnut
+def test_hazelnut_has_the_default_values(loaded: RunConfig) -> None:
+    required = {"category", "object_name", "data.root", "data.defects", "base.model", "output.root"}
+    chosen = {
+        "base.revision": "5f74973cbb64c8568780732c17f43eb269d63a0d",  # a hub's base is pinned, a folder cannot be
+        "data.references.fraction": 0.3333,  # YAML has no thirds
+        "generate.count": 250,  # the paper's 1000 images, from four defects
+    }
+    defaults = dict(leaves(RunConfig.model_validate(yaml.safe_load(MINIMAL))))
+    different = {key_path: value for key_path, value in leaves(loaded) if value != defaults[key_path]}
+    assert different.keys() - required == chosen.keys()
+    assert chosen.items() <= different.items()
+
+
+def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    train, generate = config.train, config.generate
+    assert config.data.references.fraction == pytest.approx(1 / 3)
+    assert config.base.resolution == 512
+    assert (train.steps, train.batch_size, train.warmup_steps, train.max_resize) == (2000, 4, 100, 1.125)
+    assert (train.rank, train.alpha, train.dropout) == (8, 16, 0.1)
+    assert (train.learning_rate_unet, train.learning_rate_text_encoder) == (2e-4, 4e-5)
+    assert (train.weights.defect, train.weights.object, train.weights.attention) == (0.5, 0.2, 0.05)
+    assert (train.object_background, train.weight_inside_square) == (0.3, True)
+    assert (train.boxes.count, train.boxes.min_side, train.boxes.max_side) == (30, 0.03, 0.25)
+    assert (generate.candidates, generate.steps) == (8, 50)
+
+
+def test_prompts_have_their_words_filled_in(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, MINIMAL)).prompts() == ("A photo of sks", "A hex nut with sks")
+    changed = MINIMAL + "train: {token: zwx, prompt_object: 'a {token} {object_name}, {token}'}\n"
+    assert load_config(write(tmp_path, changed)).prompts() == ("A photo of zwx", "a zwx hex nut, zwx")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["A photo", "A {object_name}", "{token} {defect}", "{token} {", "} {token}", "{{token}}", "{token!r}", "{}"],
+)
+def test_a_prompt_that_cannot_be_filled_in_is_a_mistake(prompt: str) -> None:
+    with pytest.raises(ValidationError, match="nothing else in braces"):
+        TrainConfig(prompt_object=prompt)
+
+
+def test_a_config_is_frozen(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train.weights.defect = 1  # type: ignore[misc]
+
+
+def test_a_config_survives_json(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL))
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_relative_paths_start_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").mkdir()
+    text = MINIMAL.replace("root: data", "root: ../data").replace("model: some/base", "model: ./base")
+    write(tmp_path / "configs", text)
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("configs/nut.yaml"))
+    assert config.category_folder == tmp_path / "data/nut"
+    assert config.output.root == tmp_path / "configs/out"
+    assert config.base.model == str(tmp_path / "configs/base")
+
+
+def test_absolute_paths_and_the_home_folder_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = MINIMAL.replace("root: data", "root: /data").replace("root: out", "root: ~/out")
+    config = load_config(write(tmp_path, text.replace("model: some/base", "model: ~/base")))
+    assert config.data.root == Path("/data")
+    assert config.output.root == tmp_path / "home/out"
+    assert config.base.model == str(tmp_path / "home/base")
+
+
+def test_a_base_is_a_hub_id_unless_it_is_a_folder(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, MINIMAL)).base.model == "some/base"
+    (tmp_path / "some/base").mkdir(parents=True)
+    assert load_config(write(tmp_path, MINIMAL)).base.model == str(tmp_path / "some/base")
+
+
+def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGES", str(tmp_path))
+    monkeypatch.setenv("KIND", "hole")
+    text = MINIMAL.replace("root: data", "root: '${IMAGES}/data'").replace("[hole]", "['small_${KIND}']")
+    config = load_config(write(tmp_path, text))
+    assert config.data.root == tmp_path / "data"
+    assert config.data.defects == ("small_hole",)
+
+
+def test_every_unset_variable_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMAGES", raising=False)
+    monkeypatch.delenv("PLACE", raising=False)
+    text = MINIMAL.replace("root: data", "root: '${IMAGES}/${PLACE}'").replace("root: out", "root: '${PLACE}'")
+    assert problems_of(write(tmp_path, text)) == [
+        "data.root: the environment variable IMAGES is not set",
+        "data.root: the environment variable PLACE is not set",
+        "output.root: the environment variable PLACE is not set",
+    ]
+
+
+MISTAKES = {
+    "misspelt": ("train: {setps: 5}", r"train.setps: unknown key; did you mean 'steps'\?"),
+    "misspelt deep": ("train: {boxes: {cuont: 5}}", r"train.boxes.cuont: unknown key; did you mean 'count'\?"),
+    "misspelt block": ("windwo: {context: 2}", r"windwo: unknown key; did you mean 'window'\?"),
+    "unknown": ("dataset: {xyz: 1}", "dataset.xyz: unknown key; known are real_share"),
+    "no name": ("1: a", "1: keys should be strings, found 1"),
+    "word for number": ("seed: many", "seed: input should be a valid integer, .*, found 'many'"),
+    "number for word": ("train: {token: 5}", "train.token: input should be a valid string, found 5"),
+    "half a step": ("train: {steps: 1.5}", "train.steps: .*valid integer.*, found 1.5"),
+    "value for block": ("train: 5", "train: .*, found 5"),
+    "empty block": ("train:", "train: .*, found None"),
+    "too small": ("generate: {count: 0}", "generate.count: .*greater than or equal to 1, found 0"),
+    "too large": ("train: {dropout: 1}", "train.dropout: .*less than 1, found 1"),
+    "not a number": ("train: {max_grad_norm: .nan}", "train.max_grad_norm: .*finite number, found nan"),
+    "infinite": ("train: {weights: {defect: .inf}}", "train.weights.defect: .*finite number, found inf"),
+    "not a multiple": ("base: {model: m, resolution: 500}", "base.resolution: .*multiple of 8, found 500"),
+    "no such choice": ("window: {mode: half}", "window.mode: .*'crop' or 'whole', found 'half'"),
+    "no such device": ("base: {model: m, device: gpu}", "base.device: .*pattern.*, found 'gpu'"),
+    "in a list": ("masks: {reference: {scale: [1, x]}}", "masks.reference.scale.1: .*, found 'x'"),
+    "too short a list": ("masks: {reference: {scale: [1]}}", "masks.reference.scale.1: this key is missing"),
+    "wrong way round": (
+        "masks: {reference: {scale: [2, 1]}}",
+        "masks.reference.scale: expected 0 < smallest <= largest",
+    ),
+    "boxes": ("train: {boxes: {min_side: 0.5}}", "train.boxes: min_side is larger than max_side"),
+    "prompt": ("train: {prompt_defect: A hole}", "train.prompt_defect: a prompt holds {token}.*, found 'A hole'"),
+    "sampler": (
+        "masks: {samplers: {magic: 1}}",
+        r"masks.samplers: unknown sampler \['magic'\], known are .*'reference'.*",
+    ),
+    "no sampler": ("masks: {samplers: {}}", "masks.samplers: is empty"),
+    "sampler's weight": ("masks: {samplers: {reference: 0}}", "masks.samplers.reference: .*greater than 0, found 0"),
+    "both": ("data: {root: d, defects: [a], references: {count: 3, fraction: 0.5}}", "data.references: give either .*"),
+    "neither": ("data: {root: d, defects: [a], references: {}}", "data.references: give either fraction or count"),
+    "no defect": ("data: {root: d, defects: []}", "data.defects: names no defect"),
+    "defect twice": ("data: {root: d, defects: [a, b, a]}", "data.defects: a defect is named twice"),
+    "good": ("data: {root: d, defects: [good]}", "data.defects: 'good' is the folder of normal images, not a defect"),
+    "not a folder's name": ("data: {root: d, defects: [../a]}", "data.defects.0: .*pattern.*, found '../a'"),
+    "hidden": ("category: .nut", "category: .*pattern.*, found '.nut'"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_with_its_key_and_what_was_found(tmp_path: Path, line: str, message: str) -> None:
+    others = [good for good in MINIMAL.splitlines() if good.split(":")[0] != line.split(":")[0]]
+    (problem,) = problems_of(write(tmp_path, "\n".join([*others, line])))
+    assert re.fullmatch(message, problem)
+
+
+@pytest.mark.parametrize("key", ["category", "object_name", "data", "base", "output"])
+def test_a_missing_key_is_told(tmp_path: Path, key: str) -> None:
+    lines = [line for line in MINIMAL.splitlines() if not line.startswith(f"{key}:")]
+    assert problems_of(write(tmp_path, "\n".join(lines))) == [f"{key}: this key is missing"]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PLACE", raising=False)
+    text = """\
+category: nut
+data: {root: "${PLACE}", defect: [hole]}
+base: {model: m, resolution: 8}
+train: {stesp: 5, rank: few, boxes: {max_side: 2}}
+output: {}
+"""
+    found = [problem.split(": ")[0] for problem in problems_of(write(tmp_path, text))]
+    assert sorted(found) == [
+        "base.resolution",
+        "data.defect",
+        "data.defects",
+        "data.root",
+        "object_name",
+        "output.root",
+        "train.boxes.max_side",
+        "train.rank",
+        "train.stesp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "seed: 1\nseed: 2\n", "not valid YAML: the key 'seed' stands twice, again in line 7"),
+        (
+            MINIMAL + "train:\n  rank: 4\n  steps: 9\n  rank: 8\n",
+            "not valid YAML: the key 'rank' stands twice, .* line 9",
+        ),
+        ("category: [nut\n", "not valid YAML: .* line 2.*"),
+        ("category: !!python/object:os.system nut\n", "not valid YAML: .*"),
+        (MINIMAL + "seed: 2026-13-01\n", "not valid YAML: month must be in 1..12"),
+        ("", "expected keys and values, found NoneType"),
+        ("# nothing but a remark\n", "expected keys and values, found NoneType"),
+        ("- category\n- nut\n", "expected keys and values, found list"),
+        ("nut\n", "expected keys and values, found str"),
+    ],
+)
+def test_a_file_that_is_no_config_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (problem,) = problems_of(write(tmp_path, text))
+    assert re.fullmatch(message, problem)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (missing,) = problems_of(tmp_path / "missing.yaml")
+    (folder,) = problems_of(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("category: Nuß".encode("latin-1"))
+    (latin,) = problems_of(tmp_path / "latin.yaml")
+    for problem in (missing, folder, latin):
+        assert problem.startswith("cannot be read: ")
