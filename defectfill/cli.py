@@ -38,7 +38,7 @@ def main() -> None:
 @app.command()
 def run(config: ConfigPath) -> None:
     """Make the dataset of CONFIG, or finish what an earlier run began."""
-    print(run_category(config))
+    _run_and_tell(config)
 
 
 @app.command()
@@ -73,7 +73,17 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
     if not Path(settings.base.model).exists():
         write_random_base(Path(settings.base.model), settings.seed)
         print(f"small base, random weights: {settings.base.model}")
-    print(run_category(config))
+    _run_and_tell(config)
+
+
+def _run_and_tell(config_path: Path) -> None:
+    """Runs a config and prints what became of each defect, last the dataset's folder."""
+    from defectfill.dataset import summary
+
+    dataset = run_category(config_path)
+    for line in summary(dataset):
+        print(line)
+    print(dataset)
 
 
 def run_category(config_path: Path) -> Path:

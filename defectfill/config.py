@@ -7,7 +7,6 @@ values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yam
 import difflib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -344,13 +343,3 @@ def _resolve(config: RunConfig, folder: Path) -> RunConfig:
         update={"model": str((folder / Path(model).expanduser()).resolve())} if is_path else {}
     )
     return config.model_copy(update={"data": data, "output": output, "base": base})
-
-
-def flat_items(part: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a config as (key path, value)."""
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        if isinstance(value, BaseModel):
-            yield from flat_items(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

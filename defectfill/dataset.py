@@ -31,6 +31,19 @@ def write_dataset(run: Run) -> Path:
     return run.dataset
 
 
+def summary(dataset: Path) -> list[str]:
+    """One line per defect: how many synthetic images were kept, how many rejected and why."""
+    kept = Counter(row["defect"] for row in read_table(dataset / "manifest.parquet") if row["origin"] == "synthetic")
+    rejected = Counter((row["defect"], row["reason"]) for row in read_table(dataset / "rejected.parquet"))
+    lines = []
+    for defect in sorted({*kept, *(defect for defect, _ in rejected)}):
+        refused = [
+            f"{count} rejected: {reason}" for (name, reason), count in sorted(rejected.items()) if name == defect
+        ]
+        lines.append(", ".join([f"{defect}: {kept[defect]} kept", *refused]))
+    return lines
+
+
 def _copy_real_images(run: Run, folder: Path) -> tuple[list[ManifestRow], dict[str, str]]:
     """Rows of the real images, and where each source file of the snapshot lies in the dataset."""
     records = run.snapshot()

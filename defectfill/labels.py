@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.images import ImageArray
-from defectfill.window import Box, blend_alpha, blend_width, inside_frame, stitch
+from defectfill.window import Box, blend_alpha, blend_width, inside_frame, like_source
 
 MIN_SPECK_PX = 3
 """Connected changes of fewer pixels are noise."""
@@ -21,22 +21,19 @@ def draw_label(
 ) -> NDArray[np.bool_]:
     """Mask [H, W] of the pixels that the defect, and not the codec, changed.
 
-    Candidate and reconstruction [R, R, 3] went through the same codec and are stitched in the same way; a pixel
-    is drawn where they differ by more than `min_change` of the value range in any channel. Specks are dropped
+    Candidate and reconstruction [R, R, 3] went through the same codec and are blended in the same way; a pixel is
+    drawn where they differ by more than `min_change` of the value range in any channel. Specks are dropped
     and holes of the drawn region filled, but for those that reach out of the blend region. It lies inside the
     blend region; it can be empty.
     """
     from scipy import ndimage
 
-    rows, columns = inner = inside_frame(box, planned_mask.shape)
-    local_box = (box[0] - columns.start, box[1] - rows.start, box[2] - columns.start, box[3] - rows.start)
-    painted, unpainted = (
-        stitch(source[inner], picture, local_box, planned_mask[inner]).astype(np.float32)
-        for picture in (candidate, reconstruction)
-    )
-    change = np.abs(painted - unpainted).max(axis=2) / np.iinfo(source.dtype).max
+    inner = inside_frame(box, planned_mask.shape)
+    alpha = blend_alpha(planned_mask[inner], blend_width(box))
+    difference = like_source(candidate, box, source) - like_source(reconstruction, box, source)
+    change = alpha * np.abs(difference).max(axis=2) / np.iinfo(source.dtype).max
     # Filled: what cannot be reached over unchanged pixels from outside the blend region.
-    outside = np.pad(blend_alpha(planned_mask[inner], blend_width(box)) == 0, 1, constant_values=True)
+    outside = np.pad(alpha == 0, 1, constant_values=True)
     unchanged = np.pad(change <= min_change, 1, constant_values=True)
     drawn = ~ndimage.binary_propagation(outside, mask=unchanged)[1:-1, 1:-1]
     regions, count = ndimage.label(drawn, structure=np.ones((3, 3)))

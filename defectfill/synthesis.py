@@ -13,7 +13,7 @@ from defectfill.files import new_folder, write_table
 from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
 from defectfill.labels import draw_label, intersection_over_union
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
-from defectfill.painting import Painter, Painting
+from defectfill.painting import Painter
 from defectfill.plan import SampleSpec, read_plan
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
@@ -60,8 +60,11 @@ def synthesize(
     paintings = painter.paint(windows, [spec.seed for spec in specs], [spec.prompt for spec in specs])
     for spec, source, planned_mask, painting in zip(specs, sources, planned_masks, paintings, strict=True):
         chosen = select_low_fidelity(painting.scores)
-        image = stitch(source, painting.candidates[chosen], spec.window, planned_mask)
-        drawn_mask = _draw(source, painting, chosen, spec, planned_mask, min_change)
+        candidate = painting.candidates[chosen]
+        image = stitch(source, candidate, spec.window, planned_mask)
+        drawn_mask = draw_label(
+            source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=min_change
+        )
         drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
         intact = background_intact(source, image, spec.window, planned_mask)
         assert intact, f"{spec.sample_id}: the background was changed"
@@ -76,24 +79,6 @@ def synthesize(
             chosen=chosen,
             reason=judge(drawn_fraction, min_drawn_fraction),
         )
-
-
-def _draw(
-    source: ImageArray,
-    painting: Painting,
-    chosen: int,
-    spec: SampleSpec,
-    planned_mask: NDArray[np.bool_],
-    min_change: float,
-) -> NDArray[np.bool_]:
-    return draw_label(
-        source,
-        painting.candidates[chosen],
-        painting.reconstruction,
-        spec.window,
-        planned_mask,
-        min_change=min_change,
-    )
 
 
 def inpaint_shard(run: Run, shard: Shard) -> None:

@@ -103,21 +103,17 @@ def resize(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 def resize_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     """A square mask [s, s] resized to [side, side]; no True pixel is lost.
 
-    Shrunk, a new pixel is True where any source pixel under it is, were it by a corner; enlarged, where the one
-    under its centre is.
+    Shrunk, a new pixel is True where it holds the centre of any True pixel; enlarged, where its own centre lies in one.
     """
-    old = mask.shape[0]
-    if side == old:
-        return mask
-    if side > old:
-        nearest = Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST)
-        return np.array(nearest, dtype=bool)
-    starts = np.arange(side) * old // side
-    stops = -(-np.arange(1, side + 1) * old // side)
-    spans = np.stack([starts, stops], axis=1).ravel()[:-1]  # reduceat: every second one is between two spans
-    for _ in ("rows", "columns"):
-        mask = np.logical_or.reduceat(mask, spans, axis=0)[::2].T
-    return np.ascontiguousarray(mask)
+    old = len(mask)
+    if side >= old:
+        nearest = (2 * np.arange(side) + 1) * old // (2 * side)
+        return mask[np.ix_(nearest, nearest)]
+    above = (2 * np.arange(old) + 1) * side // (2 * old)
+    rows, columns = np.nonzero(mask)
+    shrunk = np.zeros((side, side), dtype=bool)
+    shrunk[above[rows], above[columns]] = True
+    return shrunk
 
 
 def blend_width(box: Box) -> int:
@@ -147,27 +143,27 @@ def stitch(
     Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel outside
     the blend region is the source's own.
     """
-    left, top, right, _ = box
     inner = inside_frame(box, planned_mask.shape)
-    in_window = (
-        slice(inner[0].start - top, inner[0].stop - top),
-        slice(inner[1].start - left, inner[1].stop - left),
-    )
-    painted = _like_source(resize(painting, right - left)[in_window], source[inner])
     alpha = blend_alpha(planned_mask[inner], blend_width(box))[..., None]
     original = source[inner].astype(np.float64)
-    mixed = original + alpha * (painted - original)
+    mixed = original + alpha * (like_source(painting, box, source) - original)
     result = source.copy()
     result[inner] = np.where(alpha > 0, np.rint(mixed), original).astype(source.dtype)
     return result
 
 
-def _like_source(unit_rgb: NDArray[np.float32], source: ImageArray) -> NDArray[np.float64]:
-    """A picture [h, w, 3] in [0, 1] in the channels and the value range of source [h, w, C]; alpha is the source's."""
-    values = unit_rgb.astype(np.float64) * np.iinfo(source.dtype).max
+def like_source(painting: NDArray[np.float32], box: Box, source: ImageArray) -> NDArray[np.float64]:
+    """A painting [R, R, 3] in [0, 1] as source [H, W, C] would show it: the part [h, w, C] of `box` inside the frame.
+
+    In the source's channels and value range; alpha is the source's own.
+    """
+    left, top, right, _ = box
+    rows, columns = inside_frame(box, source.shape)
+    in_window = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    values = np.clip(resize(painting, right - left)[in_window], 0, 1).astype(np.float64) * np.iinfo(source.dtype).max
     if source.shape[2] == 1:
         return values @ np.array([[0.299], [0.587], [0.114]])
-    return np.concatenate([values, source[..., 3:]], axis=2)
+    return np.concatenate([values, source[rows, columns, 3:]], axis=2)
 
 
 def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_mask: NDArray[np.bool_]) -> bool:

@@ -166,7 +166,7 @@ def test_running_a_finished_config_again_prints_its_dataset(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    assert capsys.readouterr().out.strip() == str(finished.dataset)
+    assert capsys.readouterr().out.splitlines() == ["hole: 5 kept", "scratch: 5 kept", str(finished.dataset)]
     assert contents(finished.category_output) == before
 
 

@@ -122,9 +122,9 @@ def test_a_prompt_that_cannot_be_filled_in_is_a_mistake(prompt: str) -> None:
 def test_a_config_is_frozen(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL))
     with pytest.raises(ValidationError, match="frozen"):
-        config.seed = 1  # type: ignore[misc]
+        config.seed = 1
     with pytest.raises(ValidationError, match="frozen"):
-        config.train.weights.defect = 1  # type: ignore[misc]
+        config.train.weights.defect = 1
 
 
 def test_a_config_survives_json(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,7 +19,7 @@ from defectfill.files import (
 )
 
 SCHEMA = pa.schema([("name", pa.string()), ("scores", pa.list_(pa.float32())), ("window", pa.list_(pa.int32(), 4))])
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"name": "a", "scores": [0.5, 0.25], "window": [0, 1, 2, 3]},
     {"name": "ß", "scores": [], "window": [-4, 5, 6, 7]},
     {"name": "", "scores": None, "window": None},

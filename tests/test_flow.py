@@ -1,6 +1,7 @@
 """The flow through Prefect itself: its temporary server, and a server with a schedule."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import contents
 
@@ -32,18 +34,18 @@ def test_the_run_command_makes_the_dataset_through_prefect(finished: Run, toy_co
     assert "inpaint scratch: 100%" in done.stderr
     begin = time.monotonic()
     again = subprocess.run(command, env=environment(tmp_path / "none"), capture_output=True, text=True, timeout=60)
-    assert again.stdout.strip() == str(dataset)
+    assert again.stdout == done.stdout
     assert time.monotonic() - begin < 10
     assert not (tmp_path / "none").exists(), "Prefect was started for nothing"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server with its services; the environment that reaches it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = environment(tmp_path / "home", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    env = environment(tmp_path_factory.mktemp("server"), PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
     command = [
         sys.executable,
         "-m",
@@ -58,33 +60,35 @@ def server(tmp_path: Path) -> Iterator[dict[str, str]]:
     ]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        wait_for_server(env["PREFECT_API_URL"])
         yield env
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
+def wait_for_server(url: str) -> None:
+    for _ in range(180):
+        try:
+            if httpx.get(f"{url}/health").is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise TimeoutError(f"no Prefect server at {url}")
+
+
 SCHEDULED = """
 import sys, time
-from pathlib import Path
-import httpx, os
 from prefect import get_client
 from flows.category import synthesize_category
 
-def wait_for(question, seconds=90):
-    for _ in range(2 * seconds):
-        try:
-            if answer := question():
-                return answer
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.5)
-    sys.exit("nothing within the time")
-
-wait_for(lambda: httpx.get(os.environ["PREFECT_API_URL"] + "/health").is_success)
 synthesize_category.to_deployment("toy", cron="0 2 * * 1", parameters={"config_path": sys.argv[1]}).apply()
 with get_client(sync_client=True) as client:
-    runs = wait_for(lambda: [run for run in client.read_flow_runs() if run.state_name == "Scheduled"])
+    for _ in range(180):
+        runs = [run for run in client.read_flow_runs() if run.state_name == "Scheduled"]
+        if runs:
+            break
+        time.sleep(0.5)
 print(runs[0].parameters["config_path"])
 """
 
@@ -94,3 +98,45 @@ def test_a_scheduled_deployment_gets_a_scheduled_run(server: dict[str, str], toy
     done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(str(toy_config))
+
+
+RETRIED = """
+import sys
+from pathlib import Path
+from prefect import flow, get_client
+from defectfill.config import load_config
+from defectfill.errors import DefectFillError
+from defectfill.run import start_run
+from flows.steps import train_adapter
+
+@flow
+def attempts(folder: Path) -> int:
+    state = train_adapter(folder, "hole", return_state=True)
+    print(repr(state.result(raise_on_failure=False)), file=sys.stderr)
+    with get_client(sync_client=True) as client:
+        return client.read_task_run(state.state_details.task_run_id).run_count
+
+run = start_run(load_config(Path(sys.argv[1])))
+reference = next(record for record in run.snapshot() if record.role == "reference" and record.defect == "hole")
+image = run.config.category_folder / reference.path
+content = image.read_bytes()
+image.write_bytes(b"broken")
+broken_image = attempts(run.folder)
+image.write_bytes(content)
+weights = Path(run.config.base.model) / "vae" / "diffusion_pytorch_model.safetensors"
+weights.write_bytes(b"broken")
+print(broken_image, attempts(run.folder))
+"""
+
+
+def test_a_failing_model_is_tried_again_and_a_broken_image_is_not(
+    server: dict[str, str], toy_config: Path, base_folder: Path
+) -> None:
+    base = shutil.copytree(base_folder, toy_config.parent / "base")
+    toy_config.write_text(toy_config.read_text().replace(str(base_folder), str(base)))
+    command = [sys.executable, "-c", RETRIED, str(toy_config)]
+    done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "DataError" in done.stderr
+    assert "ModelError" in done.stderr
+    assert done.stdout.split() == ["1", "2"]

@@ -27,9 +27,13 @@ def unpainted(source: ImageArray = SOURCE) -> NDArray[np.float32]:
     return crop_window(source, DISC, BOX, SIDE).image
 
 
+def lighter(picture: NDArray[np.float32], where: NDArray[np.bool_], change: float) -> NDArray[np.float32]:
+    return picture + in_window(where)[..., None].astype(np.float32) * np.float32(change)
+
+
 def painted(where: NDArray[np.bool_], change: float = 0.25) -> NDArray[np.float32]:
     """The window, lighter where the mask [H, W] is."""
-    return unpainted() + np.float32(change) * in_window(where)[..., None]
+    return lighter(unpainted(), where, change)
 
 
 def draw(candidate: NDArray[np.float32], reconstruction: NDArray[np.float32] | None = None) -> NDArray[np.bool_]:
@@ -75,8 +79,7 @@ def test_the_codecs_own_error_is_not_drawn(seed: int, strength: float) -> None:
     error = np.float32(strength) * np.random.default_rng(seed).standard_normal((SIDE, SIDE, 3), np.float32)
     half = DISC & (np.arange(40) < 20)
     reconstruction = np.clip(unpainted() + error, 0, 0.7)
-    candidate = reconstruction + np.float32(0.25) * in_window(half)[..., None]
-    np.testing.assert_array_equal(draw(candidate, reconstruction), half)
+    np.testing.assert_array_equal(draw(lighter(reconstruction, half, 0.25), reconstruction), half)
     assert not draw(reconstruction, reconstruction).any()
 
 
@@ -105,7 +108,7 @@ def test_a_pixel_is_drawn_above_the_least_change_of_its_range(
 ) -> None:
     source = np.full((48, 40, channels), 100, dtype)
     for change, drawn in ((levels, False), (levels + 1, True)):
-        candidate = unpainted(source) + np.float32(change / np.iinfo(dtype).max) * in_window(DISC)[..., None]
+        candidate = lighter(unpainted(source), DISC, change / np.iinfo(dtype).max)
         found = draw_label(source, candidate, unpainted(source), BOX, DISC, min_change=0.04)
         np.testing.assert_array_equal(found, DISC & drawn)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from defectfill.adapters import train_adapter
 from defectfill.config import load_config
-from defectfill.dataset import write_dataset
+from defectfill.dataset import summary, write_dataset
 from defectfill.errors import ConfigError, DataError
 from defectfill.files import read_table
 from defectfill.images import read_image, read_mask
@@ -210,3 +210,17 @@ def test_the_dataset_is_replaced_whole(finished: Run, tmp_path: Path) -> None:
     (run.dataset / "images" / "stray.png").write_bytes(b"stray")
     write_dataset(run)
     assert contents(run.dataset) == contents(finished.dataset)
+
+
+def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> None:
+    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 2, min_change: 0.99"))
+    run = run_all_steps(toy_config)
+    rejected = read_table(run.dataset / "rejected.parquet")
+    assert [row["reason"] for row in rejected] == ["nothing_drawn"] * 4
+    assert all((run.dataset / row["image_path"]).is_file() for row in rejected)
+    assert all(row["origin"] == "real" for row in manifest(run))
+    assert summary(run.dataset) == [
+        "hole: 0 kept, 2 rejected: nothing_drawn",
+        "scratch: 0 kept, 2 rejected: nothing_drawn",
+    ]
+    verify_dataset(run.dataset)
