@@ -1,6 +1,5 @@
 """What a config would do, and everything that is wrong with it, without a GPU and without writing anything."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,19 +37,11 @@ def check_config(config: RunConfig) -> list[str]:
         records = ingest(config)
     except DefectFillError as error:
         errors.append(error)
-    errors += _output_errors(config) + (_token_errors(config) if run else [])
+    errors += _token_errors(config) if run else []
     if errors or run is None:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise type(errors[0])(list(problems))
     return [*_found(config, records), *_to_do(run, records), *_warnings(config, records)]
-
-
-def _output_errors(config: RunConfig) -> list[DefectFillError]:
-    """Whether the output folder, or the nearest folder above it that exists, can be written to."""
-    folder = next(path for path in (config.output.root, *config.output.root.parents) if path.exists())
-    if folder.is_dir() and os.access(folder, os.W_OK):
-        return []
-    return [ConfigError(f"output.root: {folder} is not a folder that can be written to")]
 
 
 def _token_errors(config: RunConfig) -> list[DefectFillError]:

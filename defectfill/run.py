@@ -8,6 +8,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,10 +164,10 @@ def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageReco
 def prepare_run(config: RunConfig) -> Run:
     """The run that `config` describes, without writing anything.
 
-    Raises one error with every problem of the base model and of the data's folders.
+    Raises one error with every problem of the output folder, the base model and the data's folders.
     """
-    problems: list[str] = []
-    errors: list[DefectFillError] = []
+    problems = _output_problems(config.output.root)
+    errors: list[DefectFillError] = [ConfigError(problems)] if problems else []
     found: dict[str, Any] = {}
     checks = {
         "base": lambda: identify_base(config.base),
@@ -182,6 +183,14 @@ def prepare_run(config: RunConfig) -> Run:
     if errors:
         raise type(errors[0])(problems)
     return Run(RunRecord(config=config, **found))
+
+
+def _output_problems(root: Path) -> list[str]:
+    """Whether the output folder, or the nearest one above it that exists, can be written to."""
+    folder = next(path for path in (root, *root.parents) if path.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return []
+    return [f"output.root: {folder} is not a folder that can be written to"]
 
 
 def start_run(config: RunConfig) -> Run:

@@ -68,6 +68,12 @@ def misspell_a_key(category: Path) -> str:
     return "generate.candidtes: unknown key; did you mean 'candidates'?"
 
 
+def put_a_file_where_the_output_goes(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    path.write_text(path.read_text().replace("/out}", "/toy.yaml/out}"))
+    return f"output.root: {path} is not a folder that can be written to"
+
+
 def lose_the_unet(category: Path) -> str:
     path = category.parents[1] / "toy.yaml"
     base = category.parents[1] / "base"
@@ -88,6 +94,7 @@ MISTAKES = [
     lose_the_category,
     misspell_a_key,
     lose_the_unet,
+    put_a_file_where_the_output_goes,
 ]
 
 

@@ -1,14 +1,16 @@
 """The training step: what goes into the one UNet call, and where gradients arrive."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from defectfill.config import TrainConfig
+from defectfill.config import BaseConfig, TrainConfig
 from defectfill.errors import ConfigError, ModelError
 from defectfill.model.adapter import trainable_adapter
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
-from defectfill.model.base import Base, encode_images, find_token, mask_to_latent
+from defectfill.model.base import Base, encode_images, find_token, load_base, mask_to_latent
 from defectfill.model.training import branch_inputs, trained_adapter, training_losses
 from defectfill.window import Window
 
@@ -185,3 +187,19 @@ def test_a_latent_pixel_is_masked_when_any_of_its_pixels_is() -> None:
     assert latent.shape == (1, 1, 4, 4)
     assert latent[0, 0, 1].tolist() == [1, 1, 1, 1]
     assert latent.sum() == 4
+
+
+def test_in_bf16_the_adapter_stays_float32_and_the_losses_are_nearly_those_of_float32(
+    base: Base, base_folder: Path
+) -> None:
+    rough = load_base(BaseConfig(model=str(base_folder), resolution=RESOLUTION, device="cpu", precision="bf16"))
+    losses = {}
+    for each in (base, rough):
+        torch.manual_seed(0)
+        with trainable_adapter(each, TrainConfig(dropout=0)) as (unet_weights, text_weights):
+            computed = training_losses(each, make_batch(), SETTINGS, PROMPTS, 11, generator())
+            computed.total.backward()
+            losses[each.dtype] = computed.total.item()
+            assert {weight.dtype for weight in [*unet_weights, *text_weights]} == {torch.float32}
+            assert all(weight.grad is not None for weight in unet_weights)
+    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
