@@ -97,6 +97,8 @@ def run_category(config_path: Path) -> Path:
     started = start_run(load_config(config_path))
     if started.is_finished():
         return started.dataset
+    if "PREFECT_API_URL" not in os.environ:
+        print("starting Prefect's temporary server ...", file=sys.stderr)
     from flows.category import synthesize_category  # the one arrow upwards: the command starts the flow
 
     return synthesize_category(config_path)

@@ -4,26 +4,17 @@ Every key of the YAML is a field here, with its unit, its range and its default.
 values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yaml` spells them all out.
 """
 
-import difflib
-import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from defectfill.errors import ConfigError
+from defectfill.configfile import Part, load_yaml
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """A category or defect: it becomes the name of folders, so it is letters, digits, `_`, `-` and `.`."""
-
-
-class Part(BaseModel):
-    """A block of the config: frozen, numbers are finite, and a key it does not know is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class References(Part):
@@ -171,7 +162,7 @@ class ReferenceMasksConfig(Part):
 class MasksConfig(Part):
     """Where defects are asked for, and of which shape."""
 
-    samplers: dict[str, Annotated[float, Field(gt=0)]] = {"reference": 1.0}
+    samplers: dict[str, Annotated[float, Field(gt=0)]] = Field(default={"reference": 1.0})
     """Sampler -> weight; see `mask_sampling.sampling.SAMPLERS`."""
     reference: ReferenceMasksConfig = ReferenceMasksConfig()
     foreground: Literal["auto", "full"] = "auto"
@@ -257,80 +248,7 @@ def load_config(path: Path) -> RunConfig:
     `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
     folder. Raises ConfigError with one message per mistake, each with the key's path.
     """
-    path = Path(path)
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be, as 2026-13-01
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
-    problems: list[str] = []
-    values = _expand(raw, "", problems)
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        problems += [_describe(dict(detail)) for detail in error.errors()]
-    if problems:
-        raise ConfigError([f"{path}: {problem}" for problem in problems])
-    return _resolve(config, path.resolve().parent)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: list[Any] = []
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in keys:
-                raise yaml.YAMLError(f"the key '{key}' stands twice, again in line {key_node.start_mark.line + 1}")
-            keys.append(key)
-        return super().construct_mapping(node, deep)
-
-
-def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
-    """`value` with every `${NAME}` in its strings replaced; unset names are added to `problems`."""
-    if isinstance(value, dict):
-        return {key: _expand(item, f"{key_path}.{key}".lstrip("."), problems) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, f"{key_path}.{index}", problems) for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            problems.append(f"{key_path}: the environment variable {match[1]} is not set")
-        return os.environ.get(match[1], match[0])
-
-    return re.sub(r"\$\{(\w+)\}", replace, value)
-
-
-def _describe(detail: dict[str, Any]) -> str:
-    """One pydantic error as `key.path: what was expected, what was found`."""
-    location = [str(part) for part in detail["loc"]]
-    key_path = ".".join(location) or "the file"
-    if detail["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-        return f"{key_path}: unknown key; {hint}"
-    if detail["type"] == "missing":
-        return f"{key_path}: this key is missing"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    found = detail["input"]
-    shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
-    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def _fields_at(location: list[str]) -> list[str]:
-    """The keys that may stand in the block at `location`."""
-    part: Any = RunConfig
-    for name in location:
-        part = part.model_fields[name].annotation
-        part = next((option for option in get_args(part) if isinstance(option, type)), part)
-    return list(part.model_fields)
+    return _resolve(load_yaml(path, RunConfig), Path(path).resolve().parent)
 
 
 def _resolve(config: RunConfig, folder: Path) -> RunConfig:

@@ -19,7 +19,7 @@ from defectfill.config import load_config
 from defectfill.dataset import summary, write_dataset
 from defectfill.errors import ConfigError, DataError
 from defectfill.files import read_table
-from defectfill.images import read_image, read_mask
+from defectfill.images import read_image, read_mask, write_png
 from defectfill.plan import plan_samples, read_plan, shards_to_do
 from defectfill.run import Run, Shard, locked, start_run
 from defectfill.synthesis import inpaint_shard
@@ -223,4 +223,28 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
         "hole: 0 kept, 2 rejected: nothing_drawn",
         "scratch: 0 kept, 2 rejected: nothing_drawn",
     ]
+    verify_dataset(run.dataset)
+
+
+def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path) -> None:
+    good = toy_config.parent / "data" / "washer" / "train" / "good"
+    pictures = [np.array(Image.open(path)) for path in sorted(good.iterdir())]
+    for path in good.iterdir():
+        path.unlink()
+    grey = pictures[0].mean(axis=2)
+    write_png(good / "deep_grey.png", (grey * 257 + 3).astype(np.uint16))
+    write_png(good / "deep_colour.png", pictures[1].astype(np.uint16) * 251)
+    Image.fromarray(np.dstack([pictures[2], np.full((96, 96), 200, np.uint8)])).save(good / "alpha.png")
+    Image.fromarray(pictures[3][:, :77]).save(good / "narrow.BMP")
+    Image.fromarray(grey.astype(np.uint8)[:91]).save(good / "grey.tif")
+    run = run_all_steps(toy_config)
+    rows = {row["image_path"]: row for row in manifest(run)}
+    painted = [row for row in rows.values() if row["origin"] == "synthetic"]
+    assert {row["source_path"] for row in painted} == {
+        path for path, row in rows.items() if row["sampling_weight"] == 1.0
+    }
+    for row in painted:
+        source, image = (read_image(run.dataset / str(row[key])) for key in ("source_path", "image_path"))
+        assert (image.shape, image.dtype) == (source.shape, source.dtype)
+    assert len({read_image(run.dataset / str(row["image_path"])).shape for row in painted}) == 5
     verify_dataset(run.dataset)
