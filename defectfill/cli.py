@@ -13,19 +13,24 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 ConfigPath = Annotated[Path, typer.Argument(help="The category's YAML file.", show_default=False)]
 
-QUIET = {
+ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
-"""Environment of a run, unless the user sets it otherwise: no telemetry, errors told once, a slow disk forgiven."""
+"""Environment of a run, unless the user sets it otherwise.
+
+No telemetry, errors told once, a slow disk forgiven. Threads that wait for each other sleep: on a CPU that
+another process also uses, threads that spin instead make torch some thirty times slower.
+"""
 
 
 def main() -> None:
     """Runs the command line and turns our errors into messages and exit codes."""
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         app()
@@ -60,6 +65,15 @@ def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.", sho
 
 
 @app.command()
+def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file.", show_default=False)]) -> None:
+    """Train a small base of your own from normal images and toys, or finish what an earlier call began."""
+    from defectfill.model.pretrain import pretrain as train
+    from defectfill.pretrain_config import load_pretrain_config
+
+    print(train(load_pretrain_config(config)))
+
+
+@app.command()
 def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
     """Make a toy category and a small base with random weights where CONFIG expects them, and run it."""
     from defectfill.config import load_config
@@ -68,7 +82,9 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
 
     settings = load_config(config)
     if not settings.category_folder.exists():
-        write_category(settings.data.root, seed=settings.seed, normals=24, test_normals=6, defective=9)
+        counts = {"normals": 24, "test_normals": 6, "defective": 9}
+        defects = settings.data.defects
+        write_category(settings.data.root, settings.category, settings.seed, **counts, defects=defects)
         print(f"toy category: {settings.category_folder}")
     if not Path(settings.base.model).exists():
         write_random_base(Path(settings.base.model), settings.seed)

@@ -68,11 +68,11 @@ def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution
 
     Beyond the frame the image is mirrored and the mask is empty.
     """
-    pixels = resize(_unit_rgb(_cut(image, box, "symmetric")), resolution)
+    pixels = resize(unit_rgb(_cut(image, box, "symmetric")), resolution)
     return Window(box, pixels, resize_mask(_cut(mask, box, "constant"), resolution))
 
 
-def _unit_rgb(image: ImageArray) -> NDArray[np.float32]:
+def unit_rgb(image: ImageArray) -> NDArray[np.float32]:
     """[H, W, 3] in [0, 1] of an image of 1, 3 or 4 channels; alpha is dropped."""
     unit = np.divide(image[..., :3], np.iinfo(image.dtype).max, dtype=np.float32)
     return np.repeat(unit, 3, axis=2) if unit.shape[2] == 1 else unit

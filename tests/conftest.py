@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from defectfill.cli import ENVIRONMENT
 from defectfill.config import BaseConfig, load_config
+
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 
 if TYPE_CHECKING:
     from defectfill.model.base import Base
@@ -71,7 +75,8 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from defectfill.toy import write_category
 
     root = tmp_path_factory.mktemp("toy")
-    write_category(root, seed=0, normals=6, test_normals=2, defective=4, size_px=96)
+    defects = ("hole", "scratch")
+    write_category(root, "washer", seed=1, normals=6, test_normals=2, defective=4, size_px=96, defects=defects)
     return root
 
 

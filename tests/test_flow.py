@@ -13,7 +13,7 @@ import httpx
 import pytest
 from conftest import contents
 
-from defectfill.cli import QUIET
+from defectfill.cli import ENVIRONMENT
 from defectfill.run import Run
 
 pytestmark = pytest.mark.server
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.server
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The process's environment with a Prefect home of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return {**kept, **QUIET, "PREFECT_HOME": str(home), **more}
+    return {**kept, **ENVIRONMENT, "PREFECT_HOME": str(home), **more}
 
 
 def test_the_run_command_makes_the_dataset_through_prefect(finished: Run, toy_config: Path, tmp_path: Path) -> None:

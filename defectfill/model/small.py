@@ -18,6 +18,19 @@ WORDS = ["sks", "photo", "with"]
 """Words that are one token each; every other word is spelt in letters."""
 
 
+SCHEDULER: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "skip_prk_steps": True,
+    "set_alpha_to_one": False,
+    "prediction_type": "epsilon",
+}
+"""Stable Diffusion 2 inpainting's noise schedule."""
+
+
 def write_random_base(folder: Path, seed: int = 0) -> Path:
     """Writes a base that has learnt nothing to `folder`, whole or not at all, and returns it; 1.9 M parameters.
 
@@ -122,15 +135,7 @@ def save_base(folder: Path, tokenizer: Any, text_encoder: Any, vae: Any, unet: A
     tokenizer.save_pretrained(folder / "tokenizer")
     for name, model in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         model.save_pretrained(folder / name, safe_serialization=True)
-    PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        skip_prk_steps=True,
-        set_alpha_to_one=False,
-        prediction_type="epsilon",
-    ).save_pretrained(folder / "scheduler")
+    PNDMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionInpaintPipeline",
         "_diffusers_version": diffusers.__version__,

@@ -1,0 +1,117 @@
+"""The pictures a base is pretrained on: real folders and toy categories, and random crops and masks of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from defectfill.data import find_images
+from defectfill.errors import DataError
+from defectfill.hashing import derive_seed
+from defectfill.images import read_image
+from defectfill.pretrain_config import PretrainConfig
+from defectfill.progress import progress
+from defectfill.toy import make_sample
+from defectfill.window import resize, unit_rgb
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything to learn from, in memory."""
+
+    pixels: NDArray[np.uint8]
+    """[N, S, S, 3]"""
+    captions: tuple[str, ...]
+    """One per picture: the category's name, with spaces for underscores."""
+
+
+def gather_pictures(config: PretrainConfig) -> Pictures:
+    """All pictures of a config at pictures.side_px; of a long real image, the square in the middle.
+
+    Raises DataError for folders without images.
+    """
+    side = config.pictures.side_px
+    jobs: list[tuple[str, Path | int]] = []
+    for name, folder in config.pictures.folders.items():
+        jobs += [(name, path) for path in _images_in(folder)]
+    for name, count in config.pictures.toys.items():
+        jobs += [(name, index) for index in range(count)]
+    pixels = np.empty((len(jobs), side, side, 3), dtype=np.uint8)
+    captions = []
+    for row, (name, source) in enumerate(progress(jobs, "pictures")):
+        if isinstance(source, int):
+            seed = (derive_seed(config.seed, "pictures", name, source),)
+            pixels[row] = make_sample(seed, name, size_px=side).image
+        else:
+            pixels[row] = _middle_square(source, side)
+        captions.append(name.replace("_", " "))
+    return Pictures(pixels, tuple(captions))
+
+
+def _images_in(folder: Path) -> tuple[Path, ...]:
+    images = find_images(folder)
+    if not images:
+        raise DataError(f"{folder}: expected a folder with normal images, found none")
+    return images
+
+
+def _middle_square(path: Path, side: int) -> NDArray[np.uint8]:
+    image = read_image(path)
+    height, width = image.shape[:2]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    square = resize(unit_rgb(image[top : top + short, left : left + short]), side)
+    return np.rint(square * 255).astype(np.uint8)
+
+
+def draw_crops(
+    pictures: Pictures, rows: NDArray[np.int64], side: int, colour: float, rng: np.random.Generator
+) -> Tensor:
+    """Crops [len(rows), 3, side, side] in [-1, 1]: random place, flips and quarter turns, contrast, brightness, tint.
+
+    A crop covers between `side` pixels and the whole picture. Each channel is multiplied by 1 +- `colour` and moved
+    by +- `colour`; a third of that is its own, the rest common to the three.
+    """
+    crops = np.empty((len(rows), side, side, 3), dtype=np.float32)
+    full = pictures.pixels.shape[1]
+    for position, row in enumerate(rows):
+        span = int(rng.integers(side, full + 1))
+        top, left = rng.integers(0, full - span + 1, size=2)
+        crop = Image.fromarray(pictures.pixels[row, top : top + span, left : left + span])
+        turned = np.rot90(np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)), int(rng.integers(4)))
+        crops[position] = turned[:, :: int(rng.choice([-1, 1]))]
+    gain, offset = (_common_and_own(len(rows), colour, rng) for _ in range(2))
+    changed = np.clip((crops / 127.5 - 1) * (1 + gain) + offset, -1, 1)
+    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
+
+
+def _common_and_own(count: int, reach: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """[count, 1, 1, 3] within +- reach: two thirds common to the channels, one third each one's own."""
+    common, own = (rng.uniform(-reach, reach, size=(count, 1, 1, channels)) for channels in (1, 3))
+    return (common * 2 / 3 + own / 3).astype(np.float32)
+
+
+def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A mask [side, side] to fill: a few boxes, a thick random walk, or now and then everything."""
+    mask = np.zeros((side, side), dtype=bool)
+    kind = rng.choice(["boxes", "stroke", "all"], p=[0.5, 0.4, 0.1])
+    if kind == "all":
+        return ~mask
+    if kind == "boxes":
+        for _ in range(rng.integers(1, 6)):
+            height, width = (rng.uniform(0.08, 0.5, size=2) * side).astype(int)
+            top, left = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+            mask[top : top + height, left : left + width] = True
+        return mask
+    place, heading = rng.uniform(0, side, size=2), rng.uniform(0, 2 * np.pi)
+    radius = rng.uniform(0.02, 0.08) * side
+    y, x = np.mgrid[:side, :side]
+    for _ in range(rng.integers(10, 40)):
+        mask |= (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2
+        heading += rng.normal(0, 0.4)
+        place = np.clip(place + radius * np.array([np.sin(heading), np.cos(heading)]), 0, side)
+    return mask

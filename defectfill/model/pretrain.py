@@ -1,0 +1,241 @@
+"""Pretraining of a small base from scratch: the autoencoder first, then the inpainting UNet and its text encoder.
+
+All that is random in a step descends from (seed, stage, step), so that a run that was killed goes on from its last
+checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels, h w latent pixels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from defectfill.config import BaseConfig
+from defectfill.files import new_folder, write_table
+from defectfill.hashing import derive_seed, digest
+from defectfill.images import write_png
+from defectfill.model.base import (
+    Base,
+    decode_latents,
+    encode_images,
+    encode_prompts,
+    mask_out,
+    mask_to_latent,
+    resolve_device,
+    unet_input,
+)
+from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
+from defectfill.model.small import (
+    SCHEDULER,
+    build_autoencoder,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    save_base,
+)
+from defectfill.model.stage import Rows, train_stage
+from defectfill.pretrain_config import PretrainConfig
+from defectfill.progress import progress
+
+ENCODED_AT_ONCE = 32
+SAMPLES = 8
+"""Pictures on each sample sheet."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Crops with holes, encoded once: what the UNet learns from."""
+
+    clean: Tensor
+    """[M, C, h, w] latents"""
+    background: Tensor
+    """[M, C, h, w] latents of the crops with the hole set to mid-grey"""
+    holes: Tensor
+    """[M, 1, h, w], 1 inside the hole"""
+    captions: tuple[str, ...]
+    """M names"""
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """The folder of the finished base, in the diffusers format; what was left unfinished is taken up.
+
+    Beside the base it holds the loss curves (autoencoder.parquet, denoiser.parquet), the config and sample sheets.
+    Raises DataError for folders without images, ModelError when a loss is not finite.
+    """
+    if (config.output / "model_index.json").is_file():
+        return config.output
+    work = config.output.with_name(f".{config.output.name}.work-{digest(config.model_dump(mode='json'))[:8]}")
+    pictures = gather_pictures(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        base = _new_base(config)
+    curve = {"autoencoder": _train_autoencoder(config, base.vae, pictures, work)}
+    _set_latent_scale(config, base, pictures)
+    views = encode_views(config, base, pictures)
+    curve["denoiser"] = _train_denoiser(config, base, views, work)
+    with new_folder(config.output) as folder:
+        for name, rows in curve.items():
+            schema = pa.schema([("step", pa.int32()), *((key, pa.float32()) for key in rows[0] if key != "step")])
+            write_table(folder / f"{name}.parquet", rows, schema)
+        (folder / "pretrain.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        write_png(folder / "reconstructions.png", reconstruction_sheet(config, base, pictures))
+        models = (base.text_encoder, base.vae, base.unet)
+        save_base(folder, base.tokenizer, *(model.half() if config.half else model for model in models))
+    for checkpoint in work.iterdir():
+        checkpoint.unlink()
+    work.rmdir()
+    return config.output
+
+
+def _new_base(config: PretrainConfig) -> Base:
+    """A base of the config's sizes with random weights."""
+    device, dtype = resolve_device(BaseConfig(model="new", device=config.device, precision="fp32"))
+    latent_channels, width = config.autoencoder.latent_channels, config.denoiser.text_width
+    tokenizer = build_tokenizer()
+    return Base(
+        tokenizer=tokenizer,
+        text_encoder=build_text_encoder(tokenizer, width).to(device),
+        vae=build_autoencoder(config.autoencoder.channels, latent_channels).to(device),
+        unet=build_unet(config.denoiser.channels, latent_channels, width, config.resolution // 8).to(device),
+        scheduler_config=SCHEDULER,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> Rows:
+    settings = config.autoencoder
+
+    def step_loss(step: int) -> Mapping[str, Tensor]:
+        seed = derive_seed(config.seed, "autoencoder", step)
+        rng = np.random.default_rng(seed)
+        rows = rng.integers(len(pictures.pixels), size=settings.batch_size)
+        crops = draw_crops(pictures, rows, settings.crop_px, colour=0.5, rng=rng).to(vae.device)
+        posterior = vae.encode(crops).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed)).to(vae.device)
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        return autoencoder_losses(crops, decoded, posterior.kl().mean(), settings.sharpness, settings.kl)
+
+    vae.train()
+    curve = train_stage(
+        "autoencoder",
+        work / "autoencoder.pt",
+        {"vae": vae},
+        step_loss,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        every=config.checkpoint_every,
+    )
+    vae.eval().requires_grad_(False)
+    return curve
+
+
+def autoencoder_losses(
+    pictures: Tensor, decoded: Tensor, kl: Tensor, sharpness: float, kl_weight: float
+) -> dict[str, Tensor]:
+    """Mean absolute error of pictures [B, 3, R, R], of their edges, and the total with the posterior's KL.
+
+    Edges are differences of neighbouring pixels at full and at half resolution: blur costs there what it hardly
+    costs in the pixels themselves.
+    """
+    pixels = F.l1_loss(decoded, pictures)
+    edges = sum(
+        (_edge_error(F.avg_pool2d(decoded, s), F.avg_pool2d(pictures, s)) for s in (1, 2)), pixels.new_zeros(())
+    )
+    return {"total": pixels + sharpness * edges + kl_weight * kl, "pixels": pixels, "edges": edges, "kl": kl}
+
+
+def _edge_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+    error = decoded - pictures
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def _some_crops(config: PretrainConfig, pictures: Pictures, count: int, purpose: str) -> Tensor:
+    """`count` crops [count, 3, R, R] spread over all pictures."""
+    rows = np.linspace(0, len(pictures.pixels) - 1, count).astype(np.int64)
+    rng = np.random.default_rng(derive_seed(config.seed, purpose))
+    return draw_crops(pictures, rows, config.resolution, colour=0.0, rng=rng)
+
+
+@torch.no_grad()
+def _set_latent_scale(config: PretrainConfig, base: Base, pictures: Pictures) -> None:
+    """Sets the autoencoder's scaling factor so that latents have unit variance, as the noise schedule expects."""
+    crops = _some_crops(config, pictures, 256, "latent scale")
+    base.vae.register_to_config(scaling_factor=1.0)
+    latents = torch.cat([encode_images(base, chunk) for chunk in crops.split(ENCODED_AT_ONCE)])
+    base.vae.register_to_config(scaling_factor=float(1 / latents.std()))
+
+
+@torch.no_grad()
+def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> Views:
+    """denoiser.views crops of every picture, each with a hole of its own, in random order of the pool."""
+    rows = np.repeat(np.arange(len(pictures.pixels)), config.denoiser.views)
+    parts = []
+    for start in progress(range(0, len(rows), ENCODED_AT_ONCE), "encode views"):
+        chunk = rows[start : start + ENCODED_AT_ONCE]
+        rng = np.random.default_rng(derive_seed(config.seed, "views", start))
+        crops = draw_crops(pictures, chunk, config.resolution, colour=0.1, rng=rng)
+        holes = torch.from_numpy(np.stack([draw_hole(config.resolution, rng) for _ in chunk]))[:, None].float()
+        clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
+        parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, 8)))
+    clean, background, holes = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Views(clean, background, holes, tuple(pictures.captions[row] for row in rows))
+
+
+def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> Rows:
+    from diffusers.schedulers import DDPMScheduler
+
+    settings = config.denoiser
+    scheduler: Any = DDPMScheduler.from_config(base.scheduler_config)
+    prompts = ["", *(f"{start} {name}" for name in sorted(set(views.captions)) for start in ("A", "A photo of"))]
+
+    def step_loss(step: int) -> Mapping[str, Tensor]:
+        seed = derive_seed(config.seed, "denoiser", step)
+        rng = np.random.default_rng(seed)
+        rows = torch.from_numpy(rng.integers(len(views.clean), size=settings.batch_size))
+        generator = torch.Generator().manual_seed(seed)
+        clean = views.clean[rows].to(base.device)
+        noise = torch.randn(clean.shape, generator=generator).to(base.device)
+        timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (len(rows),), generator=generator)
+        noisy = scheduler.add_noise(clean, noise, timesteps.to(base.device))
+        inputs = unet_input(noisy, views.holes[rows].to(base.device), views.background[rows].to(base.device))
+        texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
+        embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
+        predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
+        return {"total": F.mse_loss(predicted, noise)}
+
+    base.unet.train()
+    base.text_encoder.train()
+    curve = train_stage(
+        "denoiser",
+        work / "denoiser.pt",
+        {"unet": base.unet, "text_encoder": base.text_encoder},
+        step_loss,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        every=config.checkpoint_every,
+    )
+    base.unet.eval()
+    base.text_encoder.eval()
+    return curve
+
+
+def _prompt(name: str, empty: float, rng: np.random.Generator) -> str:
+    if rng.random() < empty:
+        return ""
+    return f"A {name}" if rng.random() < 0.5 else f"A photo of {name}"
+
+
+@torch.no_grad()
+def reconstruction_sheet(config: PretrainConfig, base: Base, pictures: Pictures) -> np.ndarray:
+    """A picture [2R, SAMPLES x R, 3] of crops above and what the autoencoder makes of them below."""
+    crops = _some_crops(config, pictures, SAMPLES, "sheet")
+    decoded = decode_latents(base, encode_images(base, crops)).cpu()
+    rows = [torch.cat(list(part), dim=-1) for part in (crops, decoded)]
+    sheet = torch.cat(rows, dim=-2).permute(1, 2, 0)
+    return ((sheet + 1) * 127.5).round().byte().numpy()

@@ -1,0 +1,73 @@
+"""PretrainConfig: the YAML of `defectfill pretrain`, which trains a small base of its own from normal images."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from defectfill.configfile import Part, load_yaml
+
+
+class PicturesConfig(Part):
+    """What the base learns from."""
+
+    folders: dict[str, Path] = Field(default={})
+    """Caption -> folder of normal images, for instance `hazelnut: ../data/hazelnut/train/good`."""
+    toys: dict[str, int] = Field(default={})
+    """Toy category -> how many pictures of it to make."""
+    side_px: int = Field(default=160, ge=32)
+    """Pictures are kept at this size (the shorter side of a real image); crops of them are drawn at `resolution`."""
+
+
+class AutoencoderConfig(Part):
+    """The KL autoencoder: eight pixels to one latent pixel."""
+
+    steps: int = Field(default=6000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    crop_px: int = Field(default=64, ge=16, multiple_of=8)
+    channels: tuple[int, int, int, int] = (16, 32, 64, 96)
+    """Widths from full resolution to an eighth of it; multiples of 8."""
+    latent_channels: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    sharpness: float = Field(default=0.5, ge=0)
+    """Weight of the error of the picture's edges beside the error of the picture."""
+    kl: float = Field(default=1e-6, ge=0)
+
+
+class DenoiserConfig(Part):
+    """The inpainting UNet and its text encoder."""
+
+    steps: int = Field(default=6000, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    channels: tuple[int, int, int] = (96, 160, 224)
+    """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
+    text_width: int = Field(default=128, ge=32, multiple_of=32)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    views: int = Field(default=4, ge=1)
+    """Crops and masks per picture, encoded once and used over and over."""
+    empty_prompts: float = Field(default=0.1, ge=0, le=1)
+    """Share of captions left out, for classifier-free guidance."""
+
+
+class PretrainConfig(Part):
+    """Everything a pretrained base depends on."""
+
+    output: Path
+    """The folder of the base, in the diffusers format."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    resolution: int = Field(default=128, ge=32, multiple_of=32)
+    pictures: PicturesConfig
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+    half: bool = False
+    """Write the weights as fp16, in half the space; they are used as base.precision says."""
+    checkpoint_every: int = Field(default=250, ge=1)
+    """Steps."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+
+def load_pretrain_config(path: Path) -> PretrainConfig:
+    """The config in the YAML file `path`, its relative paths resolved against the file's folder."""
+    config, folder = load_yaml(path, PretrainConfig), Path(path).resolve().parent
+    folders = {name: (folder / images.expanduser()).resolve() for name, images in config.pictures.folders.items()}
+    pictures = config.pictures.model_copy(update={"folders": folders})
+    return config.model_copy(update={"pictures": pictures, "output": (folder / config.output.expanduser()).resolve()})

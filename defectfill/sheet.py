@@ -1,0 +1,91 @@
+"""The contact sheet: one picture that shows, defect by defect, what was learnt and what was made."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from defectfill.files import read_table
+from defectfill.images import ImageArray, read_image, read_mask, write_png
+from defectfill.manifest import ManifestRow
+from defectfill.run import Run, references_of
+from defectfill.window import Box, Window, crop_window, window_box
+
+TILE_PX = 160
+GAP_PX = 4
+TITLE_PX = 18
+OUTLINE = np.array([1.0, 0.2, 0.1], dtype=np.float32)
+
+Tile = NDArray[np.float32]
+"""[TILE_PX, TILE_PX, 3] in [0, 1]"""
+
+
+def write_contact_sheet(run: Run, columns: int = 8) -> Path:
+    """Writes `contact_sheet.png` beside the dataset of a run and returns its path.
+
+    Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results,
+    drawn masks.
+    """
+    rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns)]
+    path = run.folder / "contact_sheet.png"
+    write_png(path, np.concatenate([_titled_row(title, tiles, columns) for title, tiles in rows]))
+    return path
+
+
+def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
+    """(title, tiles) of the four rows of one defect."""
+    folder, config = run.config.category_folder, run.config
+    references = []
+    for record in references_of(run.snapshot(), defect)[:columns]:
+        mask = read_mask(folder / record.mask_path)
+        references.append(crop_window(read_image(folder / record.path), mask, window_box(mask, config.window), TILE_PX))
+    yield f"{defect}: references", [_outlined(window) for window in references]
+    painted = [
+        ManifestRow.model_validate(row)
+        for row in read_table(run.dataset / "manifest.parquet")
+        if row["origin"] == "synthetic" and row["defect"] == defect
+    ][:columns]
+    planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
+    yield (
+        f"{defect}: normals, planned mask outlined",
+        [
+            _outlined(_crop(read_image(run.dataset / row.source_path), mask, row))
+            for row, mask in zip(painted, planned, strict=True)
+        ],
+    )
+    drawn = [
+        _crop(read_image(run.dataset / row.image_path), read_mask(run.dataset / row.mask_path), row) for row in painted
+    ]
+    yield f"{defect}: results", [window.image for window in drawn]
+    yield (
+        f"{defect}: drawn masks",
+        [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
+    )
+
+
+def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Window:
+    """The window in which a row was painted, at the tile's size."""
+    assert row.window is not None
+    left, top, right, bottom = row.window
+    box: Box = (left, top, right, bottom)
+    return crop_window(image, mask, box, TILE_PX)
+
+
+def _outlined(window: Window) -> Tile:
+    """The crop with its mask's outline drawn just outside the mask."""
+    from scipy import ndimage
+
+    outline = ndimage.binary_dilation(window.mask) & ~window.mask
+    return np.where(outline[..., None], OUTLINE, window.image)
+
+
+def _titled_row(title: str, tiles: Sequence[Tile], columns: int) -> NDArray[np.uint8]:
+    """Tiles side by side under a title, [TITLE_PX + TILE_PX + GAP_PX, columns x (TILE_PX + GAP_PX), 3]."""
+    row = Image.new("RGB", (columns * (TILE_PX + GAP_PX), TITLE_PX + TILE_PX + GAP_PX), "white")
+    ImageDraw.Draw(row).text((GAP_PX, 3), title, fill="black")
+    for column, tile in enumerate(tiles):
+        pixels = Image.fromarray(np.rint(tile * 255).astype(np.uint8))
+        row.paste(pixels, (column * (TILE_PX + GAP_PX), TITLE_PX))
+    return np.asarray(row)

@@ -1,0 +1,157 @@
+"""Pretraining of a small base: resumable to the byte, and a base that everything else can use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import contents
+from PIL import Image
+
+from defectfill.config import BaseConfig
+from defectfill.errors import ConfigError, DataError, ModelError
+from defectfill.files import read_table
+from defectfill.model.base import decode_latents, encode_images, load_base
+from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
+from defectfill.model.preflight import identify_base
+from defectfill.model.pretrain import autoencoder_losses, pretrain
+from defectfill.model.stage import train_stage
+from defectfill.pretrain_config import load_pretrain_config
+
+CONFIG = """
+output: base
+resolution: 32
+pictures: {toys: {washer: 4, wood: 3}, side_px: 64}
+autoencoder: {steps: 4, batch_size: 2, crop_px: 32, channels: [8, 8, 16, 16], latent_channels: 4}
+denoiser: {steps: 4, batch_size: 2, channels: [32, 32, 64], text_width: 32, views: 2}
+checkpoint_every: 2
+device: cpu
+"""
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    path = tmp_path / "pretrain.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    return {path: content for path, content in contents(folder).items() if path.endswith((".safetensors", ".parquet"))}
+
+
+def test_the_finished_base_loads_and_names_itself(config_path: Path) -> None:
+    folder = pretrain(load_pretrain_config(config_path))
+    config = BaseConfig(model=str(folder), resolution=32, device="cpu")
+    assert identify_base(config).model == "base"
+    base = load_base(config)
+    latents = encode_images(base, torch.zeros(1, 3, 32, 32))
+    assert latents.shape == (1, 4, 4, 4)
+    assert decode_latents(base, latents).shape == (1, 3, 32, 32)
+    assert base.vae.config.scaling_factor != 0.18215
+    assert {"reconstructions.png", "pretrain.json"} <= contents(folder).keys()
+    assert [row["step"] for row in read_table(folder / "denoiser.parquet")] == [0, 1, 2, 3]
+    assert [path.name for path in folder.parent.iterdir() if "work" in path.name] == []
+
+
+def test_the_same_config_trains_the_same_weights(config_path: Path, tmp_path: Path) -> None:
+    first = weights_of(pretrain(load_pretrain_config(config_path)))
+    config_path.write_text(CONFIG.replace("output: base", "output: again"))
+    torch.randn(5)  # the global generator's state must not matter
+    assert weights_of(pretrain(load_pretrain_config(config_path))) == first
+
+
+def test_a_finished_base_is_left_alone(config_path: Path) -> None:
+    config = load_pretrain_config(config_path)
+    before = contents(pretrain(config))
+    assert contents(pretrain(config)) == before
+
+
+def fit_line(checkpoint: Path, stop_at: int | None = None) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """A linear layer trained for 7 steps on data that each step draws for itself; perhaps stopped on the way."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 1)
+
+    def step_loss(step: int) -> dict[str, torch.Tensor]:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        return {"total": (layer(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()}
+
+    curve = train_stage("line", checkpoint, {"line": layer}, step_loss, steps=7, learning_rate=0.1, every=3)
+    return layer.state_dict(), curve
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 6])
+def test_a_stage_stopped_anywhere_ends_with_the_same_weights_and_curve(tmp_path: Path, stop_at: int) -> None:
+    expected, expected_curve = fit_line(tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(tmp_path / "stopped.pt", stop_at)
+    resumed, curve = fit_line(tmp_path / "stopped.pt")
+    assert all(torch.equal(resumed[name], weight) for name, weight in expected.items())
+    assert curve == expected_curve
+
+
+def test_a_loss_that_is_not_finite_stops_the_stage_with_its_step(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(1, 1)
+    with pytest.raises(ModelError, match="step 0: the loss is not finite"):
+        train_stage(
+            "line",
+            tmp_path / "line.pt",
+            {"line": layer},
+            lambda _: {"total": layer.weight.sum() * torch.nan},
+            steps=1,
+            learning_rate=0.1,
+            every=1,
+        )
+
+
+def test_equal_pictures_lose_nothing_and_blur_costs_in_the_edges() -> None:
+    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1)
+    kl = torch.tensor(2.0)
+    same = autoencoder_losses(pictures, pictures, kl, sharpness=0.5, kl_weight=0.25)
+    blur = autoencoder_losses(pictures, blurred, kl, sharpness=0.5, kl_weight=0.25)
+    assert same["total"].item() == pytest.approx(0.5)
+    assert blur["edges"] > blur["pixels"] > 0
+    assert blur["total"].item() == pytest.approx((blur["pixels"] + 0.5 * blur["edges"] + 0.5).item())
+
+
+def test_crops_show_the_picture_and_stay_in_range() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size=(3, 40, 40, 3), dtype=np.uint8)
+    pictures = Pictures(pixels, ("a", "b", "c"))
+    rows = np.array([0, 2, 1])
+    plain = draw_crops(pictures, rows, 40, 0.0, np.random.default_rng(0))
+    assert plain.shape == (3, 3, 40, 40)
+    for crop, row in zip(plain, rows, strict=True):
+        np.testing.assert_allclose(crop.mean(), pixels[row].mean() / 127.5 - 1, atol=1e-3)
+    coloured = draw_crops(pictures, rows, 24, 0.5, np.random.default_rng(0))
+    assert -1 <= coloured.min() < coloured.max() <= 1
+
+
+def test_holes_are_never_empty_and_sometimes_everything() -> None:
+    rng = np.random.default_rng(0)
+    shares = [draw_hole(32, rng).mean() for _ in range(200)]
+    assert min(shares) > 0
+    assert shares.count(1.0) > 5
+    assert 0.1 < np.median(shares) < 0.5
+
+
+def test_real_folders_are_read_and_named_when_empty(tmp_path: Path, config_path: Path) -> None:
+    (tmp_path / "nuts").mkdir()
+    config_path.write_text(CONFIG.replace("toys: {washer: 4, wood: 3}", "folders: {big_nut: nuts}"))
+    with pytest.raises(DataError, match="nuts: expected a folder with normal images"):
+        gather_pictures(load_pretrain_config(config_path))
+    Image.fromarray(np.full((50, 90), 200, np.uint8)).save(tmp_path / "nuts" / "0.png")
+    pictures = gather_pictures(load_pretrain_config(config_path))
+    assert pictures.captions == ("big nut",)
+    assert pictures.pixels.shape == (1, 64, 64, 3)
+    assert (pictures.pixels == 200).all()
+
+
+def test_mistakes_in_the_config_are_named_together(config_path: Path) -> None:
+    config_path.write_text(CONFIG.replace("resolution: 32", "resolutoin: 32").replace("views: 2", "views: 0"))
+    with pytest.raises(ConfigError) as caught:
+        load_pretrain_config(config_path)
+    assert any("resolutoin: unknown key; did you mean 'resolution'?" in problem for problem in caught.value.problems)
+    assert any("denoiser.views" in problem for problem in caught.value.problems)
