@@ -155,3 +155,8 @@ def test_mistakes_in_the_config_are_named_together(config_path: Path) -> None:
         load_pretrain_config(config_path)
     assert any("resolutoin: unknown key; did you mean 'resolution'?" in problem for problem in caught.value.problems)
     assert any("denoiser.views" in problem for problem in caught.value.problems)
+
+
+def test_the_example_config_loads() -> None:
+    config = load_pretrain_config(Path(__file__).parents[1] / "configs" / "pretrain" / "mini.yaml")
+    assert sum(config.pictures.toys.values()) > 0
