@@ -54,7 +54,7 @@ def train_adapter(run: Run, defect: str) -> None:
             run.training_seed(defect),
             f"train {defect}",
         ) as curve,
-        new_folder(run.adapter_folder(defect)) as folder,
+        new_folder(run.adapter_folder(defect), replace=True) as folder,
     ):
         save_adapter(base, folder)
         write_table(folder / "losses.parquet", curve, LOSS_SCHEMA)

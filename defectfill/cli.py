@@ -81,6 +81,8 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
     from defectfill.toy import write_category
 
     settings = load_config(config)
+    if not Path(settings.base.model).is_absolute():
+        raise ConfigError(f"{config}: base.model: expected a folder, in which the demo makes its base")
     if not settings.category_folder.exists():
         counts = {"normals": 24, "test_normals": 6, "defective": 9}
         defects = settings.data.defects
@@ -105,19 +107,28 @@ def _run_and_tell(config_path: Path) -> None:
 def run_category(config_path: Path) -> Path:
     """The dataset of a config, through the Prefect flow.
 
-    Ingest comes first here too: mistakes are then told, and a finished run is found, before Prefect's server starts.
+    Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts.
     """
+    from defectfill.check import check_config
     from defectfill.config import load_config
-    from defectfill.run import start_run
+    from defectfill.run import prepare_run
 
-    started = start_run(load_config(config_path))
-    if started.is_finished():
-        return started.dataset
-    if "PREFECT_API_URL" not in os.environ:
+    config = load_config(config_path)
+    prepared = prepare_run(config)
+    if prepared.is_finished():
+        return prepared.dataset
+    check_config(config)
+    server = os.environ.get("PREFECT_API_URL")
+    if server is None:
         print("starting Prefect's temporary server ...", file=sys.stderr)
     from flows.category import synthesize_category  # the one arrow upwards: the command starts the flow
 
-    return synthesize_category(config_path)
+    try:
+        return synthesize_category(config_path)
+    except RuntimeError as error:
+        if server and "Failed to reach API" in str(error):
+            raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
+        raise
 
 
 if __name__ == "__main__":

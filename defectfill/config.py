@@ -188,8 +188,8 @@ class GenerateConfig(Part):
     """Samples planned per defect. Raising it later extends the dataset and touches nothing made before."""
     candidates: int = Field(default=8, ge=1)
     """Paintings per sample, of which Low-Fidelity Selection keeps one."""
-    steps: int = Field(default=50, ge=1, le=1000)
-    """DDIM steps."""
+    steps: int = Field(default=50, ge=1, le=500)
+    """DDIM steps. The noise schedule's 1000 are divided evenly, so best a divisor of 1000."""
     guidance_scale: float = Field(default=2.0, ge=1)
     """Classifier-free guidance; 1 turns it off and halves the cost."""
     distance: Literal["auto", "vae", "lpips"] = "auto"
@@ -202,6 +202,15 @@ class GenerateConfig(Part):
     """A sample is rejected when less than this share of its planned mask really changed."""
     min_change: float = Field(default=0.04, gt=0, lt=1)
     """A pixel counts as drawn when it differs by more than this share of the value range."""
+
+    @field_validator("steps")
+    @classmethod
+    def _start_near_pure_noise(cls, steps: int) -> int:
+        if 1000 % steps > 100:
+            raise ValueError(
+                f"{steps} steps would start at timestep {1000 - 1000 % steps} of 1000; take a divisor of 1000"
+            )
+        return steps
 
 
 class DatasetConfig(Part):

@@ -36,7 +36,10 @@ def load_yaml(path: Path, kind: type[AnyPart]) -> AnyPart:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     problems: list[str] = []
-    values = _expand(raw, "", problems)
+    try:
+        values = _expand(raw, "", problems)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: an alias holds itself") from error
     config: AnyPart | None = None
     try:
         config = kind.model_validate(values)

@@ -6,20 +6,27 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectfill.files import link_or_copy, new_folder, read_table, write_bytes, write_table
-from defectfill.images import file_sha256, read_image, read_mask, write_png
+from defectfill.errors import DataError
+from defectfill.files import new_folder, read_table, write_bytes, write_table
+from defectfill.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
-from defectfill.plan import finished_shards
+from defectfill.plan import finished_shards, read_plan
 from defectfill.progress import progress
 from defectfill.run import Run
+from defectfill.sheet import write_contact_sheet
 from defectfill.snapshot import ImageRecord
 
 
 def write_dataset(run: Run) -> Path:
-    """The dataset's folder, made anew from the finished shards and the real images, and swapped in whole."""
-    with new_folder(run.dataset) as folder:
+    """The dataset's folder, made anew from the finished shards and the real images, and swapped in whole.
+
+    A contact sheet follows, and last the mark that the run is finished. Raises DataError when a planned sample is
+    in no shard, or a shard's file is no longer what was painted.
+    """
+    run.mark_unfinished()
+    with new_folder(run.dataset, replace=True) as folder:
         real, image_path_of = _copy_real_images(run, folder)
-        synthetic = _link_shards(run, folder, image_path_of)
+        synthetic = _copy_shards(run, folder, image_path_of)
         kept = [row for row in synthetic if not row.reason]
         rejected = [row for row in synthetic if row.reason]
         rows = _with_weights([*real, *kept], run.config.dataset.real_share)
@@ -27,6 +34,7 @@ def write_dataset(run: Run) -> Path:
         write_table(folder / "metadata.parquet", [metadata_row(row) for row in rows], METADATA_SCHEMA)
         write_bytes(folder / "README.md", dataset_card(run, rows, rejected).encode())
         write_table(folder / "manifest.parquet", [row.model_dump(exclude={"reason"}) for row in rows], SCHEMA)
+    write_contact_sheet(run)
     run.mark_finished()
     return run.dataset
 
@@ -57,14 +65,13 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
     """
     source = run.config.category_folder / record.path
     sample_id = f"real-{record.sha256[:16]}"
-    turned = _is_turned(source)
+    turned = is_turned(source)
     image_path = f"images/{record.defect}/{sample_id}{'.png' if turned else source.suffix.lower()}"
     mask_path = f"masks/{record.defect}/{sample_id}.png" if record.mask_path else ""
-    (folder / image_path).parent.mkdir(parents=True, exist_ok=True)
     if turned:
         write_png(folder / image_path, read_image(source))
     else:
-        shutil.copyfile(source, folder / image_path)
+        _copy(source, folder / image_path)
     if mask_path:
         write_png(folder / mask_path, read_mask(run.config.category_folder / record.mask_path))
     return ManifestRow(
@@ -83,27 +90,35 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
     )
 
 
-def _is_turned(path: Path) -> bool:
-    from PIL import ExifTags, Image
-
-    with Image.open(path) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-
-
-def _link_shards(run: Run, folder: Path, image_path_of: dict[str, str]) -> list[ManifestRow]:
-    """Rows of all painted samples up to generate.count, their files linked into the dataset."""
-    rows = []
+def _copy_shards(run: Run, folder: Path, image_path_of: dict[str, str]) -> list[ManifestRow]:
+    """Rows of all planned samples up to generate.count, in plan order, their files copied into the dataset."""
+    painted: dict[str, tuple[Path, ManifestRow]] = {}
     for defect in run.config.data.defects:
         for shard in finished_shards(run, defect):
             shard_folder = run.shard_folder(shard)
-            part = read_table(shard_folder / "rows.parquet")[: max(run.config.generate.count - shard.start, 0)]
-            for values in part:
-                row = ManifestRow.model_validate(values)
-                for path in (row.image_path, row.mask_path):
-                    link_or_copy(shard_folder / path, folder / path)
-                link_or_copy(run.folder / row.planned_mask_path, folder / row.planned_mask_path)
-                rows.append(row.model_copy(update={"source_path": image_path_of[row.source_path]}))
+            for values in read_table(shard_folder / "rows.parquet"):
+                painted[values["sample_id"]] = shard_folder, ManifestRow.model_validate(values)
+    rows = []
+    for spec in read_plan(run):
+        if spec.index >= run.config.generate.count:
+            continue
+        if spec.sample_id not in painted:
+            raise DataError(
+                f"{run.folder / 'shards'}: expected the planned sample {spec.sample_id}, found it in no shard"
+            )
+        shard_folder, row = painted[spec.sample_id]
+        for path, sha256 in ((row.image_path, row.image_sha256), (row.mask_path, row.mask_sha256)):
+            if file_sha256(shard_folder / path) != sha256:
+                raise DataError(f"{shard_folder / path}: expected the file that was painted, found another content")
+            _copy(shard_folder / path, folder / path)
+        _copy(run.folder / row.planned_mask_path, folder / row.planned_mask_path)
+        rows.append(row.model_copy(update={"source_path": image_path_of[row.source_path]}))
     return rows
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
 
 
 def _with_weights(rows: Sequence[ManifestRow], real_share: float) -> list[ManifestRow]:

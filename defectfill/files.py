@@ -44,9 +44,15 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `folder` when the context ends well and vanishes otherwise."""
+def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, which appears as `folder` when the context ends well and vanishes otherwise.
+
+    Raises FileExistsError where something is in its place, unless `replace`: then it is removed in the end.
+    """
+    if folder.exists() and not replace:
+        raise FileExistsError(f"{folder}: is there already")
     partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -68,12 +74,3 @@ def remove_partials(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Puts the file at `target` without doubling it on disk where the file system can."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -92,6 +92,12 @@ def write_png(path: Path, image: NDArray[Any]) -> None:
     write_bytes(Path(path), encoded.tobytes())
 
 
+def is_turned(path: Path) -> bool:
+    """Whether EXIF says that the image is shown turned or mirrored, as `read_image` gives it."""
+    with Path(path).open("rb") as file:
+        return _open(file, file.read(32)).getexif().get(_ORIENTATION, 1) != 1
+
+
 def file_sha256(path: Path) -> str:
     """The SHA-256 of the file's bytes, as hex digits; DataError where it cannot be read."""
     try:

@@ -173,14 +173,19 @@ def _write_spec(run: Run, source: ImageRecord, defect: str, index: int, planned:
 
 
 def shards_to_do(run: Run, plan: Sequence[SampleSpec]) -> list[Shard]:
-    """The shards that are missing, in order: what finished shards do not cover, cut into blocks of shard_size."""
-    size = run.config.generate.shard_size
+    """The shards that are missing up to generate.count, in order: runs of unpainted samples, shard_size at most."""
     missing = []
     for defect in run.config.data.defects:
-        covered = max((shard.stop for shard in finished_shards(run, defect)), default=0)
-        planned = sum(spec.defect == defect for spec in plan)
-        starts = range(covered, planned, size)
-        missing += [Shard(defect, start, min(start + size, planned)) for start in starts]
+        painted = {index for shard in finished_shards(run, defect) for index in range(shard.start, shard.stop)}
+        count = min(sum(spec.defect == defect for spec in plan), run.config.generate.count)
+        start = 0
+        while start < count:
+            stop = start
+            while stop < count and stop not in painted and stop - start < run.config.generate.shard_size:
+                stop += 1
+            if stop > start:
+                missing.append(Shard(defect, start, stop))
+            start = max(stop, start + 1)
     return missing
 
 

@@ -1,10 +1,14 @@
 """PretrainConfig: the YAML of `defectfill pretrain`, which trains a small base of its own from normal images."""
 
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from defectfill.configfile import Part, load_yaml
+
+Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
+Width16 = Annotated[int, Field(ge=16, multiple_of=16)]
 
 
 class PicturesConfig(Part):
@@ -17,6 +21,17 @@ class PicturesConfig(Part):
     side_px: int = Field(default=160, ge=32)
     """Pictures are kept at this size (the shorter side of a real image); crops of them are drawn at `resolution`."""
 
+    @model_validator(mode="after")
+    def _some_and_known(self) -> Self:
+        from defectfill.toy import CATEGORIES
+
+        unknown = [name for name in self.toys if name not in CATEGORIES]
+        if unknown:
+            raise ValueError(f"toys: expected some of {', '.join(CATEGORIES)}, found {', '.join(unknown)}")
+        if not self.folders and not sum(self.toys.values()):
+            raise ValueError("expected folders of images, toys, or both, found neither")
+        return self
+
 
 class AutoencoderConfig(Part):
     """The KL autoencoder: eight pixels to one latent pixel."""
@@ -24,7 +39,7 @@ class AutoencoderConfig(Part):
     steps: int = Field(default=6000, ge=1)
     batch_size: int = Field(default=8, ge=1)
     crop_px: int = Field(default=64, ge=16, multiple_of=8)
-    channels: tuple[int, int, int, int] = (16, 32, 64, 96)
+    channels: tuple[Width8, Width8, Width8, Width8] = (16, 32, 64, 96)
     """Widths from full resolution to an eighth of it; multiples of 8."""
     latent_channels: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -38,8 +53,8 @@ class DenoiserConfig(Part):
 
     steps: int = Field(default=6000, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    channels: tuple[int, int, int] = (96, 160, 224)
-    """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
+    channels: tuple[Width16, Width16, Width16] = (96, 160, 224)
+    """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 16."""
     text_width: int = Field(default=128, ge=32, multiple_of=32)
     learning_rate: float = Field(default=3e-4, gt=0)
     views: int = Field(default=4, ge=1)
@@ -63,6 +78,13 @@ class PretrainConfig(Part):
     checkpoint_every: int = Field(default=250, ge=1)
     """Steps."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+    @model_validator(mode="after")
+    def _pictures_are_large_enough(self) -> Self:
+        needed = max(self.resolution, self.autoencoder.crop_px)
+        if self.pictures.side_px < needed:
+            raise ValueError(f"pictures.side_px: expected {needed} at least, as large as the crops drawn of them")
+        return self
 
 
 def load_pretrain_config(path: Path) -> PretrainConfig:

@@ -22,7 +22,7 @@ from defectfill.data import data_digest, ingest
 from defectfill.errors import ConfigError, DefectFillError
 from defectfill.files import remove_partials, write_bytes
 from defectfill.hashing import derive_seed, digest
-from defectfill.model.preflight import BaseIdentity, identify_base, resolve_distance
+from defectfill.model.preflight import BaseIdentity, identify_base, resolve_device_kind, resolve_distance
 from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
 
 METHOD_VERSION = 1
@@ -39,6 +39,8 @@ class RunRecord(BaseModel):
     config: RunConfig
     base: BaseIdentity
     distance: Literal["vae", "lpips"]
+    device: str
+    """Kind of device and precision of the frozen weights, for instance `cuda bf16`."""
     data_digest: str
 
     @property
@@ -46,13 +48,14 @@ class RunRecord(BaseModel):
         """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
 
         Left out are the paths, and what only extends or divides the work: count, shard size, sampling weights.
+        Device and precision count as what they resolve to.
         """
         return digest(["run", METHOD_VERSION, self._content()])[:KEY_LENGTH]
 
     def _content(self) -> dict[str, Any]:
         left_out: dict[str, Any] = {
             "data": {"root"},
-            "base": {"model", "revision", "device"},
+            "base": {"model", "revision", "device", "precision"},
             "generate": {"count", "shard_size", "distance"},
             "dataset": True,
             "output": True,
@@ -61,6 +64,7 @@ class RunRecord(BaseModel):
             "config": self.config.model_dump(mode="json", exclude=left_out),
             "base": self.base.model_dump(),
             "distance": self.distance,
+            "device": self.device,
             "data": self.data_digest,
         }
 
@@ -129,7 +133,7 @@ class Run:
         references = references_of(self.snapshot() if records is None else records, defect)
         content = {
             "references": [[record.sha256, record.mask_sha256] for record in references],
-            "base": [self.record.base.model_dump(), config.base.resolution, config.base.precision],
+            "base": [self.record.base.revision, config.base.resolution, self.record.device],
             "train": config.train.model_dump(mode="json"),
             "window": config.window.model_dump(mode="json"),
             "prompts": config.prompts(),
@@ -149,11 +153,15 @@ class Run:
             return False
         return bool(finished.get("settings") == self.record.settings_digest()) and self.dataset.is_dir()
 
+    def mark_unfinished(self) -> None:
+        """Takes the mark back, before the dataset is changed."""
+        (self.folder / "finished.json").unlink(missing_ok=True)
+
     def mark_finished(self) -> None:
         """Says, after everything else is written, that the dataset is whole, and that it is the newest."""
+        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
         content = {"settings": self.record.settings_digest()}
         write_bytes(self.folder / "finished.json", json.dumps(content).encode())
-        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
 
 
 def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageRecord]:
@@ -166,12 +174,13 @@ def prepare_run(config: RunConfig) -> Run:
 
     Raises one error with every problem of the output folder, the base model and the data's folders.
     """
-    problems = _output_problems(config.output.root)
+    problems = _output_problems(config.output.root / config.category / "runs")
     errors: list[DefectFillError] = [ConfigError(problems)] if problems else []
     found: dict[str, Any] = {}
     checks = {
         "base": lambda: identify_base(config.base),
         "distance": lambda: resolve_distance(config.generate.distance),
+        "device": lambda: resolve_device_kind(config.base),
         "data_digest": lambda: data_digest(config),
     }
     for name, check in checks.items():
@@ -185,16 +194,19 @@ def prepare_run(config: RunConfig) -> Run:
     return Run(RunRecord(config=config, **found))
 
 
-def _output_problems(root: Path) -> list[str]:
-    """Whether the output folder, or the nearest one above it that exists, can be written to."""
-    folder = next(path for path in (root, *root.parents) if path.exists())
+def _output_problems(runs: Path) -> list[str]:
+    """Whether the folder of the runs, or the nearest one above it that exists, can be written to."""
+    folder = next(path for path in (runs, *runs.parents) if path.exists())
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return []
     return [f"output.root: {folder} is not a folder that can be written to"]
 
 
 def start_run(config: RunConfig) -> Run:
-    """The ingest step: checks everything, then writes run.json and snapshot.parquet. Raises before it writes."""
+    """The ingest step: checks everything, then writes run.json and snapshot.parquet. Raises before it writes.
+
+    To be called under `locked`, since the steps of a run that is under way read run.json.
+    """
     run = prepare_run(config)
     snapshot = run.folder / "snapshot.parquet"
     if not snapshot.is_file():

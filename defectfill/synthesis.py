@@ -101,7 +101,7 @@ def inpaint_shard(run: Run, shard: Shard) -> None:
         min_drawn_fraction=config.generate.min_drawn_fraction,
     )
     adapter = adapter_sha256(run, shard.defect)
-    with new_folder(run.shard_folder(shard)) as folder:
+    with new_folder(run.shard_folder(shard), replace=True) as folder:
         watched = progress(samples, f"inpaint {shard.defect}", done=shard.start, total=len(planned))
         rows = [_write_sample(run, adapter, folder, sample) for sample in watched]
         write_table(folder / "rows.parquet", [row.model_dump() for row in rows], REJECTED_SCHEMA)

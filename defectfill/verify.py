@@ -1,15 +1,17 @@
 """Re-checks a finished dataset: every hash, size, mask value and count, from the files alone."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from defectfill.errors import DataError
 from defectfill.files import read_table
 from defectfill.images import ImageArray, file_sha256, read_image
+from defectfill.labels import intersection_over_union
 from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
 from defectfill.progress import progress
 from defectfill.selection import REASONS
@@ -32,10 +34,7 @@ def verify_dataset(folder: Path) -> int:
     content = {name: _read(folder / name, schema, problems) for name, schema in tables.items()}
     if problems:
         raise DataError(problems)
-    rows, rejected = (
-        [ManifestRow.model_validate(values) for values in content[name]]
-        for name in ("manifest.parquet", "rejected.parquet")
-    )
+    rows, rejected = (_validated(folder / name, content[name], problems) for name in list(tables)[:2])
     for row in progress([*rows, *rejected], "verify"):
         problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
     problems += [
@@ -63,6 +62,18 @@ def _read(path: Path, schema: Any, problems: list[str]) -> list[dict[str, Any]]:
         return []
 
 
+def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str]) -> list[ManifestRow]:
+    """The rows as they should be; one that lacks a value is added to `problems`."""
+    rows = []
+    for number, values in enumerate(table):
+        try:
+            rows.append(ManifestRow.model_validate(values))
+        except ValidationError as error:
+            wrong = ", ".join(str(detail["loc"][0]) for detail in error.errors())
+            problems.append(f"{path}: row {values.get('sample_id') or number}: no usable value in {wrong}")
+    return rows
+
+
 def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     """What is wrong with one row and its files."""
     files = {row.image_path: row.image_sha256, row.mask_path: row.mask_sha256, row.planned_mask_path: ""}
@@ -70,6 +81,8 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder / path, path, sha256)]
     if bool(row.mask_path) != (row.label_index == 1):
         problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
+    if row.origin == "synthetic" and (row.split, row.label_index) != ("train", 1):
+        problems.append(f"a synthetic image is anomalous and in train, found {row.split} and label {row.label_index}")
     if row.reason and row.reason not in REASONS:
         problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
     if problems:
@@ -85,7 +98,7 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
         if path != row.image_path:
             problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
     if row.origin == "synthetic" and not problems:
-        problems += _background_problems(folder, row, pictures)
+        problems += _measure_problems(row, pictures) + _background_problems(folder, row, pictures)
     return problems
 
 
@@ -107,6 +120,21 @@ def _mask_problems(path: str, values: ImageArray, *, may_be_empty: bool) -> list
     return [f"{path}: the mask is empty"] if found[-1] == 0 and not may_be_empty else []
 
 
+def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> list[str]:
+    """Whether planned and drawn mask are those that the row's figures were measured on."""
+    planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.mask_path))
+    measured = {
+        "mask_area_fraction": float(planned.mean()),
+        "drawn_fraction": float((planned & drawn).sum() / max(planned.sum(), 1)),
+        "planned_iou": intersection_over_union(planned, drawn),
+    }
+    return [
+        f"{name}: the masks give {value:.6f}, the row says {getattr(row, name)}"
+        for name, value in measured.items()
+        if not np.isclose(value, getattr(row, name) or 0.0, rtol=1e-4, atol=1e-7)
+    ]
+
+
 def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
     """Whether a synthetic image still is its source outside the blend region, whatever the row says."""
     source = folder / row.source_path
@@ -114,7 +142,11 @@ def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, Ima
         return [f"its source {row.source_path or '(none)'} or its window is missing"]
     left, top, right, bottom = row.window
     planned_mask = pictures[row.planned_mask_path][..., 0] > 0
-    if background_intact(read_image(source), pictures[row.image_path], (left, top, right, bottom), planned_mask):
+    try:
+        source_image = read_image(source)
+    except DataError as error:
+        return list(error.problems)
+    if background_intact(source_image, pictures[row.image_path], (left, top, right, bottom), planned_mask):
         return []
     return [f"{row.image_path} differs from its source {row.source_path} outside the blend region"]
 
@@ -131,6 +163,12 @@ def _table_problems(
     problems = [f"row {name}: the sample_id stands {count} times" for name, count in counts.items() if count > 1]
     if list(metadata) != [metadata_row(row) for row in rows]:
         problems.append("metadata.parquet does not hold the rows of manifest.parquet")
+    normals = {row.image_path for row in rows if (row.origin, row.defect, row.split) == ("real", "good", "train")}
+    problems += [
+        f"row {row.sample_id}: its source {row.source_path} is no normal of the train split"
+        for row in everything
+        if row.origin == "synthetic" and row.source_path not in normals
+    ]
     listed = {path for row in everything for path in (row.image_path, row.mask_path, row.planned_mask_path)}
     for part in ("images", "masks", "planned_masks", "rejected"):
         found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())

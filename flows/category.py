@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from defectfill.config import load_config
-from defectfill.run import locked
+from defectfill.run import Run, locked
 from flows.steps import ingest, inpaint_shard, sample_masks, train_adapter, write_manifest
 
 
@@ -14,8 +14,11 @@ from flows.steps import ingest, inpaint_shard, sample_masks, train_adapter, writ
 def synthesize_category(config_path: Path) -> Path:
     """The dataset's folder. What an earlier run has finished is found and kept."""
     config = load_config(config_path)
-    run_folder = ingest(config_path)
     with locked(config):
+        run_folder = ingest(config_path)
+        run = Run.at(run_folder)
+        if run.is_finished():
+            return run.dataset
         for defect in config.data.defects:
             train_adapter(run_folder, defect)
         for shard in sample_masks(run_folder):

@@ -17,7 +17,6 @@ from defectfill.dataset import write_dataset
 from defectfill.errors import ConfigError, DataError
 from defectfill.plan import plan_samples, shards_to_do
 from defectfill.run import Run, Shard, start_run
-from defectfill.sheet import write_contact_sheet
 from defectfill.synthesis import inpaint_shard as inpaint
 
 
@@ -54,7 +53,4 @@ def inpaint_shard(run_folder: Path, shard: Shard) -> None:
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)
 def write_manifest(run_folder: Path) -> Path:
     """The dataset's folder, whole, with a contact sheet beside it."""
-    run = Run.at(run_folder)
-    dataset = write_dataset(run)
-    write_contact_sheet(run)
-    return dataset
+    return write_dataset(Run.at(run_folder))

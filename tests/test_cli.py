@@ -1,5 +1,6 @@
 """The command line: what the user's mistakes lead to."""
 
+import shutil
 import struct
 import sys
 import zlib
@@ -74,6 +75,29 @@ def put_a_file_where_the_output_goes(category: Path) -> str:
     return f"output.root: {path} is not a folder that can be written to"
 
 
+def break_the_vae_config(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    text = path.read_text()
+    model = text.split("model: ")[1].split(",")[0]
+    base = shutil.copytree(model, category.parents[1] / "broken")
+    (base / "vae" / "config.json").write_text("{")
+    path.write_text(text.replace(model, str(base)))
+    return f"base.model: {base / 'vae' / 'config.json'}: not valid JSON"
+
+
+def ask_for_a_word_of_several_tokens(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    path.write_text(path.read_text().replace("steps: 2, batch", "token: gap, steps: 2, batch"))
+    return "train.token: expected a word that is one token, 'gap' becomes"
+
+
+def name_a_base_that_is_not_there(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    model = path.read_text().split("model: ")[1].split(",")[0]
+    path.write_text(path.read_text().replace(model, "models/sd2"))
+    return "base.model: models/sd2 is no folder beside the config"
+
+
 def lose_the_unet(category: Path) -> str:
     path = category.parents[1] / "toy.yaml"
     base = category.parents[1] / "base"
@@ -95,6 +119,9 @@ MISTAKES = [
     misspell_a_key,
     lose_the_unet,
     put_a_file_where_the_output_goes,
+    break_the_vae_config,
+    ask_for_a_word_of_several_tokens,
+    name_a_base_that_is_not_there,
 ]
 
 
@@ -183,3 +210,23 @@ def test_verify_exits_with_2_and_names_what_is_wrong(
     code, errors = call(capsys, monkeypatch, "verify", tmp_path)
     assert code == 2
     assert str(tmp_path / "manifest.parquet") in errors
+
+
+def test_the_demo_makes_no_base_in_place_of_a_hub_model(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_a_base_that_is_not_there(toy_config.parent / "data" / "washer")
+    monkeypatch.chdir(toy_config.parent)
+    code, errors = call(capsys, monkeypatch, "demo", toy_config)
+    assert code == 2
+    assert "base.model: expected a folder" in errors
+    assert not (toy_config.parent / "models").exists()
+
+
+def test_a_prefect_server_that_does_not_answer_is_named(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    code, errors = call(capsys, monkeypatch, "run", toy_config)
+    assert code == 2
+    assert "PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api" in errors

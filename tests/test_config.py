@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from defectfill.config import RunConfig, TrainConfig, load_config
+from defectfill.config import GenerateConfig, RunConfig, TrainConfig, load_config
 from defectfill.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -285,3 +285,15 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (latin,) = problems_of(tmp_path / "latin.yaml")
     for problem in (missing, folder, latin):
         assert problem.startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize("steps", [350, 600, 1000])
+def test_steps_that_would_not_start_near_pure_noise_are_refused(steps: int) -> None:
+    with pytest.raises(ValidationError):
+        GenerateConfig(steps=steps)
+
+
+def test_an_alias_that_holds_itself_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text("category: &a [*a]\n")
+    with pytest.raises(ConfigError, match="an alias holds itself"):
+        load_config(tmp_path / "loop.yaml")

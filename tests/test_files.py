@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 
 from defectfill.files import (
     PARTIAL,
-    link_or_copy,
     new_folder,
     read_table,
     remove_partials,
@@ -37,7 +37,7 @@ def below(folder: Path) -> dict[str, bytes]:
 
 def interrupted(folder: Path, error: type[BaseException]) -> None:
     """Begins to fill the folder, and fails."""
-    with new_folder(folder) as partial:
+    with new_folder(folder, replace=True) as partial:
         (partial / "below").mkdir()
         (partial / "below/half.png").write_bytes(b"half")
         raise error
@@ -100,7 +100,7 @@ def test_a_new_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
 
 def test_a_new_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
     for name in ("old", "new"):
-        with new_folder(tmp_path / "dataset") as partial:
+        with new_folder(tmp_path / "dataset", replace=True) as partial:
             (partial / name).touch()
     assert below(tmp_path) == {"dataset/": b"", "dataset/new": b""}
 
@@ -113,7 +113,7 @@ def test_an_error_leaves_no_folder_behind(tmp_path: Path, error: type[BaseExcept
 
 
 def test_an_error_keeps_the_old_folder(tmp_path: Path) -> None:
-    with new_folder(tmp_path / "dataset") as partial:
+    with new_folder(tmp_path / "dataset", replace=True) as partial:
         (partial / "old").write_bytes(b"old")
     with pytest.raises(KeyError):
         interrupted(tmp_path / "dataset", KeyError)
@@ -139,7 +139,7 @@ FILL_AND_WAIT = """
 import sys, time
 from pathlib import Path
 from defectfill.files import new_folder, write_bytes
-with new_folder(Path(sys.argv[1])) as folder:
+with new_folder(Path(sys.argv[1]), replace=True) as folder:
     write_bytes(folder / "images/first.png", b"first")
     (folder / "images/.second.png.partial-1").write_bytes(b"sec")
     print("half way", flush=True)
@@ -163,16 +163,18 @@ def test_a_killed_process_leaves_no_folder_but_what_can_be_removed(tmp_path: Pat
     assert below(tmp_path) == before
 
 
-def test_a_linked_file_takes_no_second_place_on_the_disk(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "source.png", b"pixels")
-    link_or_copy(tmp_path / "source.png", tmp_path / "images/good/target.png")
-    assert (tmp_path / "images/good/target.png").read_bytes() == b"pixels"
-    assert (tmp_path / "images/good/target.png").samefile(tmp_path / "source.png")
+def test_a_folder_that_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="models"), new_folder(tmp_path / "models"):
+        pass
+    assert (tmp_path / "models" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_file_is_copied_where_it_cannot_be_linked(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "source.png", b"pixels")
-    write_bytes(tmp_path / "target.png", b"in the way of a link")
-    link_or_copy(tmp_path / "source.png", tmp_path / "target.png")
-    assert (tmp_path / "target.png").read_bytes() == b"pixels"
-    assert not (tmp_path / "target.png").samefile(tmp_path / "source.png")
+def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path: Path) -> None:
+    left = tmp_path / f".made.partial-{os.getpid()}"
+    left.mkdir()
+    (left / "half.txt").write_text("half")
+    with new_folder(tmp_path / "made") as partial:
+        (partial / "whole.txt").write_text("whole")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["whole.txt"]

@@ -250,3 +250,66 @@ def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path)
         assert (image.shape, image.dtype) == (source.shape, source.dtype)
     assert len({read_image(run.dataset / str(row["image_path"])).shape for row in painted}) == 5
     verify_dataset(run.dataset)
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Run:
+    """A copy of the finished run, to break; its toy.yaml lies in `tmp_path`/copy."""
+    old, new = finished.config.output.root.parent, tmp_path / "copy"
+    shutil.copytree(old, new)
+    config = new / "toy.yaml"
+    config.write_text(config.read_text().replace(str(old), str(new)))
+    return start_run(load_config(config))
+
+
+def test_a_shard_that_is_missing_in_the_middle_is_painted_again(copied: Run, finished: Run) -> None:
+    shutil.rmtree(copied.shard_folder(Shard("hole", 2, 4)))
+    assert shards_to_do(copied, read_plan(copied)) == [Shard("hole", 2, 4)]
+    with pytest.raises(DataError, match="expected the planned sample hole-000002"):
+        write_dataset(copied)
+    assert not copied.is_finished()
+    inpaint_shard(copied, Shard("hole", 2, 4))
+    write_dataset(copied)
+    assert contents(copied.dataset) == contents(finished.dataset)
+
+
+def test_a_shards_file_that_was_changed_does_not_reach_the_dataset(copied: Run) -> None:
+    image = next(copied.shard_folder(Shard("hole", 0, 2)).rglob("images/hole/*.png"))
+    image.write_bytes(image.read_bytes() + b"x")
+    with pytest.raises(DataError, match=image.name):
+        write_dataset(copied)
+
+
+def test_a_lowered_count_paints_no_more_and_makes_a_smaller_dataset(copied: Run) -> None:
+    config = copied.config.output.root.parent / "toy.yaml"
+    config.write_text(config.read_text().replace("count: 5", "count: 3"))
+    fewer = start_run(load_config(config))
+    shutil.rmtree(fewer.folder / "shards" / "hole")
+    assert shards_to_do(fewer, read_plan(fewer)) == [Shard("hole", 0, 2), Shard("hole", 2, 3)]
+    run_all_steps(config)
+    assert sum(row["origin"] == "synthetic" for row in manifest(fewer)) == 6
+
+
+def test_a_run_stopped_between_dataset_and_mark_is_not_finished(copied: Run) -> None:
+    assert copied.is_finished()
+    copied.mark_unfinished()
+    (copied.category_output / "latest").unlink()
+    assert not copied.is_finished()
+    write_dataset(copied)
+    assert copied.is_finished()
+    assert (copied.category_output / "latest").read_text().strip() == copied.folder.name
+    assert (copied.folder / "contact_sheet.png").is_file()
+
+
+def test_precision_and_kind_of_device_make_another_run_and_the_bases_name_no_other_adapter(
+    toy_config: Path, base_folder: Path
+) -> None:
+    text = toy_config.read_text()
+    first = start_run(load_config(toy_config))
+    toy_config.write_text(text.replace("device: cpu", "device: cpu, precision: bf16"))
+    rough = start_run(load_config(toy_config))
+    assert first.folder != rough.folder
+    assert first.adapter_folder("hole") != rough.adapter_folder("hole")
+    renamed = shutil.copytree(base_folder, toy_config.parent / "renamed")
+    toy_config.write_text(text.replace(str(base_folder), str(renamed)))
+    assert start_run(load_config(toy_config)).adapter_folder("hole") == first.adapter_folder("hole")

@@ -160,3 +160,36 @@ def test_mistakes_in_the_config_are_named_together(config_path: Path) -> None:
 def test_the_example_config_loads() -> None:
     config = load_pretrain_config(Path(__file__).parents[1] / "configs" / "pretrain" / "mini.yaml")
     assert sum(config.pictures.toys.values()) > 0
+
+
+def test_what_is_in_the_way_of_the_output_is_left_alone(config_path: Path) -> None:
+    (config_path.parent / "base").mkdir()
+    (config_path.parent / "base" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds no pretrained base"):
+        pretrain(load_pretrain_config(config_path))
+    assert contents(config_path.parent / "base") == {"thesis.txt": b"mine"}
+
+
+def test_the_base_of_another_config_is_not_taken_for_this_ones(config_path: Path) -> None:
+    pretrain(load_pretrain_config(config_path))
+    config_path.write_text(CONFIG.replace("denoiser: {steps: 4", "denoiser: {steps: 5"))
+    with pytest.raises(ConfigError, match="holds the base of another config"):
+        pretrain(load_pretrain_config(config_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("washer: 4", "bolt: 4", "toys: expected some of"),
+        ("toys: {washer: 4, wood: 3}", "toys: {}", "found neither"),
+        ("resolution: 32", "resolution: 128", "pictures.side_px: expected 128 at least"),
+        ("[8, 8, 16, 16]", "[8, 8, 16, 20]", "autoencoder.channels.3"),
+        ("[32, 32, 64]", "[32, 32, 60]", "denoiser.channels.2"),
+    ],
+)
+def test_sizes_that_cannot_be_are_named_before_anything_runs(
+    config_path: Path, old: str, new: str, message: str
+) -> None:
+    config_path.write_text(CONFIG.replace(old, new))
+    with pytest.raises(ConfigError, match=message):
+        load_pretrain_config(config_path)

@@ -133,3 +133,34 @@ def test_missing_and_broken_tables_are_named(dataset: Path, name: str) -> None:
 def test_a_table_of_other_columns_is_named(dataset: Path) -> None:
     shutil.copy(dataset / "metadata.parquet", dataset / "manifest.parquet")
     assert "expected the columns of a manifest table" in problems_of(dataset)[0]
+
+
+def test_another_planned_mask_than_the_one_measured_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    Image.fromarray(np.full((96, 96), 255, np.uint8)).save(dataset / row["planned_mask_path"])
+    problems = problems_of(dataset)
+    assert any(
+        f"row {row['sample_id']}: mask_area_fraction: the masks give 1.000000" in problem for problem in problems
+    )
+
+
+def test_a_synthetic_image_outside_train_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    rewrite(dataset, lambda each: each.update(split="test"), row["sample_id"])
+    assert any("a synthetic image is anomalous and in train, found test" in problem for problem in problems_of(dataset))
+
+
+def test_a_source_that_is_no_train_normal_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    test_normal = next(each for each in rows(dataset) if (each["defect"], each["split"]) == ("good", "test"))
+    rewrite(dataset, lambda each: each.update(source_path=test_normal["image_path"]), row["sample_id"])
+    assert any(f"row {row['sample_id']}: its source" in problem for problem in problems_of(dataset))
+
+
+def test_a_row_without_a_value_is_named_and_the_others_are_still_checked(dataset: Path) -> None:
+    row = synthetic(dataset)
+    (dataset / rows(dataset)[0]["image_path"]).unlink()
+    rewrite(dataset, lambda each: each.update(image_path=None), row["sample_id"])
+    problems = problems_of(dataset)
+    assert f"{dataset / 'manifest.parquet'}: row {row['sample_id']}: no usable value in image_path" in problems
+    assert any("is missing" in problem for problem in problems)

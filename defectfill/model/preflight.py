@@ -50,8 +50,8 @@ def identify_base(config: BaseConfig) -> BaseIdentity:
     if not Path(config.model).is_absolute():
         if not re.fullmatch(r"[0-9a-f]{40}", config.revision or ""):
             raise ConfigError(
-                f"base.revision: the hub model {config.model} needs its commit, 40 hex digits, "
-                f"found {config.revision!r}"
+                f"base.model: {config.model} is no folder beside the config; as a hub model it needs base.revision, "
+                f"its commit in 40 hex digits, found {config.revision!r}"
             )
         return BaseIdentity(model=config.model, revision=str(config.revision))
     folder = Path(config.model)
@@ -75,10 +75,12 @@ def _folder_problems(folder: Path) -> list[str]:
     if problems:
         return problems
     try:
-        unet, scheduler = (_read_json(folder / part / CONFIGS[part]) for part in ("unet", "scheduler"))
+        unet, scheduler, vae = (_read_json(folder / part / CONFIGS[part]) for part in ("unet", "scheduler", "vae"))
     except ValueError as error:
         return [str(error)]
-    vae_channels = _read_json(folder / "vae" / CONFIGS["vae"]).get("latent_channels", 4)
+    vae_channels = vae.get("latent_channels", 4)
+    if not isinstance(vae_channels, int):
+        return [f"{folder}: vae/config.json: expected latent_channels to be a number, found {vae_channels!r}"]
     if unet.get("in_channels") != 2 * vae_channels + 1:
         problems.append(
             f"{folder}: unet/config.json: in_channels of an inpainting UNet is {2 * vae_channels + 1} "
@@ -106,6 +108,19 @@ def _folder_digest(folder: Path) -> str:
         path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
     )
     return digest([[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files])
+
+
+def resolve_device_kind(config: BaseConfig) -> str:
+    """Kind of device and precision of the frozen weights, for instance `cpu fp32`; torch is asked unless it is a CPU.
+
+    Raises ConfigError when a GPU is asked for and torch finds none.
+    """
+    if config.device == "cpu":
+        return f"cpu {'bf16' if config.precision == 'bf16' else 'fp32'}"
+    from defectfill.model.base import resolve_device
+
+    device, dtype = resolve_device(config)
+    return f"{device.type} {'bf16' if str(dtype) == 'torch.bfloat16' else 'fp32'}"
 
 
 def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "lpips"]:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectfill.config import BaseConfig
+from defectfill.errors import ConfigError
 from defectfill.files import new_folder, write_table
 from defectfill.hashing import derive_seed, digest
 from defectfill.images import write_png
@@ -65,10 +66,11 @@ def pretrain(config: PretrainConfig) -> Path:
     """The folder of the finished base, in the diffusers format; what was left unfinished is taken up.
 
     Beside the base it holds the loss curves (autoencoder.parquet, denoiser.parquet), the config and sample sheets.
-    Raises DataError for folders without images, ModelError when a loss is not finite.
+    Raises ConfigError where something else is in its place, DataError for folders without images, ModelError when a
+    loss is not finite.
     """
-    if (config.output / "model_index.json").is_file():
-        return config.output
+    if config.output.exists():
+        return _finished(config)
     work = config.output.with_name(f".{config.output.name}.work-{digest(config.model_dump(mode='json'))[:8]}")
     pictures = gather_pictures(config)
     with torch.random.fork_rng():
@@ -89,6 +91,17 @@ def pretrain(config: PretrainConfig) -> Path:
     for checkpoint in work.iterdir():
         checkpoint.unlink()
     work.rmdir()
+    return config.output
+
+
+def _finished(config: PretrainConfig) -> Path:
+    """config.output, if it holds the base of this very config; ConfigError for anything else that is in its place."""
+    try:
+        found = PretrainConfig.model_validate_json((config.output / "pretrain.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"output: {config.output} is there and holds no pretrained base") from error
+    if found != config:
+        raise ConfigError(f"output: {config.output} holds the base of another config; choose another folder")
     return config.output
 
 

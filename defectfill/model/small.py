@@ -108,7 +108,7 @@ def build_autoencoder(channels: tuple[int, int, int, int], latent_channels: int)
 
 
 def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width: int, sample_size: int) -> Any:
-    """An inpainting UNet2DConditionModel of these widths (multiples of 32), for latents of `sample_size` pixels."""
+    """An inpainting UNet2DConditionModel of these widths (multiples of 16), for latents of `sample_size` pixels."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
