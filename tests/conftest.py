@@ -2,13 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from defectfill.cli import ENVIRONMENT
-from defectfill.config import BaseConfig, load_config
+from defectfill.config import BaseConfig, RunConfig, load_config
+from defectfill.snapshot import ImageRecord
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
@@ -106,3 +108,24 @@ def run_all_steps(config_path: Path) -> "Run":
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below `folder` by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def config_for(
+    root: Path, defects: Sequence[str] = ("hole",), seed: int = 0, category: str = "nut", **data: Any
+) -> RunConfig:
+    """A config of the category `nut` in `root`, with more keys for its data block."""
+    return RunConfig.model_validate(
+        {
+            "category": category,
+            "object_name": "nut",
+            "seed": seed,
+            "data": {"root": root, "defects": defects, **data},
+            "base": {"model": "base"},
+            "output": {"root": root / "out"},
+        }
+    )
+
+
+def references(records: Sequence[ImageRecord], defect: str = "hole") -> list[str]:
+    """Paths of the references among `records`."""
+    return [record.path for record in records if record.role == "reference" and record.defect == defect]
