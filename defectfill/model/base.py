@@ -13,6 +13,7 @@ from torch import Tensor
 
 from defectfill.config import BaseConfig
 from defectfill.errors import ConfigError, ModelError
+from defectfill.model.preflight import CONFIGS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def quieten_libraries() -> None:
 def load_base(config: BaseConfig) -> Base:
     """The base that `config` names, from its folder (offline) or from the hub at its pinned revision.
 
-    Only safetensors are read. Raises ModelError where weights cannot be loaded.
+    Only safetensors are read. Raises ModelError where weights cannot be fetched or loaded.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.schedulers import DDIMScheduler
@@ -65,29 +66,39 @@ def load_base(config: BaseConfig) -> Base:
 
     quieten_libraries()
     device, dtype = resolve_device(config)
-    is_folder = Path(config.model).is_absolute()
-    where: dict[str, Any] = {"local_files_only": is_folder}
-    if not is_folder:
-        where["revision"] = config.revision
+    folder = _local_folder(config)
 
     def load(cls: Any, part: str) -> Any:
-        model = cls.from_pretrained(config.model, subfolder=part, use_safetensors=True, dtype=dtype, **where)
+        model = cls.from_pretrained(folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype)
         return model.to(device).requires_grad_(False).eval()
 
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(config.model, subfolder="tokenizer", **where)
-        scheduler_config = dict(DDIMScheduler.load_config(config.model, subfolder="scheduler", **where))
         return Base(
-            tokenizer=tokenizer,
+            tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True),
             text_encoder=load(CLIPTextModel, "text_encoder"),
             vae=load(AutoencoderKL, "vae"),
             unet=load(UNet2DConditionModel, "unet"),
-            scheduler_config=scheduler_config,
+            scheduler_config=dict(DDIMScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)),
             device=device,
             dtype=dtype,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"base.model: {config.model} cannot be loaded: {error}") from error
+
+
+def _local_folder(config: BaseConfig) -> Path:
+    """The folder of the base; of a hub model the cached snapshot, in which only what is needed is fetched, once."""
+    if Path(config.model).is_absolute():
+        return Path(config.model)
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"{part}/{pattern}" for part in CONFIGS for pattern in ("*.json", "*.txt")]
+    patterns += [f"{part}/{name}{end}" for part, name in WEIGHTS.items() for end in (".safetensors", "-*.safetensors")]
+    try:
+        return Path(snapshot_download(config.model, revision=config.revision, allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"base.model: {config.model} at {config.revision} cannot be fetched: {reason}") from error
 
 
 def encode_images(base: Base, images: Tensor) -> Tensor:
