@@ -21,16 +21,15 @@ LATENT_SCALE = 8
 """Pixels per latent cell of every Stable Diffusion model."""
 
 
-def check_config(config: RunConfig) -> list[str]:
-    """Lines that say what a run of `config` finds and would do.
+def check_config(config: RunConfig, run: Run | None = None) -> list[str]:
+    """Lines that say what a run of `config` finds and would do; `run` where it is prepared already.
 
     Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output.
     """
     errors: list[DefectFillError] = []
-    run: Run | None = None
     records: Sequence[ImageRecord] = ()
     try:
-        run = prepare_run(config)
+        run = run or prepare_run(config)
     except DefectFillError as error:
         errors.append(error)
     try:

@@ -117,7 +117,7 @@ def run_category(config_path: Path) -> Path:
     prepared = prepare_run(config)
     if prepared.is_finished():
         return prepared.dataset
-    check_config(config)
+    check_config(config, prepared)
     server = os.environ.get("PREFECT_API_URL")
     if server is None:
         print("starting Prefect's temporary server ...", file=sys.stderr)

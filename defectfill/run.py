@@ -174,8 +174,8 @@ def prepare_run(config: RunConfig) -> Run:
 
     Raises one error with every problem of the output folder, the base model and the data's folders.
     """
-    problems = _output_problems(config.output.root / config.category / "runs")
-    errors: list[DefectFillError] = [ConfigError(problems)] if problems else []
+    unwritable = _output_problems(config.output.root / config.category / "runs")
+    errors: list[DefectFillError] = [ConfigError(unwritable)] if unwritable else []
     found: dict[str, Any] = {}
     checks = {
         "base": lambda: identify_base(config.base),
@@ -188,9 +188,8 @@ def prepare_run(config: RunConfig) -> Run:
             found[name] = check()
         except DefectFillError as error:
             errors.append(error)
-            problems += error.problems
     if errors:
-        raise type(errors[0])(problems)
+        raise type(errors[0])([problem for error in errors for problem in error.problems])
     return Run(RunRecord(config=config, **found))
 
 
