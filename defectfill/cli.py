@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ ConfigPath = Annotated[Path, typer.Argument(help="The category's YAML file.", sh
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
-    "GOMP_SPINCOUNT": "1000",
+    "GOMP_SPINCOUNT": "5000",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -43,7 +44,7 @@ def main() -> None:
 @app.command()
 def run(config: ConfigPath) -> None:
     """Make the dataset of CONFIG, or finish what an earlier run began."""
-    _run_and_tell(config)
+    _tell(run_category(config))
 
 
 @app.command()
@@ -75,33 +76,22 @@ def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file."
 
 @app.command()
 def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
-    """Make a toy category and a small base with random weights where CONFIG expects them, and run it."""
+    """Make a toy category where CONFIG expects one, run it, and say whether its defects are recognized."""
     from defectfill.config import load_config
-    from defectfill.model.small import write_random_base
-    from defectfill.toy import write_category
+    from defectfill.demo import make_toy_category, recognize
 
     settings = load_config(config)
-    if not Path(settings.base.model).is_absolute():
-        raise ConfigError(f"{config}: base.model: expected a folder, in which the demo makes its base")
-    if not settings.category_folder.exists():
-        counts = {"normals": 24, "test_normals": 6, "defective": 9}
-        defects = settings.data.defects
-        write_category(settings.data.root, settings.category, settings.seed, **counts, defects=defects)
-        print(f"toy category: {settings.category_folder}")
-    if not Path(settings.base.model).exists():
-        write_random_base(Path(settings.base.model), settings.seed)
-        print(f"small base, random weights: {settings.base.model}")
-    _run_and_tell(config)
+    make_toy_category(settings)
+    dataset = run_category(config)
+    _tell(dataset, recognize(settings, dataset))
 
 
-def _run_and_tell(config_path: Path) -> None:
-    """Runs a config and prints what became of each defect, last the dataset's folder."""
+def _tell(dataset: Path, remarks: Sequence[str] = ()) -> None:
+    """Prints what became of each defect, then where the contact sheet and, last, the dataset are."""
     from defectfill.dataset import summary
 
-    dataset = run_category(config_path)
-    for line in summary(dataset):
+    for line in (*summary(dataset), *remarks, dataset.with_name("contact_sheet.png"), dataset):
         print(line)
-    print(dataset)
 
 
 def run_category(config_path: Path) -> Path:

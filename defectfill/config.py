@@ -4,6 +4,7 @@ Every key of the YAML is a field here, with its unit, its range and its default.
 values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yaml` spells them all out.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from defectfill.configfile import Part, load_yaml
+
+BUNDLED_BASES = Path(__file__).parent / "bases"
+"""Bases that come with defectfill, each a folder in the diffusers format."""
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -59,11 +63,11 @@ class BaseConfig(Part):
     """The inpainting model that is adapted: Stable Diffusion 2 inpainting or anything of its shape."""
 
     model: str = Field(min_length=1)
-    """A folder in the diffusers format, or a hub id."""
+    """A folder in the diffusers format, the name of a base that comes with defectfill (`mini`), or a hub id."""
     revision: str | None = None
     """The hub's commit, 40 hex digits; a folder has none."""
     resolution: int = Field(default=512, ge=32, multiple_of=8)
-    """Side of the model's square input, in pixels."""
+    """Side of the model's square input, in pixels. Of a folder that is here: by default what it was trained at."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -264,9 +268,28 @@ def _resolve(config: RunConfig, folder: Path) -> RunConfig:
     """`config` with its relative paths made absolute; a base that is a folder is told from a hub id."""
     data = config.data.model_copy(update={"root": (folder / config.data.root.expanduser()).resolve()})
     output = config.output.model_copy(update={"root": (folder / config.output.root.expanduser()).resolve()})
-    model = config.base.model
-    is_path = model.startswith((".", "/", "~")) or (folder / model).is_dir()
-    base = config.base.model_copy(
-        update={"model": str((folder / Path(model).expanduser()).resolve())} if is_path else {}
-    )
+    base = _resolve_base(config.base, folder)
     return config.model_copy(update={"data": data, "output": output, "base": base})
+
+
+def _resolve_base(base: BaseConfig, folder: Path) -> BaseConfig:
+    """`base` with an absolute path where it is a folder, beside the config or bundled, and with its resolution."""
+    beside, bundled = (folder / Path(base.model).expanduser()).resolve(), BUNDLED_BASES / base.model
+    if base.model.startswith((".", "/", "~")) or beside.is_dir():
+        place = beside
+    elif bundled.is_dir():
+        place = bundled
+    else:
+        return base
+    native = {} if "resolution" in base.model_fields_set else _native_resolution(place)
+    return base.model_copy(update={"model": str(place), **native})
+
+
+def _native_resolution(base: Path) -> dict[str, int]:
+    """{"resolution": side in pixels that the base in a folder was trained at}, or nothing where it does not say."""
+    try:
+        latent_side = json.loads((base / "unet" / "config.json").read_text(encoding="utf-8"))["sample_size"]
+        levels = len(json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))["block_out_channels"])
+        return {"resolution": int(latent_side) * 2 ** (levels - 1)}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from defectfill.configfile import Part, load_yaml
 
 Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
-Width16 = Annotated[int, Field(ge=16, multiple_of=16)]
+Width32 = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
 class PicturesConfig(Part):
@@ -53,8 +53,8 @@ class DenoiserConfig(Part):
 
     steps: int = Field(default=6000, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    channels: tuple[Width16, Width16, Width16] = (96, 160, 224)
-    """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 16."""
+    channels: tuple[Width32, Width32, Width32] = (64, 128, 192)
+    """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
     text_width: int = Field(default=128, ge=32, multiple_of=32)
     learning_rate: float = Field(default=3e-4, gt=0)
     views: int = Field(default=4, ge=1)

@@ -14,7 +14,7 @@ from defectfill.files import read_table
 from defectfill.model.base import decode_latents, encode_images, load_base
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
 from defectfill.model.preflight import identify_base
-from defectfill.model.pretrain import autoencoder_losses, pretrain
+from defectfill.model.pretrain import autoencoder_losses, denoising_loss, pretrain
 from defectfill.model.stage import train_stage
 from defectfill.pretrain_config import load_pretrain_config
 
@@ -49,7 +49,7 @@ def test_the_finished_base_loads_and_names_itself(config_path: Path) -> None:
     assert latents.shape == (1, 4, 4, 4)
     assert decode_latents(base, latents).shape == (1, 3, 32, 32)
     assert base.vae.config.scaling_factor != 0.18215
-    assert {"reconstructions.png", "pretrain.json"} <= contents(folder).keys()
+    assert {"reconstructions.png", "fills.png", "pretrain.json"} <= contents(folder).keys()
     assert [row["step"] for row in read_table(folder / "denoiser.parquet")] == [0, 1, 2, 3]
     assert [path.name for path in folder.parent.iterdir() if "work" in path.name] == []
 
@@ -117,6 +117,14 @@ def test_equal_pictures_lose_nothing_and_blur_costs_in_the_edges() -> None:
     assert blur["total"].item() == pytest.approx((blur["pixels"] + 0.5 * blur["edges"] + 0.5).item())
 
 
+def test_the_denoising_loss_counts_the_hole_and_tempers_nearly_clean_rows() -> None:
+    noise, holes = torch.zeros(2, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]])
+    predicted = torch.tensor([[[[2.0, 1.0]]], [[[3.0, 4.0]]]])
+    loss = denoising_loss(noise, predicted, holes, torch.tensor([1.0, 50.0]))
+    weights = np.array([1, 0.1, 0.1, 0.01])
+    assert loss.item() == pytest.approx((weights * [4, 1, 9, 16]).sum() / weights.sum())
+
+
 def test_crops_show_the_picture_and_stay_in_range() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, size=(3, 40, 40, 3), dtype=np.uint8)
     pictures = Pictures(pixels, ("a", "b", "c"))
@@ -133,7 +141,7 @@ def test_holes_are_never_empty_and_sometimes_everything() -> None:
     rng = np.random.default_rng(0)
     shares = [draw_hole(32, rng).mean() for _ in range(200)]
     assert min(shares) > 0
-    assert shares.count(1.0) > 5
+    assert shares.count(1.0) > 2
     assert 0.1 < np.median(shares) < 0.5
 
 

@@ -43,7 +43,7 @@ def vae_distance(base: Base) -> Distance:
     """
 
     def distance(clean: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
-        levels = _encoder_features(base.vae.encoder, torch.cat([clean, candidates]).to(base.device, base.dtype))
+        levels = encoder_features(base.vae.encoder, torch.cat([clean, candidates]).to(base.device, base.dtype))
         maps = [_unit_difference(level) for level in levels]
         full = [F.interpolate(each, size=mask.shape[-2:], mode="bilinear", align_corners=False) for each in maps]
         return _mean_in_mask(torch.stack(full).mean(dim=0), mask)
@@ -51,7 +51,7 @@ def vae_distance(base: Base) -> Distance:
     return distance
 
 
-def _encoder_features(encoder: Any, pictures: Tensor) -> list[Tensor]:
+def encoder_features(encoder: Any, pictures: Tensor) -> list[Tensor]:
     """Features [K + 1, c, h', w'] after each down block."""
     hidden = encoder.conv_in(pictures)
     levels = []

@@ -98,7 +98,7 @@ def _common_and_own(count: int, reach: float, rng: np.random.Generator) -> NDArr
 def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """A mask [side, side] to fill: a few boxes, a thick random walk, or now and then everything."""
     mask = np.zeros((side, side), dtype=bool)
-    kind = rng.choice(["boxes", "stroke", "all"], p=[0.5, 0.4, 0.1])
+    kind = rng.choice(["boxes", "stroke", "all"], p=[0.5, 0.45, 0.05])
     if kind == "all":
         return ~mask
     if kind == "boxes":

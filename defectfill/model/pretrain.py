@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from defectfill.config import BaseConfig
+from defectfill.config import BaseConfig, GenerateConfig
 from defectfill.errors import ConfigError
 from defectfill.files import new_folder, write_table
 from defectfill.hashing import derive_seed, digest
@@ -30,6 +31,8 @@ from defectfill.model.base import (
     resolve_device,
     unet_input,
 )
+from defectfill.model.diffusion import DiffusionPainter, to_tensor
+from defectfill.model.perceptual import vae_distance
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
 from defectfill.model.small import (
     SCHEDULER,
@@ -42,8 +45,14 @@ from defectfill.model.small import (
 from defectfill.model.stage import Rows, train_stage
 from defectfill.pretrain_config import PretrainConfig
 from defectfill.progress import progress
+from defectfill.window import Window
 
 ENCODED_AT_ONCE = 32
+SNR_LIMIT = 5.0
+"""Gamma of the min-SNR weighting: nearly clean latents, where the noise is hard to tell and little hangs on it,
+count less (Hang et al., ICCV 2023)."""
+OUTSIDE = 0.1
+"""Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
 SAMPLES = 8
 """Pictures on each sample sheet."""
 
@@ -86,6 +95,7 @@ def pretrain(config: PretrainConfig) -> Path:
             write_table(folder / f"{name}.parquet", rows, schema)
         (folder / "pretrain.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
         write_png(folder / "reconstructions.png", reconstruction_sheet(config, base, pictures))
+        write_png(folder / "fills.png", fill_sheet(config, base, pictures))
         models = (base.text_encoder, base.vae, base.unet)
         save_base(folder, base.tokenizer, *(model.half() if config.half else model for model in models))
     for checkpoint in work.iterdir():
@@ -170,9 +180,13 @@ def _edge_error(decoded: Tensor, pictures: Tensor) -> Tensor:
 
 def _some_crops(config: PretrainConfig, pictures: Pictures, count: int, purpose: str) -> Tensor:
     """`count` crops [count, 3, R, R] spread over all pictures."""
-    rows = np.linspace(0, len(pictures.pixels) - 1, count).astype(np.int64)
+    rows = _spread_rows(pictures, count)
     rng = np.random.default_rng(derive_seed(config.seed, purpose))
     return draw_crops(pictures, rows, config.resolution, colour=0.0, rng=rng)
+
+
+def _spread_rows(pictures: Pictures, count: int) -> NDArray[np.int64]:
+    return np.linspace(0, len(pictures.pixels) - 1, count).astype(np.int64)
 
 
 @torch.no_grad()
@@ -214,13 +228,16 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
         generator = torch.Generator().manual_seed(seed)
         clean = views.clean[rows].to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (len(rows),), generator=generator)
+        spread = (torch.arange(len(rows)) + torch.rand((), generator=generator)) / len(rows)
+        timesteps = (spread * scheduler.config.num_train_timesteps).long()
         noisy = scheduler.add_noise(clean, noise, timesteps.to(base.device))
-        inputs = unet_input(noisy, views.holes[rows].to(base.device), views.background[rows].to(base.device))
+        holes = views.holes[rows].to(base.device)
+        inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
         predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
-        return {"total": F.mse_loss(predicted, noise)}
+        kept = scheduler.alphas_cumprod[timesteps].to(base.device)
+        return {"total": denoising_loss(noise, predicted, holes, kept / (1 - kept))}
 
     base.unet.train()
     base.text_encoder.train()
@@ -238,17 +255,51 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
     return curve
 
 
+def denoising_loss(noise: Tensor, predicted: Tensor, holes: Tensor, signal_to_noise: Tensor) -> Tensor:
+    """Weighted mean squared error of the predicted noise [B, C, h, w], a scalar.
+
+    A row weighs min(snr, SNR_LIMIT) / snr for its signal_to_noise [B], a latent pixel 1 inside holes [B, 1, h, w] and
+    OUTSIDE elsewhere.
+    """
+    by_row = signal_to_noise.clamp(max=SNR_LIMIT) / signal_to_noise
+    weight = by_row[:, None, None, None] * (holes + OUTSIDE * (1 - holes))
+    error = (predicted - noise).square().mean(dim=1, keepdim=True)
+    return (weight * error).sum() / weight.sum()
+
+
 def _prompt(name: str, empty: float, rng: np.random.Generator) -> str:
     if rng.random() < empty:
         return ""
     return f"A {name}" if rng.random() < 0.5 else f"A photo of {name}"
 
 
-@torch.no_grad()
-def reconstruction_sheet(config: PretrainConfig, base: Base, pictures: Pictures) -> np.ndarray:
-    """A picture [2R, SAMPLES x R, 3] of crops above and what the autoencoder makes of them below."""
+def reconstruction_sheet(config: PretrainConfig, base: Base, pictures: Pictures) -> NDArray[np.uint8]:
+    """A picture [2R, SAMPLES x R, 3]: crops above, below them what the autoencoder makes of them."""
     crops = _some_crops(config, pictures, SAMPLES, "sheet")
-    decoded = decode_latents(base, encode_images(base, crops)).cpu()
-    rows = [torch.cat(list(part), dim=-1) for part in (crops, decoded)]
-    sheet = torch.cat(rows, dim=-2).permute(1, 2, 0)
-    return ((sheet + 1) * 127.5).round().byte().numpy()
+    with torch.no_grad():
+        decoded = decode_latents(base, encode_images(base, crops)).cpu()
+    return _sheet(crops, decoded)
+
+
+def fill_sheet(config: PretrainConfig, base: Base, pictures: Pictures) -> NDArray[np.uint8]:
+    """A picture [3R, SAMPLES x R, 3]: crops, the crops with a hole, the holes filled by the base."""
+    rng = np.random.default_rng(derive_seed(config.seed, "fills"))
+    crops = _some_crops(config, pictures, SAMPLES, "fills")
+    holes = [draw_hole(config.resolution, rng) for _ in crops]
+    frame = (0, 0, config.resolution, config.resolution)
+    windows = [
+        Window(frame, ((crop + 1) / 2).permute(1, 2, 0).numpy(), hole) for crop, hole in zip(crops, holes, strict=True)
+    ]
+    names = [pictures.captions[row] for row in _spread_rows(pictures, SAMPLES)]
+    settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=SAMPLES)
+    painter = DiffusionPainter(base, settings, vae_distance(base))
+    paintings = painter.paint(windows, range(SAMPLES), [f"A photo of {name}" for name in names])
+    filled = torch.stack([to_tensor(painting.candidates[0]) for painting in paintings])
+    mask = torch.from_numpy(np.stack(holes))[:, None].float()
+    return _sheet(crops, mask_out(crops, mask), torch.where(mask > 0, filled, crops))
+
+
+def _sheet(*rows: Tensor) -> NDArray[np.uint8]:
+    """Rows of pictures [N, 3, R, R] in [-1, 1] below each other, [rows x R, N x R, 3]."""
+    sheet = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2).permute(1, 2, 0)
+    return ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()

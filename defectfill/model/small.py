@@ -108,7 +108,7 @@ def build_autoencoder(channels: tuple[int, int, int, int], latent_channels: int)
 
 
 def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width: int, sample_size: int) -> Any:
-    """An inpainting UNet2DConditionModel of these widths (multiples of 16), for latents of `sample_size` pixels."""
+    """An inpainting UNet2DConditionModel of these widths (multiples of 32), for latents of `sample_size` pixels."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -119,7 +119,7 @@ def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width:
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         block_out_channels=channels,
         layers_per_block=1,
-        attention_head_dim=tuple(width // 16 for width in channels),  # the number of heads, despite its name
+        attention_head_dim=tuple(width // 32 for width in channels),  # the number of heads, despite its name
         cross_attention_dim=text_width,
         norm_num_groups=8,
         use_linear_projection=True,
