@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -86,7 +87,8 @@ def pooled_features(base: Base, windows: Sequence[Window]) -> Tensor:
     return torch.stack(rows)
 
 
-def _weights(mask: np.ndarray, level: Tensor) -> Tensor:
+def _weights(mask: NDArray[np.bool_], level: Tensor) -> Tensor:
     """[1, 1, h, w], summing to 1: how much of each feature pixel lies in the mask [H, W]."""
-    share = F.adaptive_avg_pool2d(torch.from_numpy(mask)[None, None].float(), level.shape[-2:]).to(level.device)
+    height, width = level.shape[-2:]
+    share = F.adaptive_avg_pool2d(torch.from_numpy(mask)[None, None].float(), (height, width)).to(level.device)
     return share / share.sum().clamp(min=1e-6)
