@@ -108,7 +108,7 @@ def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
             mask[top : top + height, left : left + width] = True
         return mask
     place, heading = rng.uniform(0, side, size=2), rng.uniform(0, 2 * np.pi)
-    radius = rng.uniform(0.02, 0.08) * side
+    radius = max(rng.uniform(0.02, 0.08) * side, 1.0)
     y, x = np.mgrid[:side, :side]
     for _ in range(rng.integers(10, 40)):
         mask |= (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2

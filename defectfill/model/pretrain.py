@@ -4,6 +4,7 @@ All that is random in a step descends from (seed, stage, step), so that a run th
 checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels, h w latent pixels.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def pretrain(config: PretrainConfig) -> Path:
         for name, rows in curve.items():
             schema = pa.schema([("step", pa.int32()), *((key, pa.float32()) for key in rows[0] if key != "step")])
             write_table(folder / f"{name}.parquet", rows, schema)
-        (folder / "pretrain.json").write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        (folder / "pretrain.json").write_text(config.model_dump_json(indent=2, exclude={"output"}), encoding="utf-8")
         write_png(folder / "reconstructions.png", reconstruction_sheet(config, base, pictures))
         write_png(folder / "fills.png", fill_sheet(config, base, pictures))
         models = (base.text_encoder, base.vae, base.unet)
@@ -107,10 +108,10 @@ def pretrain(config: PretrainConfig) -> Path:
 def _finished(config: PretrainConfig) -> Path:
     """config.output, if it holds the base of this very config; ConfigError for anything else that is in its place."""
     try:
-        found = PretrainConfig.model_validate_json((config.output / "pretrain.json").read_bytes())
+        found = json.loads((config.output / "pretrain.json").read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"output: {config.output} is there and holds no pretrained base") from error
-    if found != config:
+    if found != config.model_dump(mode="json", exclude={"output"}):
         raise ConfigError(f"output: {config.output} holds the base of another config; choose another folder")
     return config.output
 

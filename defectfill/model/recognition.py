@@ -1,6 +1,6 @@
 """Do painted defects look like their type? A plain classifier on features of the base's own encoder tells.
 
-Its features are pooled over the mask and over a rim around it, so that it judges what is in the mask and not the
+Its features are pooled over the mask and over a rim around it, so that it judges what is in the mask rather than the
 mask's outline. Shapes: N windows, F features, K classes.
 """
 
