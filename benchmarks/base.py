@@ -1,9 +1,13 @@
-"""How well a small base sees and fills: python -m benchmarks.base FOLDER [--fills 32]
+"""How well a small base sees and fills: python -m benchmarks.base FOLDER [--fills 32] [--sheet PNG]
 
 Two tables, then one JSON line. Reconstruction: PSNR in dB of the autoencoder on pictures it was not trained on, the
 toy categories with other seeds and, where DEFECTFILL_REAL_DATA names them, real categories scaled to 128 px. Filling:
-mean distance (autoencoder features, inside a random box) of an unadapted fill to the true content, over that of a flat
-fill with the mean colour around the box.
+distance of an unadapted fill of a random box to the true content, by the autoencoder's features inside the box.
+
+aligned  position by position (the selection's distance): mean over pictures
+pooled   of mean and deviation of the features over the box, in deviations between true pictures
+fill     what the base paints; flat: the mean colour around the box; moved: the same picture's true content from
+         elsewhere, which shows what the distance makes of a texture that is right but lies otherwise
 """
 
 import argparse
@@ -20,11 +24,14 @@ from defectfill.data import find_images
 from defectfill.images import read_image, write_png
 from defectfill.model.base import Base, decode_latents, encode_images, load_base
 from defectfill.model.diffusion import DiffusionPainter, to_tensor
-from defectfill.model.perceptual import vae_distance
+from defectfill.model.perceptual import Distance, vae_distance
+from defectfill.model.recognition import pooled_features
 from defectfill.toy import CATEGORIES, make_sample
 from defectfill.window import Window, resize, unit_rgb
 
 RESOLUTION = 128
+KINDS = ("fill", "flat", "moved")
+MOVED_PX = (37, 23)
 UNSEEN = 987_654_321
 """Seed of pictures that no pretraining config uses."""
 
@@ -41,11 +48,16 @@ def main() -> None:
     print("reconstruction, PSNR in dB")
     for name, value in reconstruction.items():
         print(f"  {name:16} {value:6.2f}")
-    fills = {name: fill_ratio(base, name, images, arguments.sheet) for name, images in toys.items()}
-    print("fill over flat fill, distance inside the box")
-    for name, value in fills.items():
-        print(f"  {name:16} {value:6.3f}")
-    print(json.dumps({"psnr_db": reconstruction, "fill_ratio": fills}))
+    fills = {name: fill_distances(base, name, images, arguments.sheet) for name, images in toys.items()}
+    fills["all"] = {key: float(np.mean([each[key] for each in fills.values()])) for key in fills["washer"]}
+    columns = ["aligned", "flat", "moved", "ratio", "moved's", "pooled", "flat", "ratio"]
+    print("filling, distance to the truth", *(f"{name:>7}" for name in columns))
+    for name, each in fills.items():
+        fill, flat, moved = (each[f"aligned {kind}"] for kind in KINDS)
+        pooled, pooled_flat = each["pooled fill"], each["pooled flat"]
+        figures = [fill, flat, moved, fill / flat, moved / flat, pooled, pooled_flat, pooled / pooled_flat]
+        print(f"  {name:27} ", *(f"{figure:7.3f}" for figure in figures))
+    print(json.dumps({"psnr_db": reconstruction, "fills": fills}))
 
 
 def _toys(name: str, count: int) -> list[NDArray[np.float32]]:
@@ -77,26 +89,41 @@ def psnr(base: Base, images: list[NDArray[np.float32]]) -> float:
 
 
 @torch.inference_mode()
-def fill_ratio(base: Base, name: str, images: list[NDArray[np.float32]], sheet: Path | None) -> float:
-    """Mean distance of the base's fills to the truth, over the mean distance of flat fills."""
+def fill_distances(base: Base, name: str, images: list[NDArray[np.float32]], sheet: Path | None) -> dict[str, float]:
+    """Mean distances to the truth, aligned and pooled, of the base's fills, of flat fills and of moved content."""
     distance = vae_distance(base)
     settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=8)
     windows = [_with_box(image, index) for index, image in enumerate(images)]
     painter = DiffusionPainter(base, settings, distance)
-    seeds, prompts = list(range(len(windows))), [f"A {name}"] * len(windows)
-    paintings = list(painter.paint(windows, seeds, prompts))
-    flat = [_flat_fill(window) for window in windows]
-    flat_scores = [
-        float(distance(to_tensor(w.image)[None], to_tensor(f)[None], torch.from_numpy(w.mask)[None, None].float()))
-        for w, f in zip(windows, flat, strict=True)
-    ]
-    if sheet:
-        filled = [
-            np.where(w.mask[..., None], p.candidates[0], w.image) for w, p in zip(windows, paintings, strict=True)
+    paintings = painter.paint(windows, range(len(windows)), [f"A {name}"] * len(windows))
+    insides = {
+        "fill": [painting.candidates[0] for painting in paintings],
+        "flat": [_flat_fill(window) for window in windows],
+        "moved": [np.roll(window.image, MOVED_PX, axis=(0, 1)) for window in windows],
+    }
+    true_features = pooled_features(base, windows)
+    result, rows = {}, [[window.image for window in windows]]
+    for kind in KINDS:
+        pictures = [
+            np.where(window.mask[..., None], inside, window.image)
+            for window, inside in zip(windows, insides[kind], strict=True)
         ]
-        rows = [np.concatenate(row[:8], axis=1) for row in ([w.image for w in windows], flat, filled)]
-        write_png(sheet.with_name(f"{sheet.stem}-{name}.png"), np.rint(np.concatenate(rows) * 255).astype(np.uint8))
-    return float(np.mean([painting.scores[0] for painting in paintings]) / np.mean(flat_scores))
+        result[f"aligned {kind}"] = float(
+            np.mean([_aligned(distance, *pair) for pair in zip(windows, pictures, strict=True)])
+        )
+        filled = [Window(window.box, picture, window.mask) for window, picture in zip(windows, pictures, strict=True)]
+        difference = (pooled_features(base, filled) - true_features) / true_features.std(dim=0)
+        result[f"pooled {kind}"] = float(difference.abs().mean())
+        rows.append(pictures)
+    if sheet:
+        picture = np.concatenate([np.concatenate(row[:8], axis=1) for row in rows[:3]])
+        write_png(sheet.with_name(f"{sheet.stem}-{name}.png"), np.rint(picture * 255).astype(np.uint8))
+    return result
+
+
+def _aligned(distance: Distance, window: Window, picture: NDArray[np.float32]) -> float:
+    mask = torch.from_numpy(window.mask)[None, None].float()
+    return float(distance(to_tensor(window.image)[None], to_tensor(picture)[None], mask))
 
 
 def _with_box(image: NDArray[np.float32], index: int) -> Window:

@@ -104,6 +104,14 @@ def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
     assert (generate.candidates, generate.steps) == (8, 50)
 
 
+def test_a_base_that_is_here_says_its_own_resolution(tmp_path: Path, base_folder: Path) -> None:
+    text = MINIMAL.replace("{model: some/base}", f"{{model: {base_folder}}}")
+    assert text != MINIMAL
+    assert load_config(write(tmp_path, text)).base.resolution == 128
+    asked = text.replace(f"{base_folder}}}", f"{base_folder}, resolution: 64}}")
+    assert load_config(write(tmp_path, asked)).base.resolution == 64
+
+
 def test_prompts_have_their_words_filled_in(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, MINIMAL)).prompts() == ("A photo of sks", "A hex nut with sks")
     changed = MINIMAL + "train: {token: zwx, prompt_object: 'a {token} {object_name}, {token}'}\n"

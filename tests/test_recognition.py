@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from defectfill.model.base import Base
-from defectfill.model.recognition import fit_recognizer, pooled_features
+from defectfill.model.recognition import fit_recognizer
 from defectfill.window import Window
 
 SIDE = 64

@@ -1,0 +1,90 @@
+"""The demo's category, and the bundled base it runs with: `mini` must paint things that mean something."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from defectfill.config import BUNDLED_BASES, BaseConfig, GenerateConfig, RunConfig, load_config
+from defectfill.demo import COUNTS, make_toy_category, toy_windows
+from defectfill.model.base import Base, decode_latents, encode_images, load_base
+from defectfill.model.diffusion import DiffusionPainter, to_tensor
+from defectfill.model.perceptual import vae_distance
+from defectfill.toy import CATEGORIES, make_sample
+from defectfill.window import Window, unit_rgb
+
+ROOT = Path(__file__).parents[1]
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def demo_config() -> RunConfig:
+    return load_config(ROOT / "configs" / "toy.yaml")
+
+
+@pytest.fixture(scope="module")
+def mini() -> Base:
+    """The bundled base; adapters must be taken out again."""
+    return load_base(BaseConfig(model=str(BUNDLED_BASES / "mini"), resolution=128, device="cpu"))
+
+
+def test_mini_is_small_enough_to_be_shipped_and_says_what_it_is() -> None:
+    files = [path for path in (BUNDLED_BASES / "mini").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files if path.suffix == ".safetensors") <= 25 * MEGABYTE
+    card = (BUNDLED_BASES / "mini" / "README.md").read_text()
+    assert "defectfill pretrain configs/pretrain/mini.yaml" in card
+
+
+def test_mini_is_named_without_a_path_and_knows_its_resolution(demo_config: RunConfig) -> None:
+    assert Path(demo_config.base.model) == BUNDLED_BASES / "mini"
+    assert demo_config.base.resolution == 128
+
+
+def test_a_folder_beside_the_config_comes_before_a_bundled_base(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "configs" / "toy.yaml", tmp_path / "toy.yaml")
+    (tmp_path / "mini").mkdir()
+    assert load_config(tmp_path / "toy.yaml").base.model == str(tmp_path / "mini")
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_mini_shows_an_unseen_toy_again(mini: Base, category: str) -> None:
+    pictures = torch.stack([to_tensor(unit_rgb(make_sample((8, i), category, size_px=128).image)) for i in range(4)])
+    error = ((decode_latents(mini, encode_images(mini, pictures)) - pictures) / 2).square().mean(dim=(1, 2, 3))
+    assert (-10 * error.log10()).mean() > 24
+
+
+def test_what_mini_fills_in_is_nearer_to_the_truth_than_a_flat_colour(mini: Base) -> None:
+    distance = vae_distance(mini)
+    mask = np.zeros((128, 128), bool)
+    mask[44:84, 44:84] = True
+    images = [unit_rgb(make_sample((8, index), "nut", size_px=128).image) for index in range(4)]
+    windows = [Window((0, 0, 128, 128), image, mask) for image in images]
+    settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=4)
+    paintings = DiffusionPainter(mini, settings, distance).paint(windows, range(4), ["A nut"] * 4)
+    rim = np.zeros_like(mask)
+    rim[36:92, 36:92] = True
+    for image, painting in zip(images, paintings, strict=True):
+        flat = np.where(mask[..., None], image[rim & ~mask].mean(axis=0), image).astype(np.float32)
+        flat_score = distance(to_tensor(image)[None], to_tensor(flat)[None], torch.from_numpy(mask)[None, None].float())
+        assert painting.scores[0] < float(flat_score)
+
+
+def test_the_demos_category_is_made_once(demo_config: RunConfig, tmp_path: Path) -> None:
+    config = demo_config.model_copy(update={"data": demo_config.data.model_copy(update={"root": tmp_path})})
+    make_toy_category(config)
+    assert len(list((config.category_folder / "train" / "good").iterdir())) == COUNTS["normals"]
+    references = config.data.references
+    assert references.count == 6
+    assert COUNTS["defective"] > references.count
+    (config.category_folder / "train" / "good" / "000.png").unlink()
+    make_toy_category(config)
+    assert not (config.category_folder / "train" / "good" / "000.png").exists()
+
+
+def test_windows_of_good_toys_show_no_defect_where_it_would_be(demo_config: RunConfig) -> None:
+    for good, damaged in zip(toy_windows(demo_config, "good", 1), toy_windows(demo_config, "hole", 1), strict=True):
+        assert (good.mask == damaged.mask).all()
+        changed = np.abs(good.image - damaged.image).max(axis=2)
+        assert changed[good.mask].mean() > 5 * changed[~good.mask].mean()
