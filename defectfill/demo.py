@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from defectfill.config import RunConfig
 from defectfill.files import read_table
 from defectfill.images import read_image, read_mask
+from defectfill.model.preflight import identify_base
 from defectfill.progress import progress
-from defectfill.toy import DEFECTS, make_sample, write_category
+from defectfill.toy import DEFECTS, check_names, make_sample, write_category
 from defectfill.window import Window, crop_window, window_box
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ LEARNT, TRIED = 72, 24
 
 
 def make_toy_category(config: RunConfig) -> None:
-    """The toy category of `config` where it expects it, unless something is there already."""
+    """The toy category of `config` where it expects it, unless something is there already.
+
+    Raises ConfigError for a category or defect that there are no toys of, and for a base that is not there.
+    """
+    check_names(config.category, config.data.defects)
+    identify_base(config.base)
     if not config.category_folder.exists():
         write_category(config.data.root, config.category, config.seed, **COUNTS, defects=config.data.defects)
 

@@ -200,7 +200,12 @@ def test_running_a_finished_config_again_prints_its_dataset(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    assert capsys.readouterr().out.splitlines() == ["hole: 5 kept", "scratch: 5 kept", str(finished.dataset)]
+    assert capsys.readouterr().out.splitlines() == [
+        "hole: 5 kept",
+        "scratch: 5 kept",
+        str(finished.folder / "contact_sheet.png"),
+        str(finished.dataset),
+    ]
     assert contents(finished.category_output) == before
 
 
@@ -212,15 +217,28 @@ def test_verify_exits_with_2_and_names_what_is_wrong(
     assert str(tmp_path / "manifest.parquet") in errors
 
 
-def test_the_demo_makes_no_base_in_place_of_a_hub_model(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("category: washer", "category: gear", "category: expected one of washer"),
+        ("[hole, scratch]", "[hole, rust]", "defects: expected some of hole"),
+        ("base: {model: ", "base: {model: models/", "is no folder beside the config"),
+    ],
+)
+def test_the_demo_names_what_it_cannot_make_and_leaves_nothing_behind(
+    toy_config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    named: str,
 ) -> None:
-    name_a_base_that_is_not_there(toy_config.parent / "data" / "washer")
-    monkeypatch.chdir(toy_config.parent)
+    shutil.rmtree(toy_config.parent / "data")
+    toy_config.write_text(toy_config.read_text().replace(old, new))
     code, errors = call(capsys, monkeypatch, "demo", toy_config)
     assert code == 2
-    assert "base.model: expected a folder" in errors
-    assert not (toy_config.parent / "models").exists()
+    assert named in errors
+    assert [path.name for path in toy_config.parent.iterdir()] == ["toy.yaml"]
 
 
 def test_a_prefect_server_that_does_not_answer_is_named(

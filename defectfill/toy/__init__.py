@@ -70,7 +70,7 @@ def write_category(
     and number only: larger counts and further defects repeat what was there. Raises ConfigError for a category
     or defect that is none of CATEGORIES or DEFECTS, FileExistsError if the category's folder is there.
     """
-    _check_names(category, defects)
+    check_names(category, defects)
     place = root / category
     if place.exists():
         raise FileExistsError(f"{place}: is there already")
@@ -101,7 +101,8 @@ def make_sample(seed: Sequence[int], category: str, defect: str = "good", size_p
     return Sample(image, _visible_change(normal, image))
 
 
-def _check_names(category: str, defects: Sequence[str]) -> None:
+def check_names(category: str, defects: Sequence[str]) -> None:
+    """Raises ConfigError unless the category is one of CATEGORIES and every defect one of DEFECTS."""
     problems = [
         f"defects: expected some of {', '.join(DEFECTS)}, found: {name}" for name in defects if name not in DEFECTS
     ]
