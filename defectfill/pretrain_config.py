@@ -59,6 +59,8 @@ class DenoiserConfig(Part):
     learning_rate: float = Field(default=3e-4, gt=0)
     views: int = Field(default=4, ge=1)
     """Crops and masks per picture, encoded once and used over and over."""
+    closest_px: int = Field(default=64, ge=16)
+    """The closest view shows this much of a picture along a side, enlarged to `resolution`; the widest all of it."""
     empty_prompts: float = Field(default=0.1, ge=0, le=1)
     """Share of captions left out, for classifier-free guidance."""
 
@@ -81,7 +83,7 @@ class PretrainConfig(Part):
 
     @model_validator(mode="after")
     def _pictures_are_large_enough(self) -> Self:
-        needed = max(self.resolution, self.autoencoder.crop_px)
+        needed = max(self.denoiser.closest_px, self.autoencoder.crop_px)
         if self.pictures.side_px < needed:
             raise ValueError(f"pictures.side_px: expected {needed} at least, as large as the crops drawn of them")
         return self

@@ -23,7 +23,7 @@ output: base
 resolution: 32
 pictures: {toys: {washer: 4, wood: 3}, side_px: 64}
 autoencoder: {steps: 4, batch_size: 2, crop_px: 32, channels: [8, 8, 16, 16], latent_channels: 4}
-denoiser: {steps: 4, batch_size: 2, channels: [32, 32, 64], text_width: 32, views: 2}
+denoiser: {steps: 4, batch_size: 2, channels: [32, 32, 64], text_width: 32, views: 2, closest_px: 32}
 checkpoint_every: 2
 device: cpu
 """
@@ -129,11 +129,11 @@ def test_crops_show_the_picture_and_stay_in_range() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, size=(3, 40, 40, 3), dtype=np.uint8)
     pictures = Pictures(pixels, ("a", "b", "c"))
     rows = np.array([0, 2, 1])
-    plain = draw_crops(pictures, rows, 40, 0.0, np.random.default_rng(0))
+    plain = draw_crops(pictures, rows, 40, 40, 0.0, np.random.default_rng(0))
     assert plain.shape == (3, 3, 40, 40)
     for crop, row in zip(plain, rows, strict=True):
         np.testing.assert_allclose(crop.mean(), pixels[row].mean() / 127.5 - 1, atol=1e-3)
-    coloured = draw_crops(pictures, rows, 24, 0.5, np.random.default_rng(0))
+    coloured = draw_crops(pictures, rows, 24, 12, 0.5, np.random.default_rng(0))
     assert -1 <= coloured.min() < coloured.max() <= 1
 
 

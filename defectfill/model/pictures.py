@@ -69,17 +69,17 @@ def _middle_square(path: Path, side: int) -> NDArray[np.uint8]:
 
 
 def draw_crops(
-    pictures: Pictures, rows: NDArray[np.int64], side: int, colour: float, rng: np.random.Generator
+    pictures: Pictures, rows: NDArray[np.int64], side: int, closest: int, colour: float, rng: np.random.Generator
 ) -> Tensor:
     """Crops [len(rows), 3, side, side] in [-1, 1]: random place, flips and quarter turns, contrast, brightness, tint.
 
-    A crop covers between `side` pixels and the whole picture. Each channel is multiplied by 1 +- `colour` and moved
+    A crop shows between `closest` pixels and the whole picture. Each channel is multiplied by 1 +- `colour` and moved
     by +- `colour`; a third of that is its own, the rest common to the three.
     """
     crops = np.empty((len(rows), side, side, 3), dtype=np.float32)
     full = pictures.pixels.shape[1]
     for position, row in enumerate(rows):
-        span = int(rng.integers(side, full + 1))
+        span = int(rng.integers(closest, full + 1))
         top, left = rng.integers(0, full - span + 1, size=2)
         crop = Image.fromarray(pictures.pixels[row, top : top + span, left : left + span])
         turned = np.rot90(np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)), int(rng.integers(4)))

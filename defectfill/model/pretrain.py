@@ -139,7 +139,7 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         seed = derive_seed(config.seed, "autoencoder", step)
         rng = np.random.default_rng(seed)
         rows = rng.integers(len(pictures.pixels), size=settings.batch_size)
-        crops = draw_crops(pictures, rows, settings.crop_px, colour=0.5, rng=rng).to(vae.device)
+        crops = draw_crops(pictures, rows, settings.crop_px, settings.crop_px, colour=0.5, rng=rng).to(vae.device)
         posterior = vae.encode(crops).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed)).to(vae.device)
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
@@ -183,7 +183,7 @@ def _some_crops(config: PretrainConfig, pictures: Pictures, count: int, purpose:
     """`count` crops [count, 3, R, R] spread over all pictures."""
     rows = _spread_rows(pictures, count)
     rng = np.random.default_rng(derive_seed(config.seed, purpose))
-    return draw_crops(pictures, rows, config.resolution, colour=0.0, rng=rng)
+    return draw_crops(pictures, rows, config.resolution, config.denoiser.closest_px, colour=0.0, rng=rng)
 
 
 def _spread_rows(pictures: Pictures, count: int) -> NDArray[np.int64]:
@@ -207,7 +207,7 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
     for start in progress(range(0, len(rows), ENCODED_AT_ONCE), "encode views"):
         chunk = rows[start : start + ENCODED_AT_ONCE]
         rng = np.random.default_rng(derive_seed(config.seed, "views", start))
-        crops = draw_crops(pictures, chunk, config.resolution, colour=0.1, rng=rng)
+        crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, colour=0.1, rng=rng)
         holes = torch.from_numpy(np.stack([draw_hole(config.resolution, rng) for _ in chunk]))[:, None].float()
         clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
         parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, 8)))
