@@ -1,4 +1,4 @@
-"""How well a small base sees and fills: python -m benchmarks.base FOLDER [--fills 32] [--sheet PNG]
+"""How well a small base sees and fills: python -m benchmarks.base FOLDER [--fills 32] [--sheet fills.jpg]
 
 Two tables, then one JSON line. Reconstruction: PSNR in dB of the autoencoder on pictures it was not trained on, the
 toy categories with other seeds and, where DEFECTFILL_REAL_DATA names them, real categories scaled to 128 px. Filling:
@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from defectfill.config import BaseConfig, GenerateConfig
 from defectfill.data import find_images
-from defectfill.images import read_image, write_png
+from defectfill.images import read_image
 from defectfill.model.base import Base, decode_latents, encode_images, load_base
 from defectfill.model.diffusion import DiffusionPainter, to_tensor
 from defectfill.model.perceptual import Distance, vae_distance
@@ -32,6 +33,8 @@ from defectfill.window import Window, resize, unit_rgb
 RESOLUTION = 128
 KINDS = ("fill", "flat", "moved")
 MOVED_PX = (37, 23)
+SHOWN = 6
+"""Pictures of each category on the sheet."""
 UNSEEN = 987_654_321
 """Seed of pictures that no pretraining config uses."""
 
@@ -40,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fills", type=int, default=32, help="pictures per category to fill")
-    parser.add_argument("--sheet", type=Path, help="where to write a picture of originals, boxes and fills")
+    parser.add_argument("--sheet", type=Path, help="where to write a picture of originals, flat fills and fills")
     arguments = parser.parse_args()
     base = load_base(BaseConfig(model=str(arguments.folder.resolve()), resolution=RESOLUTION, precision="fp32"))
     toys = {name: _toys(name, arguments.fills) for name in CATEGORIES}
@@ -48,7 +51,13 @@ def main() -> None:
     print("reconstruction, PSNR in dB")
     for name, value in reconstruction.items():
         print(f"  {name:16} {value:6.2f}")
-    fills = {name: fill_distances(base, name, images, arguments.sheet) for name, images in toys.items()}
+    fills, sheet = {}, []
+    for name, images in toys.items():
+        fills[name], rows = fill_distances(base, name, images)
+        sheet += [np.concatenate(row[:SHOWN], axis=1) for row in rows]
+    if arguments.sheet:
+        picture = np.rint(np.concatenate(sheet) * 255).astype(np.uint8)
+        Image.fromarray(picture).save(arguments.sheet, quality=92)
     fills["all"] = {key: float(np.mean([each[key] for each in fills.values()])) for key in fills["washer"]}
     columns = ["aligned", "flat", "moved", "ratio", "moved's", "pooled", "flat", "ratio"]
     print("filling, distance to the truth", *(f"{name:>7}" for name in columns))
@@ -89,8 +98,13 @@ def psnr(base: Base, images: list[NDArray[np.float32]]) -> float:
 
 
 @torch.inference_mode()
-def fill_distances(base: Base, name: str, images: list[NDArray[np.float32]], sheet: Path | None) -> dict[str, float]:
-    """Mean distances to the truth, aligned and pooled, of the base's fills, of flat fills and of moved content."""
+def fill_distances(
+    base: Base, name: str, images: list[NDArray[np.float32]]
+) -> tuple[dict[str, float], list[list[NDArray[np.float32]]]]:
+    """Mean distances to the truth, aligned and pooled, of the base's fills, of flat fills and of moved content.
+
+    With them three rows of pictures: the images, flat fills and fills.
+    """
     distance = vae_distance(base)
     settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=8)
     windows = [_with_box(image, index) for index, image in enumerate(images)]
@@ -115,10 +129,7 @@ def fill_distances(base: Base, name: str, images: list[NDArray[np.float32]], she
         difference = (pooled_features(base, filled) - true_features) / true_features.std(dim=0)
         result[f"pooled {kind}"] = float(difference.abs().mean())
         rows.append(pictures)
-    if sheet:
-        picture = np.concatenate([np.concatenate(row[:8], axis=1) for row in rows[:3]])
-        write_png(sheet.with_name(f"{sheet.stem}-{name}.png"), np.rint(picture * 255).astype(np.uint8))
-    return result
+    return result, [rows[0], rows[2], rows[1]]
 
 
 def _aligned(distance: Distance, window: Window, picture: NDArray[np.float32]) -> float:

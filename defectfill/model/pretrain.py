@@ -5,6 +5,7 @@ checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,6 @@ from defectfill.progress import progress
 from defectfill.window import Window
 
 ENCODED_AT_ONCE = 32
-SNR_LIMIT = 5.0
-"""Gamma of the min-SNR weighting: nearly clean latents, where the noise is hard to tell and little hangs on it,
-count less (Hang et al., ICCV 2023)."""
 OUTSIDE = 0.1
 """Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
 SAMPLES = 8
@@ -88,7 +86,7 @@ def pretrain(config: PretrainConfig) -> Path:
         base = _new_base(config)
     curve = {"autoencoder": _train_autoencoder(config, base.vae, pictures, work)}
     _set_latent_scale(config, base, pictures)
-    views = encode_views(config, base, pictures)
+    views = _load_views(work / "views.pt") or _save_views(encode_views(config, base, pictures), work / "views.pt")
     curve["denoiser"] = _train_denoiser(config, base, views, work)
     with new_folder(config.output) as folder:
         for name, rows in curve.items():
@@ -215,6 +213,18 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
     return Views(clean, background, holes, tuple(pictures.captions[row] for row in rows))
 
 
+def _save_views(views: Views, path: Path) -> Views:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    torch.save(vars(views), partial)
+    os.replace(partial, path)
+    return views
+
+
+def _load_views(path: Path) -> Views | None:
+    return Views(**torch.load(path, weights_only=True)) if path.is_file() else None
+
+
 def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> Rows:
     from diffusers.schedulers import DDPMScheduler
 
@@ -237,8 +247,8 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
         predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
-        kept = scheduler.alphas_cumprod[timesteps].to(base.device)
-        return {"total": denoising_loss(noise, predicted, holes, kept / (1 - kept))}
+        velocity = scheduler.get_velocity(clean, noise, timesteps.to(base.device))
+        return {"total": denoising_loss(velocity, predicted, holes)}
 
     base.unet.train()
     base.text_encoder.train()
@@ -256,15 +266,13 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
     return curve
 
 
-def denoising_loss(noise: Tensor, predicted: Tensor, holes: Tensor, signal_to_noise: Tensor) -> Tensor:
-    """Weighted mean squared error of the predicted noise [B, C, h, w], a scalar.
+def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor) -> Tensor:
+    """Weighted mean squared error of the prediction [B, C, h, w], a scalar.
 
-    A row weighs min(snr, SNR_LIMIT) / snr for its signal_to_noise [B], a latent pixel 1 inside holes [B, 1, h, w] and
-    OUTSIDE elsewhere.
+    A latent pixel weighs 1 inside holes [B, 1, h, w] and OUTSIDE elsewhere.
     """
-    by_row = signal_to_noise.clamp(max=SNR_LIMIT) / signal_to_noise
-    weight = by_row[:, None, None, None] * (holes + OUTSIDE * (1 - holes))
-    error = (predicted - noise).square().mean(dim=1, keepdim=True)
+    weight = holes + OUTSIDE * (1 - holes)
+    error = (predicted - target).square().mean(dim=1, keepdim=True)
     return (weight * error).sum() / weight.sum()
 
 

@@ -26,9 +26,10 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
     "skip_prk_steps": True,
     "set_alpha_to_one": False,
-    "prediction_type": "epsilon",
+    "prediction_type": "v_prediction",
 }
-"""Stable Diffusion 2 inpainting's noise schedule."""
+"""Stable Diffusion 2 inpainting's noise schedule. The UNet predicts velocity, as Stable Diffusion 2.1's does at 768 px:
+a small one learns that in a fraction of the steps that it needs for the noise."""
 
 
 def write_random_base(folder: Path, seed: int = 0) -> Path:
