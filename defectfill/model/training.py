@@ -3,7 +3,7 @@
 Shapes: B batch, C latent channels, h w latent pixels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from defectfill.config import TrainConfig
 from defectfill.hashing import derive_seed
-from defectfill.model.adapter import trainable_adapter
+from defectfill.model.adapter import fused_adapter, trainable_adapter
 from defectfill.model.attention import TokenAttention, record_token_attention
 from defectfill.model.base import Base, encode_prompts, find_token, unet_input
 from defectfill.model.losses import attention_loss, defect_loss, object_loss
@@ -71,15 +71,8 @@ def trained_adapter(
         torch.manual_seed(derive_seed(seed, "adapter"))  # LoRA's initial weights
         with trainable_adapter(base, settings) as (unet_weights, text_weights):
             batch_of = latent_batches(base, windows, settings, resolution, seed)
-            scheduler = noise_scheduler(base)
-            with record_token_attention(base.unet, token_index) as recorder:
-
-                def step_loss(step: int) -> Mapping[str, Tensor]:
-                    torch.manual_seed(derive_seed(seed, "dropout", step))
-                    generator = torch.Generator().manual_seed(derive_seed(seed, "noise", step))
-                    inputs = branch_inputs(base, batch_of(step), scheduler, generator)
-                    return vars(training_losses(base, inputs, settings, prompts, recorder))
-
+            losses_of = step_losses(base, batch_of, settings, prompts, seed)
+            with fused_adapter(base), record_token_attention(base.unet, token_index) as recorder:
                 curve = train_stage(
                     label,
                     work,
@@ -87,7 +80,7 @@ def trained_adapter(
                         (unet_weights, settings.learning_rate_unet),
                         (text_weights, settings.learning_rate_text_encoder),
                     ],
-                    step_loss,
+                    lambda step: vars(losses_of(step, recorder)),
                     steps=settings.steps,
                     every=settings.checkpoint_every,
                     schedule=lambda step: warmed_up(step, settings.warmup_steps),
@@ -98,6 +91,25 @@ def trained_adapter(
             base.unet.eval()
             base.text_encoder.eval()
             yield [{**row, **_rates(row["step"], settings)} for row in curve]
+
+
+def step_losses(
+    base: Base, batch_of: Callable[[int], LatentBatch], settings: TrainConfig, prompts: tuple[str, str], seed: int
+) -> Callable[[int, TokenAttention], Losses]:
+    """The losses of a step, whose batch, noise, timesteps and dropout depend on the seed and the step alone.
+
+    The function takes the step and the open recording of the attention of [V*]. It seeds torch's global generators,
+    which dropout draws from.
+    """
+    scheduler = noise_scheduler(base)
+
+    def losses_of(step: int, recorder: TokenAttention) -> Losses:
+        torch.manual_seed(derive_seed(seed, "dropout", step))
+        generator = torch.Generator().manual_seed(derive_seed(seed, "noise", step))
+        inputs = branch_inputs(base, batch_of(step), scheduler, generator)
+        return training_losses(base, inputs, settings, prompts, recorder)
+
+    return losses_of
 
 
 def _rates(step: float, settings: TrainConfig) -> dict[str, float]:
@@ -115,9 +127,8 @@ def training_losses(
 
     recorder: the open recording of the attention of [V*] in the base's UNet.
     """
-    rows = len(inputs.noise)
     with torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32):
-        text = encode_prompts(base, prompts).repeat_interleave(rows, dim=0)
+        text = encode_prompts(base, prompts)
         predicted = base.unet(inputs.unet_input, inputs.timesteps, encoder_hidden_states=text).sample
         token_map = recorder.collect(inputs.noise.shape[-1])
     predicted_defect, predicted_object = predicted.chunk(2)
