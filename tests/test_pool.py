@@ -48,7 +48,7 @@ def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
 
 def test_a_drawn_row_is_one_crop_with_one_of_its_boxes(base: Base) -> None:
     pool = encode_pool(base, WINDOWS, POOLED, RESOLUTION, seed=7)
-    batch = pool.draw(200, np.random.default_rng(0))
+    batch = pool.draw(base, 200, np.random.default_rng(0))
     seen = set()
     for row, reference in enumerate(batch.references):
         [crop] = [i for i, clean in enumerate(pool.clean) if torch.equal(clean, batch.clean[row])]
@@ -81,6 +81,6 @@ def test_a_pool_is_made_only_where_it_saves_work(base: Base, steps: int, pooled:
     batch = latent_batches(base, WINDOWS, settings, RESOLUTION, seed=7)(0)
     rng = np.random.default_rng(derive_seed(7, "augmentation", 0))
     if pooled:
-        assert_same(batch, encode_pool(base, WINDOWS, settings, RESOLUTION, seed=7).draw(3, rng))
+        assert_same(batch, encode_pool(base, WINDOWS, settings, RESOLUTION, seed=7).draw(base, 3, rng))
     else:
         assert_same(batch, encode_batch(base, draw_batch(WINDOWS, settings, RESOLUTION, rng)))

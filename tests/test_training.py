@@ -11,7 +11,7 @@ import torch
 
 from defectfill.config import BaseConfig, TrainConfig
 from defectfill.errors import ConfigError, ModelError
-from defectfill.model.adapter import trainable_adapter
+from defectfill.model.adapter import fused_adapter, trainable_adapter
 from defectfill.model.attention import record_token_attention
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
 from defectfill.model.base import Base, encode_images, find_token, load_base, mask_to_latent
@@ -56,7 +56,7 @@ def make_inputs(base: Base, batch: Batch | None = None) -> BranchInputs:
 def make_losses(base: Base) -> Losses:
     """The losses of a batch with whatever adapter the base holds."""
     index = find_token(base.tokenizer, PROMPTS[1], "sks")
-    with record_token_attention(base.unet, index) as recorder:
+    with fused_adapter(base), record_token_attention(base.unet, index) as recorder:
         return training_losses(base, make_inputs(base), SETTINGS, PROMPTS, recorder)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from defectfill.config import TrainConfig
 from defectfill.hashing import derive_seed
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop, to_images, to_masks
-from defectfill.model.base import Base, encode_images, mask_out, mask_to_latent
+from defectfill.model.base import Base, encode_images, mask_out, mask_to_latent, to_device
 from defectfill.progress import progress
 from defectfill.window import Window
 
@@ -56,17 +56,18 @@ class Pool:
     references: tuple[int, ...]
     """Which window each crop comes from: all windows equally often."""
 
-    def draw(self, rows: int, rng: np.random.Generator) -> LatentBatch:
+    def draw(self, base: Base, rows: int, rng: np.random.Generator) -> LatentBatch:
         """`rows` crops, each with one of its random-box masks, drawn with replacement."""
         count, boxes = self.box_mask.shape[:2]
-        crop, box = rng.integers(count, size=rows), rng.integers(boxes, size=rows)
+        crops = rng.integers(count, size=rows)
+        crop, box = (to_device(base, torch.from_numpy(each)) for each in (crops, rng.integers(boxes, size=rows)))
         return LatentBatch(
             clean=self.clean[crop],
             defect_background=self.defect_background[crop],
             object_background=self.object_background[crop, box],
             defect_mask=self.defect_mask[crop],
             box_mask=self.box_mask[crop, box],
-            references=tuple(self.references[index] for index in crop),
+            references=tuple(self.references[index] for index in crops),
         )
 
 
@@ -83,7 +84,7 @@ def latent_batches(
         rng = np.random.default_rng(derive_seed(seed, "augmentation", step))
         if pool is None:
             return encode_batch(base, draw_batch(windows, settings, resolution, rng))
-        return pool.draw(settings.batch_size, rng)
+        return pool.draw(base, settings.batch_size, rng)
 
     return batch_of
 

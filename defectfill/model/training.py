@@ -16,7 +16,7 @@ from defectfill.config import TrainConfig
 from defectfill.hashing import derive_seed
 from defectfill.model.adapter import fused_adapter, trainable_adapter
 from defectfill.model.attention import TokenAttention, record_token_attention
-from defectfill.model.base import Base, encode_prompts, find_token, unet_input
+from defectfill.model.base import Base, encode_prompts, find_token, to_device, unet_input
 from defectfill.model.losses import attention_loss, defect_loss, object_loss
 from defectfill.model.pool import LatentBatch, latent_batches
 from defectfill.model.stage import Rows, train_stage, warmed_up
@@ -158,8 +158,9 @@ def noise_scheduler(base: Base) -> Any:
 def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: torch.Generator) -> BranchInputs:
     """The UNet's input for both branches (Eq. 3, 4, 6); t and the noise come from `generator`, on the CPU."""
     rows = len(batch.clean)
-    timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (rows,), generator=generator).to(base.device)
-    noise = torch.randn(batch.clean.shape, generator=generator).to(base.device)
+    timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (rows,), generator=generator)
+    noise = torch.randn(batch.clean.shape, generator=generator)
+    timesteps, noise = to_device(base, timesteps), to_device(base, noise)
     noisy = scheduler.add_noise(batch.clean, noise, timesteps)
     branches = [
         unet_input(noisy, batch.defect_mask, batch.defect_background),
