@@ -1,6 +1,7 @@
 """The training step: one adapter per defect, from the references' files to a folder that says it is done."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -34,9 +35,16 @@ def is_trained(run: Run, defect: str, records: Sequence[ImageRecord] | None = No
 
 
 def train_adapter(run: Run, defect: str) -> None:
-    """Trains and writes the adapter of `defect`, unless it is there: LoRA file, loss curve, then training.json."""
-    if is_trained(run, defect):
-        return
+    """Trains and writes the adapter of `defect`, unless it is there: LoRA file, loss curve, then training.json.
+
+    A training that was stopped goes on from its last checkpoint, to the same bytes on the same machine.
+    """
+    if not is_trained(run, defect):
+        _train(run, defect)
+    shutil.rmtree(run.training_folder(defect), ignore_errors=True)
+
+
+def _train(run: Run, defect: str) -> None:
     from defectfill.model.adapter import ADAPTER_FILE, save_adapter
     from defectfill.model.base import load_base
     from defectfill.model.training import trained_adapter
@@ -53,6 +61,7 @@ def train_adapter(run: Run, defect: str) -> None:
             config.base.resolution,
             run.training_seed(defect),
             f"train {defect}",
+            run.training_folder(defect),
         ) as curve,
         new_folder(run.adapter_folder(defect), replace=True) as folder,
     ):
@@ -65,7 +74,7 @@ def train_adapter(run: Run, defect: str) -> None:
             "prompts": config.prompts(),
             "base": run.record.base.model_dump(),
             "resolution": config.base.resolution,
-            "train": config.train.model_dump(mode="json"),
+            "train": config.train.content(),
             "seed": run.training_seed(defect),
             "references": {record.path: record.sha256 for record in references},
             "adapter_sha256": file_sha256(folder / ADAPTER_FILE),

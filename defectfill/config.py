@@ -7,7 +7,7 @@ values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yam
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -131,6 +131,13 @@ class TrainConfig(Part):
     boxes: BoxesConfig = BoxesConfig()
     max_resize: float = Field(default=1.125, ge=1, le=2)
     """Image and mask are enlarged by u in [1, max_resize] together, then cropped at random."""
+    pool: int = Field(default=256, ge=0)
+    """Crops that are encoded once, before the first step; steps draw from them. 0: every step encodes its own, and so
+    it is where the steps of a short training encode less than the pool would."""
+    pool_boxes: int = Field(default=2, ge=1)
+    """Random-box masks for every crop of the pool."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between checkpoints; a training that is stopped goes on from the last one. It changes no result."""
     token: str = Field(default="sks", min_length=1)
     """[V*]: a rare word that the tokenizer keeps as one token."""
     prompt_defect: str = "A photo of {token}"
@@ -143,6 +150,10 @@ class TrainConfig(Part):
         if "{token}" not in prompt or "{" in rest or "}" in rest:
             raise ValueError("a prompt holds {token}, perhaps {object_name}, and nothing else in braces")
         return prompt
+
+    def content(self) -> dict[str, Any]:
+        """All that decides the adapter's bytes."""
+        return self.model_dump(mode="json", exclude={"checkpoint_every"})
 
 
 class ReferenceMasksConfig(Part):

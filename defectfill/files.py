@@ -14,12 +14,16 @@ PARTIAL = ".partial-"
 """What the names of unfinished files and folders hold; a killed process leaves them, the next one removes them."""
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path`, replacing it in one step."""
+def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Writes `content` to `path`, replacing it in one step; sync: so that a loss of power finds old or new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

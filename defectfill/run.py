@@ -3,6 +3,7 @@
 <output.root>/<category>/
   latest                         name of the newest finished run
   adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way
+  adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
 """
 
@@ -25,7 +26,7 @@ from defectfill.hashing import derive_seed, digest
 from defectfill.model.preflight import BaseIdentity, identify_base, resolve_device_kind, resolve_distance
 from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Part of every key; raised when the same config and data would give other bytes than before."""
 
 KEY_LENGTH = 12
@@ -47,7 +48,8 @@ class RunRecord(BaseModel):
     def key(self) -> str:
         """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
 
-        Left out are the paths, and what only extends or divides the work: count, shard size, sampling weights.
+        Left out are the paths, and what only extends or divides the work: count, shard size, sampling weights,
+        checkpoints.
         Device and precision count as what they resolve to.
         """
         return digest(["run", METHOD_VERSION, self._content()])[:KEY_LENGTH]
@@ -56,6 +58,7 @@ class RunRecord(BaseModel):
         left_out: dict[str, Any] = {
             "data": {"root"},
             "base": {"model", "revision", "device", "precision"},
+            "train": {"checkpoint_every"},
             "generate": {"count", "shard_size", "distance"},
             "dataset": True,
             "output": True,
@@ -134,13 +137,18 @@ class Run:
         content = {
             "references": [[record.sha256, record.mask_sha256] for record in references],
             "base": [self.record.base.revision, config.base.resolution, self.record.device],
-            "train": config.train.model_dump(mode="json"),
+            "train": config.train.content(),
             "window": config.window.model_dump(mode="json"),
             "prompts": config.prompts(),
             "seed": self.training_seed(defect),
         }
         key = digest(["adapter", METHOD_VERSION, content])[:KEY_LENGTH]
         return self.category_output / "adapters" / f"{defect}-{key}"
+
+    def training_folder(self, defect: str) -> Path:
+        """Where the checkpoints of that adapter's training lie until it is finished."""
+        folder = self.adapter_folder(defect)
+        return folder.with_name(f".{folder.name}.work")
 
     def training_seed(self, defect: str) -> int:
         return derive_seed(self.config.seed, self.config.category, defect, "training")

@@ -7,7 +7,14 @@ import torch
 from safetensors import safe_open
 
 from defectfill.config import BaseConfig, TrainConfig
-from defectfill.model.adapter import ADAPTER_FILE, load_adapter, save_adapter, trainable_adapter
+from defectfill.model.adapter import (
+    ADAPTER_FILE,
+    dropout,
+    fused_adapter,
+    load_adapter,
+    save_adapter,
+    trainable_adapter,
+)
 from defectfill.model.base import Base, encode_prompts, load_base
 
 PROMPT = "A nut with sks"
@@ -86,3 +93,49 @@ def test_equal_adapters_are_equal_files(base: Base, tmp_path: Path) -> None:
         for number in range(8):
             save_adapter(base, tmp_path / str(number))
     assert len({(tmp_path / str(number) / ADAPTER_FILE).read_bytes() for number in range(8)}) == 1
+
+
+def gradients(base: Base) -> list[torch.Tensor]:
+    """The UNet's output, then the gradients of all LoRA weights."""
+    inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
+    text = encode_prompts(base, [PROMPT]).expand(2, -1, -1)
+    output = base.unet(inputs, torch.tensor([10, 700]), encoder_hidden_states=text).sample
+    weights = [
+        weight for part in (base.unet, base.text_encoder) for weight in part.parameters() if weight.requires_grad
+    ]
+    return [output.detach(), *torch.autograd.grad(output.square().sum(), weights)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3], ids=["training", "evaluating"])
+def test_fused_layers_compute_what_pefts_do(base: Base, share: float) -> None:
+    torch.manual_seed(0)
+    with trainable_adapter(base, TrainConfig(rank=4, alpha=8, dropout=share)) as groups:
+        for weight in (weight for weights in groups for weight in weights):
+            torch.nn.init.normal_(weight, std=0.1)
+        if share:
+            base.unet.eval()
+            base.text_encoder.eval()
+        plain = gradients(base)
+        with fused_adapter(base):
+            fused = gradients(base)
+        again = gradients(base)
+    for ours, pefts, left_behind in zip(fused, plain, again, strict=True):
+        torch.testing.assert_close(ours, pefts, rtol=1e-4, atol=1e-4 * float(pefts.abs().max()))
+        assert torch.equal(left_behind, pefts)
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+    torch.manual_seed(0)
+    inputs = torch.ones(301, 403, requires_grad=True)  # no multiple of four elements
+    output = dropout(inputs, 0.1)
+    output.sum().backward()
+    assert (output == 0).float().mean().item() == pytest.approx(0.1, abs=0.003)
+    assert output.mean().item() == pytest.approx(1, abs=0.003)
+    assert output.detach().unique().tolist() == pytest.approx([0, 1 / 0.9], rel=1e-4)
+    assert inputs.grad is not None
+    assert torch.equal(inputs.grad, output.detach())
+    assert torch.equal(dropout(inputs, 0.0), inputs)
+    torch.manual_seed(1)
+    first = dropout(inputs, 0.5)
+    torch.manual_seed(1)
+    assert torch.equal(dropout(inputs, 0.5), first)

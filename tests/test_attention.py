@@ -56,6 +56,18 @@ def test_recording_does_not_change_the_output(base: Base) -> None:
     torch.testing.assert_close(recorded, plain)
 
 
+def test_text_given_once_per_prompt_is_that_of_all_its_rows(base: Base) -> None:
+    inputs = torch.randn(6, 9, 8, 8, generator=torch.Generator().manual_seed(0))
+    outputs, maps = [], []
+    with torch.no_grad(), record_token_attention(base.unet, 4) as recorder:
+        text = encode_prompts(base, PROMPTS)
+        for states in (text, text.repeat_interleave(3, dim=0)):
+            outputs.append(base.unet(inputs, torch.full((6,), 500), encoder_hidden_states=states).sample)
+            maps.append(recorder.collect(8))
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*maps)
+
+
 def test_collected_maps_are_probabilities_of_the_object_rows(base: Base) -> None:
     with torch.no_grad(), record_token_attention(base.unet, 4) as recorder:
         call_unet(base, rows=3)

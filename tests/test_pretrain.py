@@ -9,13 +9,12 @@ from conftest import contents
 from PIL import Image
 
 from defectfill.config import BaseConfig
-from defectfill.errors import ConfigError, DataError, ModelError
+from defectfill.errors import ConfigError, DataError
 from defectfill.files import read_table
 from defectfill.model.base import decode_latents, encode_images, load_base
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
 from defectfill.model.preflight import identify_base
 from defectfill.model.pretrain import autoencoder_losses, denoising_loss, pretrain
-from defectfill.model.stage import train_stage
 from defectfill.pretrain_config import load_pretrain_config
 
 CONFIG = """
@@ -65,45 +64,6 @@ def test_a_finished_base_is_left_alone(config_path: Path) -> None:
     config = load_pretrain_config(config_path)
     before = contents(pretrain(config))
     assert contents(pretrain(config)) == before
-
-
-def fit_line(checkpoint: Path, stop_at: int | None = None) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """A linear layer trained for 7 steps on data that each step draws for itself; perhaps stopped on the way."""
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(3, 1)
-
-    def step_loss(step: int) -> dict[str, torch.Tensor]:
-        if step == stop_at:
-            raise KeyboardInterrupt
-        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-        return {"total": (layer(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()}
-
-    curve = train_stage("line", checkpoint, {"line": layer}, step_loss, steps=7, learning_rate=0.1, every=3)
-    return layer.state_dict(), curve
-
-
-@pytest.mark.parametrize("stop_at", [1, 3, 5, 6])
-def test_a_stage_stopped_anywhere_ends_with_the_same_weights_and_curve(tmp_path: Path, stop_at: int) -> None:
-    expected, expected_curve = fit_line(tmp_path / "whole.pt")
-    with pytest.raises(KeyboardInterrupt):
-        fit_line(tmp_path / "stopped.pt", stop_at)
-    resumed, curve = fit_line(tmp_path / "stopped.pt")
-    assert all(torch.equal(resumed[name], weight) for name, weight in expected.items())
-    assert curve == expected_curve
-
-
-def test_a_loss_that_is_not_finite_stops_the_stage_with_its_step(tmp_path: Path) -> None:
-    layer = torch.nn.Linear(1, 1)
-    with pytest.raises(ModelError, match="step 0: the loss is not finite"):
-        train_stage(
-            "line",
-            tmp_path / "line.pt",
-            {"line": layer},
-            lambda _: {"total": layer.weight.sum() * torch.nan},
-            steps=1,
-            learning_rate=0.1,
-            every=1,
-        )
 
 
 def test_equal_pictures_lose_nothing_and_blur_costs_in_the_edges() -> None:

@@ -1,6 +1,9 @@
 """The training step: what goes into the one UNet call, and where gradients arrive."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -8,10 +11,20 @@ import torch
 
 from defectfill.config import BaseConfig, TrainConfig
 from defectfill.errors import ConfigError, ModelError
-from defectfill.model.adapter import trainable_adapter
+from defectfill.model.adapter import fused_adapter, trainable_adapter
+from defectfill.model.attention import record_token_attention
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
 from defectfill.model.base import Base, encode_images, find_token, load_base, mask_to_latent
-from defectfill.model.training import branch_inputs, trained_adapter, training_losses
+from defectfill.model.pool import encode_batch
+from defectfill.model.stage import Rows
+from defectfill.model.training import (
+    BranchInputs,
+    Losses,
+    branch_inputs,
+    noise_scheduler,
+    trained_adapter,
+    training_losses,
+)
 from defectfill.window import Window
 
 RESOLUTION = 64
@@ -36,8 +49,32 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def make_inputs(base: Base, batch: Batch | None = None) -> BranchInputs:
+    return branch_inputs(base, encode_batch(base, batch or make_batch()), noise_scheduler(base), generator())
+
+
+def make_losses(base: Base) -> Losses:
+    """The losses of a batch with whatever adapter the base holds."""
+    index = find_token(base.tokenizer, PROMPTS[1], "sks")
+    with fused_adapter(base), record_token_attention(base.unet, index) as recorder:
+        return training_losses(base, make_inputs(base), SETTINGS, PROMPTS, recorder)
+
+
+@contextmanager
+def training(
+    base: Base, settings: TrainConfig = SETTINGS, window: Window | None = None, seed: int = 0
+) -> Iterator[Rows]:
+    """trained_adapter on one window, from the first step on."""
+    windows = [window or make_window()]
+    with (
+        TemporaryDirectory() as work,
+        trained_adapter(base, windows, settings, PROMPTS, RESOLUTION, seed, "train", Path(work)) as curve,
+    ):
+        yield curve
+
+
 def test_both_branches_share_timestep_and_noisy_latent(base: Base) -> None:
-    inputs = branch_inputs(base, make_batch(), generator())
+    inputs = make_inputs(base)
     defect, object_ = inputs.unet_input.chunk(2)
     assert torch.equal(defect[:, :4], object_[:, :4])
     assert torch.equal(inputs.timesteps[:2], inputs.timesteps[2:])
@@ -45,7 +82,7 @@ def test_both_branches_share_timestep_and_noisy_latent(base: Base) -> None:
 
 def test_channels_are_noisy_latent_then_mask_then_background(base: Base) -> None:
     batch = make_batch()
-    defect, object_ = branch_inputs(base, batch, generator()).unet_input.chunk(2)
+    defect, object_ = make_inputs(base, batch).unet_input.chunk(2)
     for rows, mask in ((defect, batch.defect_masks), (object_, batch.box_masks)):
         assert torch.equal(rows[:, 4:5], mask_to_latent(mask, 8))
         expected = encode_images(base, batch.images * (1 - mask))
@@ -54,7 +91,7 @@ def test_channels_are_noisy_latent_then_mask_then_background(base: Base) -> None
 
 def test_the_noisy_latent_is_the_clean_one_noised_to_its_timestep(base: Base) -> None:
     batch = make_batch()
-    inputs = branch_inputs(base, batch, generator())
+    inputs = make_inputs(base, batch)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alpha = torch.cumprod(1 - betas, 0)[inputs.timesteps[:2]].view(-1, 1, 1, 1)
     expected = alpha.sqrt() * encode_images(base, batch.images) + (1 - alpha).sqrt() * inputs.noise
@@ -63,15 +100,13 @@ def test_the_noisy_latent_is_the_clean_one_noised_to_its_timestep(base: Base) ->
 
 def test_the_loss_mask_is_the_defect_also_for_the_object_branch(base: Base) -> None:
     batch = make_batch()
-    assert torch.equal(branch_inputs(base, batch, generator()).defect_mask, mask_to_latent(batch.defect_masks, 8))
+    assert torch.equal(make_inputs(base, batch).defect_mask, mask_to_latent(batch.defect_masks, 8))
 
 
 def losses_with_adapter(base: Base, term: str) -> dict[str, bool]:
     """Whether one loss term alone reaches the LoRA weights of either model."""
-    index = find_token(base.tokenizer, PROMPTS[1], "sks")
     with trainable_adapter(base, SETTINGS) as (unet_weights, text_weights):
-        losses = training_losses(base, make_batch(), SETTINGS, PROMPTS, index, generator())
-        getattr(losses, term).backward()
+        getattr(make_losses(base), term).backward()
         reached = {
             "unet": any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in unet_weights),
             "text": any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in text_weights),
@@ -85,9 +120,8 @@ def test_every_loss_term_reaches_both_adapters(base: Base, term: str) -> None:
 
 
 def test_the_attention_term_reaches_the_decoders_queries_and_not_its_values(base: Base) -> None:
-    index = find_token(base.tokenizer, PROMPTS[1], "sks")
     with trainable_adapter(base, SETTINGS):
-        training_losses(base, make_batch(), SETTINGS, PROMPTS, index, generator()).attention.backward()
+        make_losses(base).attention.backward()
         last = "up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_{}.lora_B.default.weight"
         gradients = {name: base.unet.get_parameter(last.format(name)).grad for name in ("q", "k", "v")}
     assert gradients["q"] is not None
@@ -98,14 +132,14 @@ def test_the_attention_term_reaches_the_decoders_queries_and_not_its_values(base
 
 
 def test_the_total_is_equation_9(base: Base) -> None:
-    losses = training_losses(base, make_batch(), SETTINGS, PROMPTS, 4, generator())
+    losses = make_losses(base)
     expected = 0.5 * losses.defect + 0.2 * losses.object + 0.05 * losses.attention
     torch.testing.assert_close(losses.total, expected)
 
 
 def test_only_attention_is_adapted_and_the_base_stays_frozen(base: Base) -> None:
     before = {name: weight.clone() for name, weight in base.unet.named_parameters()}
-    with trained_adapter(base, [make_window()], SETTINGS, PROMPTS, RESOLUTION, 0, "train"):
+    with training(base):
         trained = [name for name, weight in base.unet.named_parameters() if weight.requires_grad]
         assert all("lora" in name and (".attn1." in name or ".attn2." in name) for name in trained)
         layers = sum(name.endswith((".attn1", ".attn2")) for name, _ in base.unet.named_modules())
@@ -116,7 +150,7 @@ def test_only_attention_is_adapted_and_the_base_stays_frozen(base: Base) -> None
 
 
 def test_the_rates_warm_up_and_then_stay(base: Base) -> None:
-    with trained_adapter(base, [make_window()], SETTINGS, PROMPTS, RESOLUTION, 0, "train") as curve:
+    with training(base) as curve:
         assert [row["learning_rate_unet"] for row in curve] == pytest.approx([1e-4, 2e-4, 2e-4, 2e-4])
         assert [row["learning_rate_text_encoder"] for row in curve] == pytest.approx([2e-5, 4e-5, 4e-5, 4e-5])
 
@@ -125,7 +159,7 @@ def test_the_same_seed_trains_the_same_adapter_and_another_seed_another(base: Ba
     curves = []
     for seed in (0, 0, 1):
         torch.randn(3)  # the global generator's state must not matter
-        with trained_adapter(base, [make_window()], SETTINGS, PROMPTS, RESOLUTION, seed, "train") as curve:
+        with training(base, seed=seed) as curve:
             curves.append([row["total"] for row in curve])
     assert curves[0] == curves[1] != curves[2]
 
@@ -134,7 +168,7 @@ def test_training_learns_the_one_reference_it_sees(base: Base) -> None:
     settings = TrainConfig(
         steps=150, batch_size=4, warmup_steps=5, dropout=0.0, learning_rate_unet=4e-3, learning_rate_text_encoder=1e-3
     )
-    with trained_adapter(base, [make_window()], settings, PROMPTS, RESOLUTION, 0, "train") as curve:
+    with training(base, settings) as curve:
         for term in ("defect", "object", "attention"):
             first, last = (np.mean([row[term] for row in rows]) for rows in (curve[:20], curve[-20:]))
             assert last < 0.98 * first, term
@@ -145,7 +179,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_references(base: Base) ->
     broken.image[:] = np.nan
     with (
         pytest.raises(ModelError, match=r"step 0: a loss is not finite.*references in the batch: \(0, 0\)"),
-        trained_adapter(base, [broken], SETTINGS, PROMPTS, RESOLUTION, 0, "train"),
+        training(base, window=broken),
     ):
         pass
 
@@ -197,7 +231,7 @@ def test_in_bf16_the_adapter_stays_float32_and_the_losses_are_nearly_those_of_fl
     for each in (base, rough):
         torch.manual_seed(0)
         with trainable_adapter(each, TrainConfig(dropout=0)) as (unet_weights, text_weights):
-            computed = training_losses(each, make_batch(), SETTINGS, PROMPTS, 11, generator())
+            computed = make_losses(each)
             computed.total.backward()
             losses[each.dtype] = computed.total.item()
             assert {weight.dtype for weight in [*unet_weights, *text_weights]} == {torch.float32}

@@ -29,35 +29,42 @@ class TokenAttention:
         return torch.stack(resized).mean(dim=0)
 
 
-class RecordingProcessor:
-    """Cross-attention by the fused kernel that also records the token's column for the second half of the rows."""
+class PromptAttention:
+    """Cross-attention by the fused kernel, whose keys and values are computed once per prompt, not once per row.
 
-    def __init__(self, recorder: TokenAttention) -> None:
+    It can record the token's column for the second half of the rows.
+    """
+
+    def __init__(self, recorder: TokenAttention | None = None) -> None:
         self.recorder = recorder
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """hidden_states [S, N, channels], encoder_hidden_states [S, L, D] -> [S, N, channels]."""
-        rows = hidden_states.shape[0]
+        """hidden_states [S, N, channels], encoder_hidden_states [prompts, L, D] -> [S, N, channels].
+
+        S is a multiple of the number of prompts; the first share of the rows gets the first prompt, and so on.
+        """
+        rows, prompts = len(hidden_states), len(encoder_hidden_states)
         query, key, value = (
-            states.view(rows, -1, attn.heads, states.shape[-1] // attn.heads).transpose(1, 2)
+            states.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for states in (
                 attn.to_q(hidden_states),
                 attn.to_k(encoder_hidden_states),
                 attn.to_v(encoder_hidden_states),
             )
         )
-        self.recorder.maps.append(self._token_map(query[rows // 2 :], key[rows // 2 :]))
-        attended = F.scaled_dot_product_attention(query, key, value)
-        attended = attended.transpose(1, 2).reshape(rows, -1, attn.heads * attended.shape[-1])
+        key, value = (states.repeat_interleave(rows // prompts, dim=0) for states in (key, value))
+        if self.recorder is not None:
+            self.recorder.maps.append(self._token_map(query[rows // 2 :], key[rows // 2 :], self.recorder.token_index))
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         output: Tensor = attn.to_out[1](attn.to_out[0](attended.to(hidden_states.dtype)))
         return output / attn.rescale_output_factor
 
-    def _token_map(self, query: Tensor, key: Tensor) -> Tensor:
+    @staticmethod
+    def _token_map(query: Tensor, key: Tensor, token_index: int) -> Tensor:
         """softmax over L of q k^T / sqrt(d) at the token, in float32, averaged over heads: [B, 1, h_l, w_l]."""
         with torch.autocast(query.device.type, enabled=False):
             scores = query.float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5  # [B, heads, N, L]
-        index = self.recorder.token_index
-        column = (scores[..., index] - scores.logsumexp(dim=-1)).exp().mean(dim=1)  # [B, N]
+        column = (scores[..., token_index] - scores.logsumexp(dim=-1)).exp().mean(dim=1)  # [B, N]
         side = int(column.shape[-1] ** 0.5)
         return column.view(-1, 1, side, side)
 
@@ -66,14 +73,15 @@ class RecordingProcessor:
 def record_token_attention(unet: Any, token_index: int) -> Iterator[TokenAttention]:
     """Records, while the context is open, every decoder (up-block) cross-attention of `unet`.
 
-    A call of the UNet then has 2B rows, the object branch second; its inputs are square.
+    A call of the UNet then has 2B rows, the object branch second; its inputs are square. It needs the text of each
+    prompt once: [2, L, D].
     """
     recorder = TokenAttention(token_index)
     before = dict(unet.attn_processors)
-    recording = RecordingProcessor(recorder)
+    plain, recording = PromptAttention(), PromptAttention(recorder)
     unet.set_attn_processor(
         {
-            name: recording if name.startswith("up_blocks") and "attn2" in name else processor
+            name: processor if "attn2" not in name else recording if name.startswith("up_blocks") else plain
             for name, processor in before.items()
         }
     )

@@ -34,11 +34,10 @@ def draw_batch(windows: Sequence[Window], settings: TrainConfig, resolution: int
     references = tuple(int(index) for index in rng.integers(len(windows), size=settings.batch_size))
     crops = [random_crop(windows[index], settings.max_resize, resolution, rng) for index in references]
     boxes = [random_boxes(resolution, settings.boxes, rng) for _ in references]
-    images = np.stack([image for image, _ in crops])
     return Batch(
-        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous() * 2 - 1,
-        defect_masks=_to_masks([mask for _, mask in crops]),
-        box_masks=_to_masks(boxes),
+        images=to_images([image for image, _ in crops]),
+        defect_masks=to_masks([mask for _, mask in crops]),
+        box_masks=to_masks(boxes),
         references=references,
     )
 
@@ -79,6 +78,11 @@ def random_boxes(resolution: int, settings: BoxesConfig, rng: np.random.Generato
     return mask
 
 
-def _to_masks(masks: Sequence[NDArray[np.bool_]]) -> Tensor:
+def to_images(images: Sequence[NDArray[np.float32]]) -> Tensor:
+    """[B, 3, R, R] in [-1, 1] of images [R, R, 3] in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() * 2 - 1
+
+
+def to_masks(masks: Sequence[NDArray[np.bool_]]) -> Tensor:
     """[B, 1, R, R] of 0 and 1."""
     return torch.from_numpy(np.stack(masks))[:, None].float()

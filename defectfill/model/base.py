@@ -101,6 +101,13 @@ def _local_folder(config: BaseConfig) -> Path:
         raise ModelError(f"base.model: {config.model} at {config.revision} cannot be fetched: {reason}") from error
 
 
+def to_device(base: Base, tensor: Tensor) -> Tensor:
+    """A CPU tensor on the base's device; the CPU does not wait until a GPU has done what was asked of it before."""
+    if base.device.type != "cuda":
+        return tensor.to(base.device)
+    return tensor.pin_memory().to(base.device, non_blocking=True)
+
+
 def encode_images(base: Base, images: Tensor) -> Tensor:
     """Latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1]: the posterior's mode, scaled as the UNet expects."""
     images = images.to(base.device, base.dtype)
@@ -124,7 +131,7 @@ def encode_prompts(base: Base, prompts: Sequence[str]) -> Tensor:
         truncation=True,
         return_tensors="pt",
     )
-    embeddings: Tensor = base.text_encoder(tokens.input_ids.to(base.device))[0]
+    embeddings: Tensor = base.text_encoder(to_device(base, tokens.input_ids))[0]
     return embeddings
 
 

@@ -6,7 +6,8 @@ checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from defectfill.config import BaseConfig, GenerateConfig
 from defectfill.errors import ConfigError
@@ -44,12 +45,13 @@ from defectfill.model.small import (
     build_unet,
     save_base,
 )
-from defectfill.model.stage import Rows, train_stage
+from defectfill.model.stage import Rows, half_cosine, train_stage, warmed_up
 from defectfill.pretrain_config import PretrainConfig
 from defectfill.progress import progress
 from defectfill.window import Window
 
 ENCODED_AT_ONCE = 32
+WARMUP_STEPS = 100
 OUTSIDE = 0.1
 """Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
 SAMPLES = 8
@@ -97,9 +99,7 @@ def pretrain(config: PretrainConfig) -> Path:
         write_png(folder / "fills.png", fill_sheet(config, base, pictures))
         models = (base.text_encoder, base.vae, base.unet)
         save_base(folder, base.tokenizer, *(model.half() if config.half else model for model in models))
-    for checkpoint in work.iterdir():
-        checkpoint.unlink()
-    work.rmdir()
+    shutil.rmtree(work)
     return config.output
 
 
@@ -130,6 +130,29 @@ def _new_base(config: PretrainConfig) -> Base:
     )
 
 
+def _train(
+    config: PretrainConfig,
+    label: str,
+    work: Path,
+    models: Sequence[nn.Module],
+    step_loss: Callable[[int], Mapping[str, Tensor]],
+    steps: int,
+    learning_rate: float,
+) -> Rows:
+    """train_stage over all weights of the models: a short linear warm-up, then half a cosine to 0."""
+    return train_stage(
+        label,
+        work / label,
+        [([weight for model in models for weight in model.parameters()], learning_rate)],
+        step_loss,
+        steps=steps,
+        every=config.checkpoint_every,
+        schedule=lambda step: warmed_up(step, WARMUP_STEPS) * half_cosine(step, steps),
+        weight_decay=1e-4,
+        max_grad_norm=1.0,
+    )
+
+
 def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> Rows:
     settings = config.autoencoder
 
@@ -144,15 +167,7 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         return autoencoder_losses(crops, decoded, posterior.kl().mean(), settings.sharpness, settings.kl)
 
     vae.train()
-    curve = train_stage(
-        "autoencoder",
-        work / "autoencoder.pt",
-        {"vae": vae},
-        step_loss,
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        every=config.checkpoint_every,
-    )
+    curve = _train(config, "autoencoder", work, [vae], step_loss, settings.steps, settings.learning_rate)
     vae.eval().requires_grad_(False)
     return curve
 
@@ -252,15 +267,8 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
 
     base.unet.train()
     base.text_encoder.train()
-    curve = train_stage(
-        "denoiser",
-        work / "denoiser.pt",
-        {"unet": base.unet, "text_encoder": base.text_encoder},
-        step_loss,
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        every=config.checkpoint_every,
-    )
+    models = [base.unet, base.text_encoder]
+    curve = _train(config, "denoiser", work, models, step_loss, settings.steps, settings.learning_rate)
     base.unet.eval()
     base.text_encoder.eval()
     return curve

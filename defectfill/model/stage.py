@@ -1,79 +1,107 @@
-"""A resumable training loop: steps in, loss curve out, a checkpoint in between."""
+"""A resumable training loop: steps in, loss curve out, checkpoints in between."""
 
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from defectfill.errors import ModelError
+from defectfill.model.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.progress import progress
 
 Rows = list[dict[str, float]]
+Groups = Sequence[tuple[Sequence[nn.Parameter], float]]
+"""Weights with their learning rate."""
+
+READ_EVERY = 10
+"""Steps between two looks at the losses, since reading them waits for the device."""
 
 
 def train_stage(
     label: str,
-    checkpoint: Path,
-    modules: Mapping[str, nn.Module],
+    work: Path,
+    groups: Groups,
     step_loss: Callable[[int], Mapping[str, Tensor]],
     *,
     steps: int,
-    learning_rate: float,
     every: int,
-    warmup_steps: int = 100,
+    schedule: Callable[[int], float],
+    weight_decay: float,
+    max_grad_norm: float,
+    about: Callable[[int], str] = lambda _: "",
 ) -> Rows:
-    """The loss curve of `steps` steps of AdamW over the modules' weights; linear warm-up, then half a cosine to 0.
+    """The loss curve of `steps` steps of AdamW over the groups' weights, whose rates schedule(step) scales.
 
     step_loss(step) gives named scalars, of which "total" is minimised; all its randomness must descend from the
-    step. Every `every` steps, and at the end, `checkpoint` is replaced whole; where it is, training goes on from it.
-    Raises ModelError with the step when a loss is not finite.
+    step. Every `every` steps, and at the end, a checkpoint is written to the folder `work`; where one is, training
+    goes on from it to the same weights and the same curve. Raises ModelError with the step, and about(step), when a
+    loss is not finite.
     """
-    weights = [weight for module in modules.values() for weight in module.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=1e-4)
-    first, curve = _load(checkpoint, modules, optimizer)
+    weights = [weight for group, _ in groups for weight in group]
+    optimizer = make_optimizer(groups, weight_decay)
+    first, curve = _resume(work, weights, optimizer)
+    unread: list[tuple[int, Mapping[str, Tensor]]] = []
     for step in progress(range(first, steps), label, done=first, total=steps):
-        rate = learning_rate * min(1.0, (step + 1) / warmup_steps) * (1 + math.cos(math.pi * step / steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         losses = step_loss(step)
-        row = {name: float(value.detach()) for name, value in losses.items()}
-        if not np.isfinite(row["total"]):
-            raise ModelError(f"{label}: step {step}: the loss is not finite: {row}")
-        curve.append({"step": step, **row})
-        optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        if (step + 1) % every == 0 or step + 1 == steps:
-            _save(checkpoint, modules, optimizer, step + 1, curve)
+        take_step(optimizer, losses["total"], schedule(step), max_grad_norm)
+        unread.append((step, {name: value.detach() for name, value in losses.items()}))
+        checkpoint_due = (step + 1) % every == 0 or step + 1 == steps
+        if checkpoint_due or len(unread) == READ_EVERY:
+            curve += _read(unread, label, about)
+            unread.clear()
+        if checkpoint_due:
+            state = {"weights": [weight.detach() for weight in weights], "optimizer": optimizer.state_dict()}
+            save_checkpoint(work, step + 1, {**state, "step": step + 1, "curve": curve})
     return curve
 
 
-def _load(checkpoint: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> tuple[int, Rows]:
-    """(first step to do, curve so far) after putting a checkpoint's state, if there is one, into place."""
-    if not checkpoint.is_file():
+def make_optimizer(groups: Groups, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW in one fused call per step."""
+    parts = [{"params": list(weights), "lr": rate, "peak": rate} for weights, rate in groups]
+    return torch.optim.AdamW(parts, weight_decay=weight_decay, fused=True)
+
+
+def take_step(optimizer: torch.optim.Optimizer, loss: Tensor, factor: float, max_grad_norm: float) -> None:
+    """One step down the gradient of `loss`, clipped to max_grad_norm over all weights, at `factor` times the rates."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], max_grad_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    optimizer.step()
+
+
+def warmed_up(step: int, warmup_steps: int) -> float:
+    """Linear warm-up: from 1 / warmup_steps at step 0 to 1, then constant."""
+    return min(1.0, (step + 1) / max(warmup_steps, 1))
+
+
+def half_cosine(step: int, steps: int) -> float:
+    """From 1 at step 0 to nearly 0 at the last."""
+    return (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _resume(work: Path, weights: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[int, Rows]:
+    """(first step to do, curve so far) after putting the newest checkpoint's state, if there is one, into place."""
+    state = load_checkpoint(work)
+    if state is None:
         return 0, []
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    for name, module in modules.items():
-        module.load_state_dict(state["modules"][name])
+    with torch.no_grad():
+        for weight, saved in zip(weights, state["weights"], strict=True):
+            weight.copy_(saved)
     optimizer.load_state_dict(state["optimizer"])
     return state["step"], state["curve"]
 
 
-def _save(
-    checkpoint: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, step: int, curve: Rows
-) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_name(f".{checkpoint.name}.partial-{os.getpid()}")
-    state = {
-        "modules": {name: module.state_dict() for name, module in modules.items()},
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "curve": curve,
-    }
-    torch.save(state, partial)
-    os.replace(partial, checkpoint)
+def _read(unread: Sequence[tuple[int, Mapping[str, Tensor]]], label: str, about: Callable[[int], str]) -> Rows:
+    """Rows of the curve; raises ModelError for the first step whose losses are not all finite."""
+    rows = []
+    for step, losses in unread:
+        row: dict[str, Any] = {name: float(value) for name, value in losses.items()}
+        if not all(math.isfinite(value) for value in row.values()):
+            raise ModelError(f"{label}: step {step}: a loss is not finite: {row}{about(step)}")
+        rows.append({"step": step, **row})
+    return rows

@@ -1,34 +1,25 @@
 """Training of one adapter: the two branches of DefectFill in one UNet call (section 3.2 of the paper).
 
-Shapes: B batch, R resolution, C latent channels, h w latent pixels.
+Shapes: B batch, C latent channels, h w latent pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from defectfill.config import TrainConfig
-from defectfill.errors import ModelError
 from defectfill.hashing import derive_seed
-from defectfill.model.adapter import trainable_adapter
-from defectfill.model.attention import record_token_attention
-from defectfill.model.augmentation import Batch, draw_batch
-from defectfill.model.base import (
-    Base,
-    encode_images,
-    encode_prompts,
-    find_token,
-    mask_out,
-    mask_to_latent,
-    unet_input,
-)
+from defectfill.model.adapter import fused_adapter, trainable_adapter
+from defectfill.model.attention import TokenAttention, record_token_attention
+from defectfill.model.base import Base, encode_prompts, find_token, to_device, unet_input
 from defectfill.model.losses import attention_loss, defect_loss, object_loss
-from defectfill.progress import progress
+from defectfill.model.pool import LatentBatch, latent_batches
+from defectfill.model.stage import Rows, train_stage, warmed_up
 from defectfill.window import Window
 
 
@@ -65,50 +56,79 @@ def trained_adapter(
     resolution: int,
     seed: int,
     label: str,
-) -> Iterator[list[dict[str, float]]]:
+    work: Path,
+) -> Iterator[Rows]:
     """A context in which the base holds the trained adapter; its value is the loss curve, one row per step.
 
     windows: the references' crops, at least max_resize x resolution wide. prompts: of the defect branch and of
-    the object branch. All randomness descends from `seed`; torch's global generators are left as they were.
-    Raises ModelError with the step and the references of its batch when a loss is not finite.
+    the object branch. work: a folder for checkpoints, from which a training that was stopped goes on to the same
+    adapter. All randomness descends from `seed`, that of a step from (seed, step); torch's global generators are
+    left as they were. Raises ModelError with the step and the references of its batch when a loss is not finite.
     """
     token_index = find_token(base.tokenizer, prompts[1], settings.token)
     devices = [base.device] if base.device.type == "cuda" else []
-    rng = np.random.default_rng(derive_seed(seed, "augmentation"))
-    generator = torch.Generator().manual_seed(derive_seed(seed, "noise"))
     with torch.random.fork_rng(devices):
-        torch.manual_seed(derive_seed(seed, "adapter"))  # LoRA's initial weights and dropout
+        torch.manual_seed(derive_seed(seed, "adapter"))  # LoRA's initial weights
         with trainable_adapter(base, settings) as (unet_weights, text_weights):
-            optimizer, schedule = _make_optimizer(unet_weights, text_weights, settings)
-            curve = []
-            for step in progress(range(settings.steps), label):
-                batch = draw_batch(windows, settings, resolution, rng)
-                losses = training_losses(base, batch, settings, prompts, token_index, generator)
-                curve.append(_loss_row(step, losses, batch, schedule.get_last_lr()))
-                optimizer.zero_grad(set_to_none=True)
-                losses.total.backward()
-                nn.utils.clip_grad_norm_([*unet_weights, *text_weights], settings.max_grad_norm)
-                optimizer.step()
-                schedule.step()
+            batch_of = latent_batches(base, windows, settings, resolution, seed)
+            losses_of = step_losses(base, batch_of, settings, prompts, seed)
+            with fused_adapter(base), record_token_attention(base.unet, token_index) as recorder:
+                curve = train_stage(
+                    label,
+                    work,
+                    [
+                        (unet_weights, settings.learning_rate_unet),
+                        (text_weights, settings.learning_rate_text_encoder),
+                    ],
+                    lambda step: vars(losses_of(step, recorder)),
+                    steps=settings.steps,
+                    every=settings.checkpoint_every,
+                    schedule=lambda step: warmed_up(step, settings.warmup_steps),
+                    weight_decay=settings.weight_decay,
+                    max_grad_norm=settings.max_grad_norm,
+                    about=lambda step: f"; references in the batch: {batch_of(step).references}",
+                )
             base.unet.eval()
             base.text_encoder.eval()
-            yield curve
+            yield [{**row, **_rates(row["step"], settings)} for row in curve]
+
+
+def step_losses(
+    base: Base, batch_of: Callable[[int], LatentBatch], settings: TrainConfig, prompts: tuple[str, str], seed: int
+) -> Callable[[int, TokenAttention], Losses]:
+    """The losses of a step, whose batch, noise, timesteps and dropout depend on the seed and the step alone.
+
+    The function takes the step and the open recording of the attention of [V*]. It seeds torch's global generators,
+    which dropout draws from.
+    """
+    scheduler = noise_scheduler(base)
+
+    def losses_of(step: int, recorder: TokenAttention) -> Losses:
+        torch.manual_seed(derive_seed(seed, "dropout", step))
+        generator = torch.Generator().manual_seed(derive_seed(seed, "noise", step))
+        inputs = branch_inputs(base, batch_of(step), scheduler, generator)
+        return training_losses(base, inputs, settings, prompts, recorder)
+
+    return losses_of
+
+
+def _rates(step: float, settings: TrainConfig) -> dict[str, float]:
+    factor = warmed_up(int(step), settings.warmup_steps)
+    return {
+        "learning_rate_unet": settings.learning_rate_unet * factor,
+        "learning_rate_text_encoder": settings.learning_rate_text_encoder * factor,
+    }
 
 
 def training_losses(
-    base: Base,
-    batch: Batch,
-    settings: TrainConfig,
-    prompts: tuple[str, str],
-    token_index: int,
-    generator: torch.Generator,
+    base: Base, inputs: BranchInputs, settings: TrainConfig, prompts: tuple[str, str], recorder: TokenAttention
 ) -> Losses:
-    """L = 0.5 L_def + 0.2 L_obj + 0.05 L_attn (Eq. 9, weights from settings) of one batch, in one UNet call."""
-    inputs = branch_inputs(base, batch, generator)
-    rows = len(inputs.noise)
-    mixed_precision = torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32)
-    with mixed_precision, record_token_attention(base.unet, token_index) as recorder:
-        text = encode_prompts(base, prompts).repeat_interleave(rows, dim=0)
+    """L = 0.5 L_def + 0.2 L_obj + 0.05 L_attn (Eq. 9, weights from settings) of one batch, in one UNet call.
+
+    recorder: the open recording of the attention of [V*] in the base's UNet.
+    """
+    with torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32):
+        text = encode_prompts(base, prompts)
         predicted = base.unet(inputs.unet_input, inputs.timesteps, encoder_hidden_states=text).sample
         token_map = recorder.collect(inputs.noise.shape[-1])
     predicted_defect, predicted_object = predicted.chunk(2)
@@ -127,52 +147,28 @@ def training_losses(
     return Losses(total=total, defect=defect, object=object_, attention=attention)
 
 
-@torch.no_grad()
-def branch_inputs(base: Base, batch: Batch, generator: torch.Generator) -> BranchInputs:
-    """The UNet's input for both branches (Eq. 3, 4, 6); t and the noise come from `generator`, on the CPU."""
+def noise_scheduler(base: Base) -> Any:
+    """The base's noise schedule, as training uses it."""
     from diffusers.schedulers import DDPMScheduler
 
-    images, defect_masks, box_masks = (
-        part.to(base.device) for part in (batch.images, batch.defect_masks, batch.box_masks)
-    )
-    pictures = torch.cat([images, mask_out(images, defect_masks), mask_out(images, box_masks)])
-    clean, defect_background, object_background = encode_images(base, pictures).float().chunk(3)
-    scheduler: Any = DDPMScheduler.from_config(base.scheduler_config)
-    rows = len(images)
-    timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (rows,), generator=generator).to(base.device)
-    noise = torch.randn(clean.shape, generator=generator).to(base.device)
-    noisy = scheduler.add_noise(clean, noise, timesteps)
-    defect_mask, box_mask = (mask_to_latent(mask, base.latent_scale) for mask in (defect_masks, box_masks))
+    return DDPMScheduler.from_config(base.scheduler_config)
+
+
+@torch.no_grad()
+def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: torch.Generator) -> BranchInputs:
+    """The UNet's input for both branches (Eq. 3, 4, 6); t and the noise come from `generator`, on the CPU."""
+    rows = len(batch.clean)
+    timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (rows,), generator=generator)
+    noise = torch.randn(batch.clean.shape, generator=generator)
+    timesteps, noise = to_device(base, timesteps), to_device(base, noise)
+    noisy = scheduler.add_noise(batch.clean, noise, timesteps)
     branches = [
-        unet_input(noisy, defect_mask, defect_background),
-        unet_input(noisy, box_mask, object_background),
+        unet_input(noisy, batch.defect_mask, batch.defect_background),
+        unet_input(noisy, batch.box_mask, batch.object_background),
     ]
     return BranchInputs(
         unet_input=torch.cat(branches).to(base.dtype),
         timesteps=torch.cat([timesteps, timesteps]),
         noise=noise,
-        defect_mask=defect_mask,
+        defect_mask=batch.defect_mask,
     )
-
-
-def _make_optimizer(
-    unet_weights: list[nn.Parameter], text_weights: list[nn.Parameter], settings: TrainConfig
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """AdamW with one rate for the UNet and one for the text encoder; linear warm-up, then constant."""
-    groups = [
-        {"params": unet_weights, "lr": settings.learning_rate_unet},
-        {"params": text_weights, "lr": settings.learning_rate_text_encoder},
-    ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-    warmup = max(settings.warmup_steps, 1)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
-
-
-def _loss_row(step: int, losses: Losses, batch: Batch, rates: Sequence[Any]) -> dict[str, float]:
-    """One row of the loss curve; raises ModelError when a loss is not finite."""
-    row = {name: float(getattr(losses, name).detach()) for name in ("total", "defect", "object", "attention")}
-    if not all(np.isfinite(value) for value in row.values()):
-        raise ModelError(
-            f"training: step {step}: a loss is not finite: {row}; references in the batch: {batch.references}"
-        )
-    return {"step": step, **row, "learning_rate_unet": rates[0], "learning_rate_text_encoder": rates[1]}

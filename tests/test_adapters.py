@@ -1,0 +1,128 @@
+"""Training an adapter: killed or stopped anywhere, it ends with the bytes of a training that was left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import contents, write_toy_config
+
+import defectfill.model.training as training
+from defectfill.adapters import is_trained, train_adapter
+from defectfill.config import load_config
+from defectfill.run import Run, start_run
+
+TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, pool: 4, checkpoint_every: 3}"
+
+
+def write_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
+    """A toy config whose training takes a dozen steps and makes four checkpoints."""
+    path = write_toy_config(folder, base_folder, toy_data)
+    lines = [TRAIN if line.startswith("train:") else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> dict[str, bytes]:
+    """The files of an adapter whose training was left alone."""
+    run = start_run(load_config(write_config(tmp_path_factory.mktemp("alone"), base_folder, toy_data)))
+    train_adapter(run, "hole")
+    return contents(run.adapter_folder("hole"))
+
+
+@pytest.fixture
+def config_path(tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
+    return write_config(tmp_path, base_folder, toy_data)
+
+
+@pytest.fixture
+def run(config_path: Path) -> Run:
+    return start_run(load_config(config_path))
+
+
+def stop(run: Run, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Trains the adapter until the step `at`, which fails."""
+    whole, steps = training.branch_inputs, iter(range(at))
+
+    def branch_inputs(*arguments: Any) -> training.BranchInputs:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "branch_inputs", branch_inputs)
+        with pytest.raises(KeyboardInterrupt):
+            train_adapter(run, "hole")
+    assert not is_trained(run, "hole")
+
+
+@pytest.mark.parametrize(("at", "checkpoints"), [(0, []), (2, []), (4, [3]), (11, [6, 9])])
+def test_a_training_stopped_anywhere_ends_with_the_same_bytes(
+    adapter: dict[str, bytes], run: Run, monkeypatch: pytest.MonkeyPatch, at: int, checkpoints: list[int]
+) -> None:
+    stop(run, monkeypatch, at)
+    work = run.training_folder("hole")
+    assert sorted(path.name for path in work.glob("*")) == [f"{step:08d}.checkpoint" for step in checkpoints]
+    train_adapter(run, "hole")
+    assert contents(run.adapter_folder("hole")) == adapter
+    assert not work.exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    adapter: dict[str, bytes], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(run, monkeypatch, at=10)
+    newest = run.training_folder("hole") / "00000009.checkpoint"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    stop(run, monkeypatch, at=2)  # two steps on from the sixth
+    train_adapter(run, "hole")
+    assert contents(run.adapter_folder("hole")) == adapter
+
+
+def test_what_a_kill_between_adapter_and_clearing_up_left_is_cleared_up(run: Run) -> None:
+    train_adapter(run, "hole")
+    run.training_folder("hole").mkdir()
+    train_adapter(run, "hole")
+    assert not run.training_folder("hole").exists()
+
+
+KILLED_TRAINING = """
+import sys
+from pathlib import Path
+from defectfill.adapters import train_adapter
+from defectfill.config import load_config
+from defectfill.run import locked, start_run
+config = load_config(Path(sys.argv[1]))
+with locked(config):
+    train_adapter(start_run(config), "hole")
+"""
+
+
+def test_a_killed_process_loses_nothing_but_the_interval_in_hand(
+    adapter: dict[str, bytes], config_path: Path, run: Run
+) -> None:
+    command = [sys.executable, "-c", KILLED_TRAINING, str(config_path)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    work, deadline = run.training_folder("hole"), time.monotonic() + 120
+    while not list(work.glob("*.checkpoint")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert list(work.glob("*.checkpoint"))
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+    assert contents(run.adapter_folder("hole")) == adapter
+
+
+def test_how_often_checkpoints_are_written_changes_neither_run_nor_adapter(
+    adapter: dict[str, bytes], config_path: Path, run: Run
+) -> None:
+    config_path.write_text(config_path.read_text().replace("checkpoint_every: 3", "checkpoint_every: 5"))
+    other = start_run(load_config(config_path))
+    assert (other.folder, other.adapter_folder("hole")) == (run.folder, run.adapter_folder("hole"))
+    train_adapter(other, "hole")
+    assert contents(other.adapter_folder("hole")) == adapter

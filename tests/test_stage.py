@@ -1,0 +1,73 @@
+"""The resumable training loop: stopped anywhere, it ends with the same weights and the same curve."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from defectfill.errors import ModelError
+from defectfill.model.stage import READ_EVERY, Rows, half_cosine, train_stage, warmed_up
+
+STEPS = 7
+
+
+def fit_line(
+    work: Path, stop_at: int | None = None, nan_at: int | None = None, steps: int = STEPS
+) -> tuple[list[float], Rows]:
+    """Weights and curve of a linear layer, each step drawing its own data; perhaps stopped or spoilt on the way."""
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 1)
+
+    def step_loss(step: int) -> dict[str, Tensor]:
+        if step == stop_at:
+            raise KeyboardInterrupt
+        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        factor = torch.nan if step == nan_at else 1.0
+        return {"total": (layer(inputs) * factor - inputs.sum(dim=1, keepdim=True)).square().mean()}
+
+    curve = train_stage(
+        "line",
+        work,
+        [([layer.weight], 0.1), ([layer.bias], 0.01)],
+        step_loss,
+        steps=steps,
+        every=3,
+        schedule=lambda step: warmed_up(step, 2) * half_cosine(step, steps),
+        weight_decay=1e-4,
+        max_grad_norm=1.0,
+        about=lambda step: f"; batch {step}",
+    )
+    return torch.cat([layer.weight[0], layer.bias]).tolist(), curve
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 6])
+def test_a_stage_stopped_anywhere_ends_with_the_same_weights_and_curve(tmp_path: Path, stop_at: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(tmp_path / "stopped", stop_at)
+    assert fit_line(tmp_path / "stopped") == fit_line(tmp_path / "whole")
+
+
+def test_a_finished_stage_is_not_trained_further(tmp_path: Path) -> None:
+    assert fit_line(tmp_path) == fit_line(tmp_path, stop_at=0)
+
+
+def test_the_loss_falls_and_every_step_has_its_row(tmp_path: Path) -> None:
+    _, curve = fit_line(tmp_path, steps=100)
+    assert [row["step"] for row in curve] == list(range(100))
+    assert curve[-1]["total"] < 0.2 * curve[0]["total"]
+
+
+@pytest.mark.parametrize("nan_at", [0, READ_EVERY + 1])
+def test_a_loss_that_is_not_finite_stops_the_stage_with_its_step_and_saves_nothing_of_it(
+    tmp_path: Path, nan_at: int
+) -> None:
+    with pytest.raises(ModelError, match=rf"line: step {nan_at}: a loss is not finite: .*; batch {nan_at}"):
+        fit_line(tmp_path, nan_at=nan_at, steps=READ_EVERY + 7)
+    assert fit_line(tmp_path, steps=READ_EVERY + 7) == fit_line(tmp_path / "whole", steps=READ_EVERY + 7)
+
+
+def test_the_rate_rises_in_even_steps_and_falls_as_half_a_cosine() -> None:
+    assert [warmed_up(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert warmed_up(0, 0) == 1
+    assert [half_cosine(step, 4) for step in (0, 2)] == pytest.approx([1, 0.5])
