@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,11 @@ def base(base_folder: Path) -> "Base":
     from defectfill.model.base import load_base
 
     return load_base(BaseConfig(model=str(base_folder), resolution=64, device="cpu"))
+
+
+def with_velocity(base: "Base") -> "Base":
+    """The base, taken for one that predicts velocity."""
+    return replace(base, scheduler_config={**base.scheduler_config, "prediction_type": "v_prediction"})
 
 
 TOY_CONFIG = """

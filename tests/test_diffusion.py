@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import with_velocity
 
 from defectfill.config import GenerateConfig
 from defectfill.model.adapter import stock_pipeline
@@ -36,8 +37,11 @@ def make_conditions(base: Base, window: Window, guidance: float, rows: int = 2) 
         )
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints(base: Base, guidance: float) -> None:
+@pytest.mark.parametrize(("guidance", "velocity"), [(1.0, False), (3.0, False), (3.0, True)])
+def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints(
+    base: Base, guidance: float, velocity: bool
+) -> None:
+    base = with_velocity(base) if velocity else base
     window = make_window()
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     conditions = make_conditions(base, window, guidance)

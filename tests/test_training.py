@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from conftest import with_velocity
 
 from defectfill.config import BaseConfig, TrainConfig
 from defectfill.errors import ConfigError, ModelError
@@ -96,6 +97,16 @@ def test_the_noisy_latent_is_the_clean_one_noised_to_its_timestep(base: Base) ->
     alpha = torch.cumprod(1 - betas, 0)[inputs.timesteps[:2]].view(-1, 1, 1, 1)
     expected = alpha.sqrt() * encode_images(base, batch.images) + (1 - alpha).sqrt() * inputs.noise
     torch.testing.assert_close(inputs.unet_input[:2, :4], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_target_is_the_noise_or_the_velocity_from_which_the_clean_latent_follows(base: Base) -> None:
+    assert torch.equal(make_inputs(base).target, make_inputs(base).noise)
+    batch = make_batch()
+    inputs = make_inputs(with_velocity(base), batch)
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alpha = torch.cumprod(1 - betas, 0)[inputs.timesteps[:2]].view(-1, 1, 1, 1)
+    clean = alpha.sqrt() * inputs.unet_input[:2, :4] - (1 - alpha).sqrt() * inputs.target
+    torch.testing.assert_close(clean, encode_images(base, batch.images), rtol=1e-3, atol=1e-3)
 
 
 def test_the_loss_mask_is_the_defect_also_for_the_object_branch(base: Base) -> None:

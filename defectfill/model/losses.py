@@ -3,6 +3,8 @@
 Choices the paper leaves open, settled here: the weight stands inside the square as Eq. 5 and 7 print it, and
 all three terms are plain means over their elements. Both can be changed for an ablation.
 
+The paper's bases predict the noise, so its target is eps; for a base that predicts velocity it is that.
+
 Shapes: B batch, C latent channels, h w latent pixels. Everything is computed in float32.
 """
 
@@ -15,7 +17,7 @@ Reduction = Literal["mean", "area"]
 
 
 def defect_loss(
-    noise: Tensor,
+    target: Tensor,
     predicted: Tensor,
     defect_mask: Tensor,
     *,
@@ -23,13 +25,13 @@ def defect_loss(
 ) -> Tensor:
     """L_def = E || M * (eps - eps_hat) ||^2 (Eq. 5), a scalar.
 
-    noise, predicted [B, C, h, w]; defect_mask M [B, 1, h, w] of 0 and 1. Positions outside the mask have no gradient.
+    target, predicted [B, C, h, w]; defect_mask M [B, 1, h, w] of 0 and 1. Positions outside the mask have no gradient.
     """
-    return _weighted_square(noise, predicted, defect_mask, weight_inside_square=True, reduction=reduction)
+    return _weighted_square(target, predicted, defect_mask, weight_inside_square=True, reduction=reduction)
 
 
 def object_loss(
-    noise: Tensor,
+    target: Tensor,
     predicted: Tensor,
     defect_mask: Tensor,
     *,
@@ -44,7 +46,7 @@ def object_loss(
     alpha squared.
     """
     weight = defect_mask + background * (1 - defect_mask)
-    return _weighted_square(noise, predicted, weight, weight_inside_square=weight_inside_square, reduction=reduction)
+    return _weighted_square(target, predicted, weight, weight_inside_square=weight_inside_square, reduction=reduction)
 
 
 def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
@@ -57,11 +59,11 @@ def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
 
 
 def _weighted_square(
-    noise: Tensor, predicted: Tensor, weight: Tensor, *, weight_inside_square: bool, reduction: Reduction
+    target: Tensor, predicted: Tensor, weight: Tensor, *, weight_inside_square: bool, reduction: Reduction
 ) -> Tensor:
     """Mean over all elements, or the sum over the weights' own sum (times channels) for "area"."""
     weight = weight.float()
-    residual = noise.float() - predicted.float()
+    residual = target.float() - predicted.float()
     square_weight = weight.square() if weight_inside_square else weight
     total = (square_weight * residual.square()).sum()
     if reduction == "mean":

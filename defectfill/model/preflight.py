@@ -44,8 +44,8 @@ class BaseIdentity(BaseModel):
 def identify_base(config: BaseConfig) -> BaseIdentity:
     """The identity of the base that `config` names.
 
-    A local folder is checked for completeness, for the 9-channel UNet of an inpainting model and for epsilon
-    prediction, and hashed. A hub id needs a pinned revision. Raises ConfigError with every mistake found.
+    A local folder is checked for completeness, for the 9-channel UNet of an inpainting model and for a known
+    prediction_type, and hashed. A hub id needs a pinned revision. Raises ConfigError with every mistake found.
     """
     if not Path(config.model).is_absolute():
         if not re.fullmatch(r"[0-9a-f]{40}", config.revision or ""):
@@ -87,8 +87,11 @@ def _folder_problems(folder: Path) -> list[str]:
             f"(latent, mask, masked-image latent), found {unet.get('in_channels')}"
         )
     prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        problems.append(f"{folder}: scheduler/scheduler_config.json: expected epsilon prediction, found {prediction}")
+    if prediction not in ("epsilon", "v_prediction"):
+        problems.append(
+            f"{folder}: scheduler/scheduler_config.json: expected epsilon or v_prediction as prediction_type, "
+            f"found {prediction}"
+        )
     return problems
 
 

@@ -38,7 +38,7 @@ from defectfill.model.diffusion import DiffusionPainter, to_tensor
 from defectfill.model.perceptual import vae_distance
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
 from defectfill.model.small import (
-    SCHEDULER,
+    VELOCITY_SCHEDULER,
     build_autoencoder,
     build_text_encoder,
     build_tokenizer,
@@ -46,6 +46,7 @@ from defectfill.model.small import (
     save_base,
 )
 from defectfill.model.stage import Rows, half_cosine, train_stage, warmed_up
+from defectfill.model.training import training_target
 from defectfill.pretrain_config import PretrainConfig
 from defectfill.progress import progress
 from defectfill.window import Window
@@ -98,7 +99,8 @@ def pretrain(config: PretrainConfig) -> Path:
         write_png(folder / "reconstructions.png", reconstruction_sheet(config, base, pictures))
         write_png(folder / "fills.png", fill_sheet(config, base, pictures))
         models = (base.text_encoder, base.vae, base.unet)
-        save_base(folder, base.tokenizer, *(model.half() if config.half else model for model in models))
+        models = tuple(model.half() if config.half else model for model in models)
+        save_base(folder, base.tokenizer, *models, base.scheduler_config)
     shutil.rmtree(work)
     return config.output
 
@@ -124,7 +126,7 @@ def _new_base(config: PretrainConfig) -> Base:
         text_encoder=build_text_encoder(tokenizer, width).to(device),
         vae=build_autoencoder(config.autoencoder.channels, latent_channels).to(device),
         unet=build_unet(config.denoiser.channels, latent_channels, width, config.resolution // 8).to(device),
-        scheduler_config=SCHEDULER,
+        scheduler_config=VELOCITY_SCHEDULER,
         device=device,
         dtype=dtype,
     )
@@ -262,8 +264,8 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
         predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
-        velocity = scheduler.get_velocity(clean, noise, timesteps.to(base.device))
-        return {"total": denoising_loss(velocity, predicted, holes)}
+        target = training_target(scheduler, clean, noise, timesteps.to(base.device))
+        return {"total": denoising_loss(target, predicted, holes)}
 
     base.unet.train()
     base.text_encoder.train()

@@ -5,6 +5,7 @@ autoencoder of eight pixels to one latent pixel, a CLIP text encoder and tokeniz
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
     "skip_prk_steps": True,
     "set_alpha_to_one": False,
-    "prediction_type": "v_prediction",
+    "prediction_type": "epsilon",
 }
-"""Stable Diffusion 2 inpainting's noise schedule. The UNet predicts velocity, as Stable Diffusion 2.1's does at 768 px:
-a small one learns that in a fraction of the steps that it needs for the noise."""
+"""Stable Diffusion 2 inpainting's noise schedule."""
+VELOCITY_SCHEDULER = {**SCHEDULER, "prediction_type": "v_prediction"}
+"""For a UNet that predicts velocity, as Stable Diffusion 2.1's does at 768 px: a small one learns that in a fraction of
+the steps that it needs for the noise."""
 
 
 def write_random_base(folder: Path, seed: int = 0) -> Path:
@@ -46,6 +49,7 @@ def write_random_base(folder: Path, seed: int = 0) -> Path:
             build_text_encoder(tokenizer, width=64),
             build_autoencoder((16, 32, 32, 32), latent_channels=4),
             build_unet((32, 64, 64), latent_channels=4, text_width=64, sample_size=16),
+            SCHEDULER,
         )
     return folder
 
@@ -127,7 +131,9 @@ def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width:
     )
 
 
-def save_base(folder: Path, tokenizer: Any, text_encoder: Any, vae: Any, unet: Any) -> None:
+def save_base(
+    folder: Path, tokenizer: Any, text_encoder: Any, vae: Any, unet: Any, scheduler_config: Mapping[str, Any]
+) -> None:
     """Writes the parts to `folder` in the diffusers format, weights as safetensors."""
     import diffusers
     from diffusers.schedulers import PNDMScheduler
@@ -136,7 +142,7 @@ def save_base(folder: Path, tokenizer: Any, text_encoder: Any, vae: Any, unet: A
     tokenizer.save_pretrained(folder / "tokenizer")
     for name, model in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         model.save_pretrained(folder / name, safe_serialization=True)
-    PNDMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    PNDMScheduler(**scheduler_config).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionInpaintPipeline",
         "_diffusers_version": diffusers.__version__,

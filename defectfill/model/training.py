@@ -33,6 +33,8 @@ class BranchInputs:
     """[2B]"""
     noise: Tensor
     """[B, C, h, w]: both branches share t, the noise and x_t."""
+    target: Tensor
+    """[B, C, h, w]: what the UNet is to predict, the noise, or the velocity where the base predicts that"""
     defect_mask: Tensor
     """[B, 1, h, w]: M on the latent grid"""
 
@@ -133,9 +135,9 @@ def training_losses(
         token_map = recorder.collect(inputs.noise.shape[-1])
     predicted_defect, predicted_object = predicted.chunk(2)
     mask, weights = inputs.defect_mask, settings.weights
-    defect = defect_loss(inputs.noise, predicted_defect, mask, reduction=settings.reduction)
+    defect = defect_loss(inputs.target, predicted_defect, mask, reduction=settings.reduction)
     object_ = object_loss(
-        inputs.noise,
+        inputs.target,
         predicted_object,
         mask,
         background=settings.object_background,
@@ -145,6 +147,14 @@ def training_losses(
     attention = attention_loss(token_map, mask)
     total = weights.defect * defect + weights.object * object_ + weights.attention * attention
     return Losses(total=total, defect=defect, object=object_, attention=attention)
+
+
+def training_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What a UNet with the scheduler's prediction_type is to predict [B, C, h, w] of clean latents in noise."""
+    if scheduler.config.prediction_type == "v_prediction":
+        velocity: Tensor = scheduler.get_velocity(clean, noise, timesteps)
+        return velocity
+    return noise
 
 
 def noise_scheduler(base: Base) -> Any:
@@ -170,5 +180,6 @@ def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: tor
         unet_input=torch.cat(branches).to(base.dtype),
         timesteps=torch.cat([timesteps, timesteps]),
         noise=noise,
+        target=training_target(scheduler, batch.clean, noise, timesteps),
         defect_mask=batch.defect_mask,
     )
