@@ -46,6 +46,9 @@ class AutoencoderConfig(Part):
     sharpness: float = Field(default=0.5, ge=0)
     """Weight of the error of the picture's edges beside the error of the picture."""
     kl: float = Field(default=1e-6, ge=0)
+    equivariance: float = Field(default=0.5, ge=0)
+    """Weight of the same errors of the picture at half its size, decoded from latents at half their size. It keeps
+    latents as smooth as pictures are, which is what makes them easy to denoise (Skorokhodov et al., ICML 2025)."""
 
 
 class DenoiserConfig(Part):

@@ -165,8 +165,13 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         crops = draw_crops(pictures, rows, settings.crop_px, settings.crop_px, colour=0.5, rng=rng).to(vae.device)
         posterior = vae.encode(crops).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed)).to(vae.device)
-        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
-        return autoencoder_losses(crops, decoded, posterior.kl().mean(), settings.sharpness, settings.kl)
+        latents = posterior.mean + posterior.std * noise
+        losses = autoencoder_losses(crops, vae.decode(latents).sample, settings.sharpness)
+        kl = posterior.kl().mean()
+        smaller = vae.decode(F.avg_pool2d(latents, 2)).sample
+        halved = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
+        total = losses["total"] + settings.kl * kl + settings.equivariance * halved
+        return {**losses, "kl": kl, "halved": halved, "total": total}
 
     vae.train()
     curve = _train(config, "autoencoder", work, [vae], step_loss, settings.steps, settings.learning_rate)
@@ -174,10 +179,8 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
     return curve
 
 
-def autoencoder_losses(
-    pictures: Tensor, decoded: Tensor, kl: Tensor, sharpness: float, kl_weight: float
-) -> dict[str, Tensor]:
-    """Mean absolute error of pictures [B, 3, R, R], of their edges, and the total with the posterior's KL.
+def autoencoder_losses(pictures: Tensor, decoded: Tensor, sharpness: float) -> dict[str, Tensor]:
+    """Mean absolute error of pictures [B, 3, R, R], of their edges, and the total with edges weighing `sharpness`.
 
     Edges are differences of neighbouring pixels at full and at half resolution: blur costs there what it hardly
     costs in the pixels themselves.
@@ -186,7 +189,7 @@ def autoencoder_losses(
     edges = sum(
         (_edge_error(F.avg_pool2d(decoded, s), F.avg_pool2d(pictures, s)) for s in (1, 2)), pixels.new_zeros(())
     )
-    return {"total": pixels + sharpness * edges + kl_weight * kl, "pixels": pixels, "edges": edges, "kl": kl}
+    return {"total": pixels + sharpness * edges, "pixels": pixels, "edges": edges}
 
 
 def _edge_error(decoded: Tensor, pictures: Tensor) -> Tensor:
