@@ -1,5 +1,6 @@
 """Loading a base from the hub's cache, at the pinned revision and nothing else, without a network."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from defectfill.config import BaseConfig
+from defectfill.model.base import load_base
 
 REVISION = "5f74973cbb64c8568780732c17f43eb269d63a0d"
 
@@ -46,3 +50,12 @@ def test_a_revision_that_cannot_be_had_is_named(hub_cache: Path) -> None:
     done = load_offline(hub_cache, "0" * 40)
     assert done.returncode == 1
     assert f"base.model: someone/tiny-inpainting at {'0' * 40} cannot be fetched" in done.stderr
+
+
+def test_latents_are_never_clipped_whatever_the_scheduler_says(base_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base_folder, tmp_path / "base")
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "clip_sample": True}))
+    assert (
+        load_base(BaseConfig(model=str(folder), resolution=64, device="cpu")).scheduler_config["clip_sample"] is False
+    )

@@ -1,5 +1,8 @@
 """The painter: against the stock pipeline, and the background after the last step."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +67,21 @@ def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints
             output_type="latent",
         ).images
     torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
+
+
+def test_a_unet_that_knows_the_answer_leads_to_it_however_far_from_zero(base: Base) -> None:
+    answer = torch.full((2, 4, 8, 8), 3.0)
+    alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
+
+    def unet(inputs: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor) -> SimpleNamespace:
+        alpha = alphas[timestep]
+        return SimpleNamespace(sample=(inputs[:, :4] - alpha.sqrt() * answer) / (1 - alpha).sqrt())
+
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    conditions, settings = make_conditions(base, make_window(), 1.0), GenerateConfig(steps=10, guidance_scale=1)
+    latents = sample_latents(replace(base, unet=unet), conditions, noise, settings)
+    painted = (conditions.latent_mask == 1).expand_as(latents)
+    torch.testing.assert_close(latents[painted], answer[painted], rtol=0, atol=0.15)
 
 
 def test_after_the_last_step_the_background_is_the_clean_latent(base: Base) -> None:

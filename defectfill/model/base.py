@@ -73,12 +73,13 @@ def load_base(config: BaseConfig) -> Base:
         return model.to(device).requires_grad_(False).eval()
 
     try:
+        schedule = DDIMScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)
         return Base(
             tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True),
             text_encoder=load(CLIPTextModel, "text_encoder"),
             vae=load(AutoencoderKL, "vae"),
             unet=load(UNet2DConditionModel, "unet"),
-            scheduler_config=dict(DDIMScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)),
+            scheduler_config={**schedule, "clip_sample": False},  # latents have no bounds
             device=device,
             dtype=dtype,
         )

@@ -25,7 +25,7 @@ SCHEDULER: dict[str, Any] = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
-    "skip_prk_steps": True,
+    "clip_sample": False,
     "set_alpha_to_one": False,
     "prediction_type": "epsilon",
 }
@@ -136,13 +136,13 @@ def save_base(
 ) -> None:
     """Writes the parts to `folder` in the diffusers format, weights as safetensors."""
     import diffusers
-    from diffusers.schedulers import PNDMScheduler
+    from diffusers.schedulers import DDIMScheduler
 
     quieten_libraries()
     tokenizer.save_pretrained(folder / "tokenizer")
     for name, model in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         model.save_pretrained(folder / name, safe_serialization=True)
-    PNDMScheduler(**scheduler_config).save_pretrained(folder / "scheduler")
+    DDIMScheduler(**scheduler_config).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionInpaintPipeline",
         "_diffusers_version": diffusers.__version__,
@@ -150,7 +150,7 @@ def save_base(
         "image_encoder": [None, None],
         "requires_safety_checker": False,
         "safety_checker": [None, None],
-        "scheduler": ["diffusers", "PNDMScheduler"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
