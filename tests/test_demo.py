@@ -48,27 +48,30 @@ def test_a_folder_beside_the_config_comes_before_a_bundled_base(tmp_path: Path) 
     assert load_config(tmp_path / "toy.yaml").base.model == str(tmp_path / "mini")
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
-def test_mini_shows_an_unseen_toy_again(mini: Base, category: str) -> None:
-    pictures = torch.stack([to_tensor(unit_rgb(make_sample((8, i), category, size_px=128).image)) for i in range(4)])
+def test_mini_shows_unseen_toys_again(mini: Base) -> None:
+    samples = [make_sample((8, index), category, size_px=128) for category in CATEGORIES for index in range(6)]
+    pictures = torch.stack([to_tensor(unit_rgb(sample.image)) for sample in samples])
     error = ((decode_latents(mini, encode_images(mini, pictures)) - pictures) / 2).square().mean(dim=(1, 2, 3))
-    assert (-10 * error.log10()).mean() > 24
+    assert (-10 * error.log10()).mean() > 27
 
 
 def test_what_mini_fills_in_is_nearer_to_the_truth_than_a_flat_colour(mini: Base) -> None:
     distance = vae_distance(mini)
     mask = np.zeros((128, 128), bool)
-    mask[44:84, 44:84] = True
-    images = [unit_rgb(make_sample((8, index), "nut", size_px=128).image) for index in range(4)]
+    mask[20:60, 20:60] = True  # across the rim of the part
+    images = [unit_rgb(make_sample((8, index), "washer", size_px=128).image) for index in range(8)]
     windows = [Window((0, 0, 128, 128), image, mask) for image in images]
-    settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=4)
-    paintings = DiffusionPainter(mini, settings, distance).paint(windows, range(4), ["A nut"] * 4)
+    settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=8)
+    paintings = DiffusionPainter(mini, settings, distance).paint(windows, range(8), ["A washer"] * 8)
     rim = np.zeros_like(mask)
-    rim[36:92, 36:92] = True
+    rim[12:68, 12:68] = True
+    scores = []
     for image, painting in zip(images, paintings, strict=True):
         flat = np.where(mask[..., None], image[rim & ~mask].mean(axis=0), image).astype(np.float32)
         flat_score = distance(to_tensor(image)[None], to_tensor(flat)[None], torch.from_numpy(mask)[None, None].float())
-        assert painting.scores[0] < float(flat_score)
+        scores.append((painting.scores[0], float(flat_score)))
+    fill, flat_fill = np.mean(scores, axis=0)
+    assert fill < 0.7 * flat_fill
 
 
 def test_the_demos_category_is_made_once(demo_config: RunConfig, tmp_path: Path) -> None:

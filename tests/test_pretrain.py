@@ -149,7 +149,7 @@ def test_the_base_of_another_config_is_not_taken_for_this_ones(config_path: Path
     [
         ("washer: 4", "bolt: 4", "toys: expected some of"),
         ("toys: {washer: 4, wood: 3}", "toys: {}", "found neither"),
-        ("resolution: 32", "resolution: 128", "pictures.side_px: expected 128 at least"),
+        ("closest_px: 32", "closest_px: 96", "pictures.side_px: expected 96 at least"),
         ("[8, 8, 16, 16]", "[8, 8, 16, 20]", "autoencoder.channels.3"),
         ("[32, 32, 64]", "[32, 32, 60]", "denoiser.channels.2"),
     ],
