@@ -38,8 +38,8 @@ def recognize(config: RunConfig, dataset: Path) -> list[str]:
     """One line per defect: how many kept images of a toy dataset a plain classifier calls by their defect's name.
 
     The classifier is a logistic regression on the base's features of mask crops, and tells every toy defect and
-    undamaged parts
-    apart. It learns from toys that are nobody's reference; those it is tried on it has not seen either.
+    undamaged parts apart. It learns from toys that are nobody's reference; those it is tried on it has not seen
+    either.
     """
     from defectfill.model.base import load_base
 
@@ -83,6 +83,7 @@ def toy_windows(config: RunConfig, name: str, count: int, first: int = 0) -> Ite
 
 
 def painted_windows(config: RunConfig, dataset: Path, defect: str) -> Iterator[Window]:
+    """Windows of the kept images of a defect, with their drawn masks."""
     for row in read_table(dataset / "manifest.parquet"):
         if row["origin"] == "synthetic" and row["defect"] == defect:
             mask = read_mask(dataset / row["mask_path"])

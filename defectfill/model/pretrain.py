@@ -5,7 +5,6 @@ checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from defectfill.model.base import (
     resolve_device,
     unet_input,
 )
+from defectfill.model.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.diffusion import DiffusionPainter, to_tensor
 from defectfill.model.perceptual import vae_distance
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
@@ -89,7 +89,7 @@ def pretrain(config: PretrainConfig) -> Path:
         base = _new_base(config)
     curve = {"autoencoder": _train_autoencoder(config, base.vae, pictures, work)}
     _set_latent_scale(config, base, pictures)
-    views = _load_views(work / "views.pt") or _save_views(encode_views(config, base, pictures), work / "views.pt")
+    views = _views(config, base, pictures, work)
     curve["denoiser"] = _train_denoiser(config, base, views, work)
     with new_folder(config.output) as folder:
         for name, rows in curve.items():
@@ -233,16 +233,14 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
     return Views(clean, background, holes, tuple(pictures.captions[row] for row in rows))
 
 
-def _save_views(views: Views, path: Path) -> Views:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    torch.save(vars(views), partial)
-    os.replace(partial, path)
+def _views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -> Views:
+    """The encoded views, from `work` where an earlier call left them."""
+    state = load_checkpoint(work / "views")
+    if state is not None:
+        return Views(**state)
+    views = encode_views(config, base, pictures)
+    save_checkpoint(work / "views", 0, vars(views))
     return views
-
-
-def _load_views(path: Path) -> Views | None:
-    return Views(**torch.load(path, weights_only=True)) if path.is_file() else None
 
 
 def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> Rows:
