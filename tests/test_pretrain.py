@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import contents
+from diffusers.schedulers import DDIMScheduler
 from PIL import Image
 
 from defectfill.config import BaseConfig
@@ -15,6 +16,7 @@ from defectfill.model.base import decode_latents, encode_images, load_base
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
 from defectfill.model.preflight import identify_base
 from defectfill.model.pretrain import autoencoder_losses, denoising_loss, pretrain
+from defectfill.model.small import VELOCITY_SCHEDULER
 from defectfill.pretrain_config import load_pretrain_config
 
 CONFIG = """
@@ -51,6 +53,23 @@ def test_the_finished_base_loads_and_names_itself(config_path: Path) -> None:
     assert {"reconstructions.png", "fills.png", "pretrain.json"} <= contents(folder).keys()
     assert [row["step"] for row in read_table(folder / "denoiser.parquet")] == [0, 1, 2, 3]
     assert [path.name for path in folder.parent.iterdir() if "work" in path.name] == []
+
+
+def test_latents_have_unit_variance_in_the_directions_that_carry_the_picture(config_path: Path) -> None:
+    config = load_pretrain_config(config_path)
+    base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
+    pictures = gather_pictures(config)
+    rows = np.random.default_rng(0).integers(len(pictures.pixels), size=64)
+    latents = encode_images(base, draw_crops(pictures, rows, 32, 32, colour=0.0, rng=np.random.default_rng(1)))
+    covariance = latents.transpose(0, 1).flatten(1).cov()
+    assert (covariance.square().sum() / covariance.trace()).item() == pytest.approx(1, rel=0.3)
+
+
+def test_painting_with_a_new_base_starts_where_no_trace_of_the_picture_is_left() -> None:
+    scheduler = DDIMScheduler.from_config(VELOCITY_SCHEDULER)
+    scheduler.set_timesteps(20)
+    assert scheduler.alphas_cumprod[scheduler.timesteps[0]] == 0
+    assert scheduler.timesteps[0] == VELOCITY_SCHEDULER["num_train_timesteps"] - 1
 
 
 def test_the_same_config_trains_the_same_weights(config_path: Path, tmp_path: Path) -> None:

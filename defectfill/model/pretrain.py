@@ -88,6 +88,8 @@ def pretrain(config: PretrainConfig) -> Path:
         torch.manual_seed(derive_seed(config.seed, "weights"))
         base = _new_base(config)
     curve = {"autoencoder": _train_autoencoder(config, base.vae, pictures, work)}
+    if config.half:
+        base.vae.half().float()  # the denoiser learns on the latents of the weights that are written
     _set_latent_scale(config, base, pictures)
     views = _views(config, base, pictures, work)
     curve["denoiser"] = _train_denoiser(config, base, views, work)
@@ -210,11 +212,17 @@ def _spread_rows(pictures: Pictures, count: int) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def _set_latent_scale(config: PretrainConfig, base: Base, pictures: Pictures) -> None:
-    """Sets the autoencoder's scaling factor so that latents have unit variance, as the noise schedule expects."""
+    """Sets the autoencoder's scaling factor so that latents have about unit variance, as the noise schedule expects.
+
+    What counts is the variance in those directions of the C channels that carry the picture, tr(S S) / tr(S) of the
+    covariance S: the autoencoder leaves many nearly unused, and their small variances would hide it.
+    """
     crops = _some_crops(config, pictures, 256, "latent scale")
     base.vae.register_to_config(scaling_factor=1.0)
     latents = torch.cat([encode_images(base, chunk) for chunk in crops.split(ENCODED_AT_ONCE)])
-    base.vae.register_to_config(scaling_factor=float(1 / latents.std()))
+    covariance = latents.transpose(0, 1).flatten(1).cov()
+    variance = covariance.square().sum() / covariance.trace()
+    base.vae.register_to_config(scaling_factor=float(variance**-0.5))
 
 
 @torch.no_grad()
@@ -225,7 +233,7 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
     for start in progress(range(0, len(rows), ENCODED_AT_ONCE), "encode views"):
         chunk = rows[start : start + ENCODED_AT_ONCE]
         rng = np.random.default_rng(derive_seed(config.seed, "views", start))
-        crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, colour=0.1, rng=rng)
+        crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, colour=0.3, rng=rng)
         holes = torch.from_numpy(np.stack([draw_hole(config.resolution, rng) for _ in chunk]))[:, None].float()
         clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
         parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, 8)))
@@ -268,11 +276,11 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
         target = training_target(scheduler, clean, noise, timesteps.to(base.device))
         return {"total": denoising_loss(target, predicted, holes)}
 
-    base.unet.train()
+    base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
     curve = _train(config, "denoiser", work, models, step_loss, settings.steps, settings.learning_rate)
-    base.unet.eval()
+    base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve
 

@@ -30,9 +30,16 @@ SCHEDULER: dict[str, Any] = {
     "prediction_type": "epsilon",
 }
 """Stable Diffusion 2 inpainting's noise schedule."""
-VELOCITY_SCHEDULER = {**SCHEDULER, "prediction_type": "v_prediction"}
+VELOCITY_SCHEDULER = {
+    **SCHEDULER,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
 """For a UNet that predicts velocity, as Stable Diffusion 2.1's does at 768 px: a small one learns that in a fraction of
-the steps that it needs for the noise."""
+the steps that it needs for the noise. Its last timestep is pure noise, where painting starts; with a trace of the
+picture left in it, a UNet learns to read the colour of the hole from that trace, and paints grey (Lin et al., WACV
+2024)."""
 
 
 def write_random_base(folder: Path, seed: int = 0) -> Path:
