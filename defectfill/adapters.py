@@ -46,12 +46,12 @@ def train_adapter(run: Run, defect: str) -> None:
 
 def _train(run: Run, defect: str) -> None:
     from defectfill.model.adapter import ADAPTER_FILE, save_adapter
-    from defectfill.model.base import load_base
+    from defectfill.model.base import shared_base
     from defectfill.model.training import trained_adapter
 
     config, references = run.config, references_of(run.snapshot(), defect)
     windows = [_reference_window(run, record) for record in references]
-    base = load_base(config.base)
+    base = shared_base(config.base)
     with (
         trained_adapter(
             base,

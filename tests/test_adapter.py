@@ -79,6 +79,16 @@ def test_loading_takes_the_place_of_the_adapter_before(
     assert torch.equal(run_unet(base), trained)
 
 
+def test_a_training_finds_and_leaves_the_plain_base(saved: tuple[Path, torch.Tensor], base: Base) -> None:
+    layers = [name for name, _ in base.unet.named_modules()]
+    plain = run_unet(base)
+    load_adapter(base, saved[0])
+    with trainable_adapter(base, TrainConfig()):
+        torch.testing.assert_close(run_unet(base), plain)
+    assert torch.equal(run_unet(base), plain)
+    assert [name for name, _ in base.unet.named_modules()] == layers
+
+
 def test_the_file_carries_rank_and_alpha_and_both_models(saved: tuple[Path, torch.Tensor]) -> None:
     with safe_open(saved[0] / ADAPTER_FILE, "pt") as file:
         metadata, keys = file.metadata()["lora_adapter_metadata"], list(file.keys())

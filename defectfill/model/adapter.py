@@ -23,12 +23,15 @@ TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 def trainable_adapter(base: Base, settings: TrainConfig) -> Iterator[tuple[list[nn.Parameter], list[nn.Parameter]]]:
     """(UNet LoRA weights, text encoder LoRA weights), fresh, float32 and in train mode; removed on leaving.
 
+    Any other adapter is taken out of the base before.
+
     All attention layers of both, query, key, value and output. The down matrices are drawn from torch's global
     generator, the up matrices are zero.
     """
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
+    remove_adapter(base)
     for module, targets in ((base.unet, UNET_TARGETS), (base.text_encoder, TEXT_ENCODER_TARGETS)):
         module.add_adapter(
             LoraConfig(
@@ -44,8 +47,7 @@ def trainable_adapter(base: Base, settings: TrainConfig) -> Iterator[tuple[list[
     try:
         yield _trainable(base.unet), _trainable(base.text_encoder)
     finally:
-        base.unet.delete_adapters("default")
-        base.text_encoder.delete_adapter("default")
+        remove_adapter(base)
         base.unet.eval()
         base.text_encoder.eval()
 
@@ -144,9 +146,13 @@ def _sort_header(path: Path) -> None:
 
 def load_adapter(base: Base, folder: Path) -> None:
     """Puts the adapter in `folder` into the base, in place of any other, the way a stock pipeline does."""
-    pipeline = stock_pipeline(base)
-    pipeline.unload_lora_weights()
-    pipeline.load_lora_weights(folder, weight_name=ADAPTER_FILE)
+    remove_adapter(base)
+    stock_pipeline(base).load_lora_weights(folder, weight_name=ADAPTER_FILE)
+
+
+def remove_adapter(base: Base) -> None:
+    """Takes any adapter out of the base; its layers are then its own again."""
+    stock_pipeline(base).unload_lora_weights()
 
 
 def stock_pipeline(base: Base) -> Any:

@@ -5,6 +5,7 @@ Shapes: B batch, H W pixels, h w latent pixels (H / 8), C latent channels, L tok
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def load_base(config: BaseConfig) -> Base:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"base.model: {config.model} cannot be loaded: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def shared_base(config: BaseConfig) -> Base:
+    """load_base, once for everything in this process that uses one base in turn.
+
+    Whoever adapts it first takes out what it was adapted with before.
+    """
+    return load_base(config)
 
 
 def _local_folder(config: BaseConfig) -> Path:

@@ -6,7 +6,6 @@ R the model's resolution, L tokens, D text width.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +22,9 @@ from defectfill.model.base import (
     decode_latents,
     encode_images,
     encode_prompts,
-    load_base,
     mask_out,
     mask_to_latent,
+    shared_base,
     unet_input,
 )
 from defectfill.model.perceptual import Distance, make_distance
@@ -168,17 +167,13 @@ def _predict_noise(base: Base, conditions: Conditions, latents: Tensor, timestep
     return unconditional + guidance * (conditional - unconditional)
 
 
-@lru_cache(maxsize=1)
 def open_painter(
     config: BaseConfig, settings: GenerateConfig, distance: Literal["vae", "lpips"], adapter: Path
 ) -> DiffusionPainter:
-    """The painter of one adapter; the base stays loaded between calls, and the last painter too."""
-    base = _loaded_base(config)
+    """The painter of one adapter, put into the process's shared base; good until another one is opened."""
+    base = shared_base(config)
     load_adapter(base, adapter)
     return DiffusionPainter(base, settings, make_distance(distance, base))
-
-
-_loaded_base = lru_cache(maxsize=1)(load_base)
 
 
 def to_tensor(image: NDArray[np.float32]) -> Tensor:

@@ -4,6 +4,7 @@ Shapes: K candidates, H W pixels, c channels of a feature level.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ def make_distance(name: Literal["vae", "lpips"], base: Base) -> Distance:
     return lpips_distance(base.device) if name == "lpips" else vae_distance(base)
 
 
+@lru_cache(maxsize=1)
 def lpips_distance(device: torch.device) -> Distance:
     """LPIPS (Zhang et al., CVPR 2018) with VGG-16: its spatial map averaged over the mask."""
     import lpips
