@@ -47,7 +47,7 @@ def run(config_path: Path) -> Run:
 
 def stop(run: Run, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Trains the adapter until the step `at`, which fails."""
-    whole, steps = training.branch_inputs, iter(range(at))
+    whole, steps = training.branch_inputs, iter(range(at + 1))  # one more for the look before the first step
 
     def branch_inputs(*arguments: Any) -> training.BranchInputs:
         if next(steps, None) is None:

@@ -3,20 +3,21 @@
 Shapes: B batch, C latent channels, h w latent pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from defectfill.config import TrainConfig
 from defectfill.hashing import derive_seed
 from defectfill.model.adapter import fused_adapter, trainable_adapter
 from defectfill.model.attention import TokenAttention, record_token_attention
 from defectfill.model.base import Base, encode_prompts, find_token, to_device, unet_input
+from defectfill.model.contract import check_contract
 from defectfill.model.losses import attention_loss, defect_loss, object_loss
 from defectfill.model.pool import LatentBatch, latent_batches
 from defectfill.model.stage import Rows, train_stage, warmed_up
@@ -65,7 +66,8 @@ def trained_adapter(
     windows: the references' crops, at least max_resize x resolution wide. prompts: of the defect branch and of
     the object branch. work: a folder for checkpoints, from which a training that was stopped goes on to the same
     adapter. All randomness descends from `seed`, that of a step from (seed, step); torch's global generators are
-    left as they were. Raises ModelError with the step and the references of its batch when a loss is not finite.
+    left as they were. Raises ModelError before the first step where check_contract finds something wrong, and with
+    the step and the references of its batch when a loss is not finite.
     """
     token_index = find_token(base.tokenizer, prompts[1], settings.token)
     devices = [base.device] if base.device.type == "cuda" else []
@@ -75,6 +77,8 @@ def trained_adapter(
             batch_of = latent_batches(base, windows, settings, resolution, seed)
             losses_of = step_losses(base, batch_of, settings, prompts, seed)
             with fused_adapter(base), record_token_attention(base.unet, token_index) as recorder:
+                weights = {"UNet": unet_weights, "text encoder": text_weights}
+                _check_first_row(base, batch_of(0), settings, prompts, recorder, weights)
                 curve = train_stage(
                     label,
                     work,
@@ -93,6 +97,22 @@ def trained_adapter(
             base.unet.eval()
             base.text_encoder.eval()
             yield [{**row, **_rates(row["step"], settings)} for row in curve]
+
+
+def _check_first_row(
+    base: Base,
+    batch: LatentBatch,
+    settings: TrainConfig,
+    prompts: tuple[str, str],
+    recorder: TokenAttention,
+    weights: Mapping[str, Sequence[nn.Parameter]],
+) -> None:
+    """check_contract on the first row of a batch; the weights stay as they are."""
+    row = LatentBatch(**{name: part[:1] for name, part in vars(batch).items()})
+    inputs = branch_inputs(base, row, noise_scheduler(base), torch.Generator().manual_seed(0))
+    losses = training_losses(base, inputs, settings, prompts, recorder)
+    terms = [term for term, weight in settings.weights if weight > 0]
+    check_contract(row, inputs, losses, terms, weights)
 
 
 def step_losses(
