@@ -33,8 +33,8 @@ from defectfill.model.augmentation import draw_batch
 from defectfill.model.base import Base, encode_images, encode_prompts, find_token, load_base, resolve_device
 from defectfill.model.pool import latent_batches
 from defectfill.model.small import SCHEDULER, build_autoencoder, build_text_encoder, build_tokenizer, build_unet
-from defectfill.model.stage import make_optimizer, take_step, warmed_up
-from defectfill.model.training import noise_scheduler, step_losses
+from defectfill.model.stage import backpropagate, make_optimizer, take_step, warmed_up
+from defectfill.model.training import RowsAtOnce, noise_scheduler, step_losses
 from defectfill.window import Window
 
 PROMPTS = ("A photo of sks", "A nut with sks")
@@ -120,16 +120,16 @@ def our_loop(base: Base, windows: Sequence[Window], settings: TrainConfig, resol
     """The library's own training, but for checkpoints and the progress bar."""
     optimizer = make_optimizer(list(zip(weights, _rates(settings), strict=True)), settings.weight_decay)
     batch_of = latent_batches(base, windows, settings, resolution, SEED)
-    losses_of = step_losses(base, batch_of, settings, PROMPTS, SEED)
+    losses_of = step_losses(base, batch_of, settings, PROMPTS, SEED, RowsAtOnce(settings.batch_size))
     token_index = find_token(base.tokenizer, PROMPTS[1], settings.token)
 
     def block(steps: Sequence[int]) -> list[float]:
         totals = []
         with fused_adapter(base), record_token_attention(base.unet, token_index) as recorder:
             for step in steps:
-                total = losses_of(step, recorder).total
-                take_step(optimizer, total, warmed_up(step, settings.warmup_steps), settings.max_grad_norm)
-                totals.append(total.detach())
+                losses = backpropagate(optimizer, losses_of(step, recorder))
+                take_step(optimizer, warmed_up(step, settings.warmup_steps), settings.max_grad_norm)
+                totals.append(losses["total"])
         return [float(total) for total in totals]
 
     return block

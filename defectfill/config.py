@@ -136,6 +136,9 @@ class TrainConfig(Part):
     it is where the steps of a short training encode less than the pool would."""
     pool_boxes: int = Field(default=2, ge=1)
     """Random-box masks for every crop of the pool."""
+    memory: Literal["fast", "low"] = "fast"
+    """low: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
+    longer and, but for which activations dropout drops, learns the same."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between checkpoints; a training that is stopped goes on from the last one. It changes no result."""
     token: str = Field(default="sks", min_length=1)

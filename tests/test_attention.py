@@ -62,6 +62,7 @@ def test_text_given_once_per_prompt_is_that_of_all_its_rows(base: Base) -> None:
     with torch.no_grad(), record_token_attention(base.unet, 4) as recorder:
         text = encode_prompts(base, PROMPTS)
         for states in (text, text.repeat_interleave(3, dim=0)):
+            recorder.begin()
             outputs.append(base.unet(inputs, torch.full((6,), 500), encoder_hidden_states=states).sample)
             maps.append(recorder.collect(8))
     torch.testing.assert_close(*outputs)

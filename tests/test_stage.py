@@ -19,18 +19,18 @@ def fit_line(
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
 
-    def step_loss(step: int) -> dict[str, Tensor]:
+    def step_losses(step: int) -> list[dict[str, Tensor]]:
         if step == stop_at:
             raise KeyboardInterrupt
         inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
         factor = torch.nan if step == nan_at else 1.0
-        return {"total": (layer(inputs) * factor - inputs.sum(dim=1, keepdim=True)).square().mean()}
+        return [{"total": (layer(inputs) * factor - inputs.sum(dim=1, keepdim=True)).square().mean()}]
 
     curve = train_stage(
         "line",
         work,
         [([layer.weight], 0.1), ([layer.bias], 0.01)],
-        step_loss,
+        step_losses,
         steps=steps,
         every=3,
         schedule=lambda step: warmed_up(step, 2) * half_cosine(step, steps),

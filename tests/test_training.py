@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from defectfill.model.attention import record_token_attention
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
 from defectfill.model.base import Base, encode_images, find_token, load_base, mask_to_latent
 from defectfill.model.pool import encode_batch
-from defectfill.model.stage import Rows
+from defectfill.model.stage import Rows, backpropagate, make_optimizer
 from defectfill.model.training import (
     BranchInputs,
     Losses,
+    RowsAtOnce,
     branch_inputs,
+    gradient_checkpointing,
     noise_scheduler,
+    step_losses,
     trained_adapter,
     training_losses,
 )
@@ -248,3 +252,46 @@ def test_in_bf16_the_adapter_stays_float32_and_the_losses_are_nearly_those_of_fl
             assert {weight.dtype for weight in [*unet_weights, *text_weights]} == {torch.float32}
             assert all(weight.grad is not None for weight in unet_weights)
     assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "area"])
+def test_row_by_row_with_activations_computed_again_the_gradients_are_those_of_the_batch(
+    base: Base, reduction: Literal["mean", "area"]
+) -> None:
+    batch = make_batch()
+    batch.defect_masks[1, :, 24:] = 0  # rows that count unlike under "area"
+    settings = TrainConfig(dropout=0, reduction=reduction, batch_size=2)
+    found = {}
+    with trainable_adapter(base, settings) as groups, fused_adapter(base):
+        weights = [weight for group in groups for weight in group]
+        for weight in weights:
+            torch.nn.init.normal_(weight, std=0.05, generator=generator())
+        for rows in (2, 1):
+            losses_of = step_losses(base, lambda _: encode_batch(base, batch), settings, PROMPTS, 0, RowsAtOnce(rows))
+            with gradient_checkpointing(base, rows == 1), record_token_attention(base.unet, 4) as recorder:
+                optimizer = make_optimizer([(weights, 1e-3)], 0.0)
+                losses = backpropagate(optimizer, losses_of(0, recorder))
+                assert recorder.maps == []
+            found[rows] = {**losses, **{str(i): w.grad for i, w in enumerate(weights) if w.grad is not None}}
+    assert found[1].keys() == found[2].keys()
+    for name, expected in found[2].items():
+        torch.testing.assert_close(found[1][name], expected, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_out_of_memory_halves_the_rows_at_once_and_trains_the_same_batch(
+    base: Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = TrainConfig(steps=2, batch_size=4, dropout=0, pool=0)
+    with training(base, settings) as whole:
+        pass
+
+    def on_a_small_device(base: Base, inputs: BranchInputs, *rest: Any, **more: Any) -> Losses:
+        if len(inputs.noise) > 2:
+            raise torch.OutOfMemoryError
+        return training_losses(base, inputs, *rest, **more)
+
+    monkeypatch.setattr("defectfill.model.training.training_losses", on_a_small_device)
+    with training(base, settings) as halves:
+        pass
+    assert [record.getMessage() for record in caplog.records] == ["out of memory with 4 rows at once; 2 from here on"]
+    assert [row["total"] for row in halves] == pytest.approx([row["total"] for row in whole], rel=1e-5)

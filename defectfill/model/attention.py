@@ -15,17 +15,33 @@ from torch import Tensor
 
 @dataclass
 class TokenAttention:
-    """The maps of one forward pass; cleared by `collect`."""
+    """The maps of one forward pass, from `begin` to `collect`.
+
+    What passes the layers after that is the backward pass under gradient checkpointing: it computes the maps again and
+    must not leave them here.
+    """
 
     token_index: int
     maps: list[Tensor] = field(default_factory=list)
     """One [B, 1, h_l, w_l] per decoder layer, averaged over heads."""
+    recording: bool = True
+
+    def begin(self) -> None:
+        """Makes ready for the next forward pass."""
+        self.maps.clear()
+        self.recording = True
+
+    def add(self, token_map: Tensor) -> None:
+        """Takes the map of a layer during a forward pass, and no other."""
+        if self.recording:
+            self.maps.append(token_map)
 
     def collect(self, size: int) -> Tensor:
         """A_t[V*] [B, 1, size, size]: every layer's map resized (bilinear), then averaged over layers (Eq. 8)."""
         assert self.maps, "no cross-attention was recorded"
         resized = [F.interpolate(each, size=(size, size), mode="bilinear", align_corners=False) for each in self.maps]
         self.maps.clear()
+        self.recording = False
         return torch.stack(resized).mean(dim=0)
 
 
@@ -54,7 +70,7 @@ class PromptAttention:
         )
         key, value = (states.repeat_interleave(rows // prompts, dim=0) for states in (key, value))
         if self.recorder is not None:
-            self.recorder.maps.append(self._token_map(query[rows // 2 :], key[rows // 2 :], self.recorder.token_index))
+            self.recorder.add(self._token_map(query[rows // 2 :], key[rows // 2 :], self.recorder.token_index))
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         output: Tensor = attn.to_out[1](attn.to_out[0](attended.to(hidden_states.dtype)))
         return output / attn.rescale_output_factor

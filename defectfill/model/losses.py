@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "area"]
+TINY = torch.finfo(torch.float32).tiny
 
 
 def defect_loss(
@@ -27,7 +28,7 @@ def defect_loss(
 
     target, predicted [B, C, h, w]; defect_mask M [B, 1, h, w] of 0 and 1. Positions outside the mask have no gradient.
     """
-    return _weighted_square(target, predicted, defect_mask, weight_inside_square=True, reduction=reduction)
+    return _weighted_mean(target, predicted, defect_mask, reduction)
 
 
 def object_loss(
@@ -45,8 +46,14 @@ def object_loss(
     is alpha in [0, 1]. Outside the square (weight_inside_square=False) the background counts alpha instead of
     alpha squared.
     """
+    weight = object_weight(defect_mask, background, weight_inside_square=weight_inside_square)
+    return _weighted_mean(target, predicted, weight, reduction)
+
+
+def object_weight(defect_mask: Tensor, background: float, *, weight_inside_square: bool) -> Tensor:
+    """What the squared error of every position counts in L_obj, [B, 1, h, w]: M' squared, or M' outside the square."""
     weight = defect_mask + background * (1 - defect_mask)
-    return _weighted_square(target, predicted, weight, weight_inside_square=weight_inside_square, reduction=reduction)
+    return weight.square() if weight_inside_square else weight
 
 
 def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
@@ -58,14 +65,22 @@ def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
     return (token_attention.float() - defect_mask.float()).square().mean()
 
 
-def _weighted_square(
-    target: Tensor, predicted: Tensor, weight: Tensor, *, weight_inside_square: bool, reduction: Reduction
-) -> Tensor:
-    """Mean over all elements, or the sum over the weights' own sum (times channels) for "area"."""
+def share_of_batch(weight: Tensor, batch_weight: Tensor, reduction: Reduction) -> Tensor:
+    """What the loss of some rows counts in the loss of the batch they belong to, a scalar in [0, 1].
+
+    weight [b, 1, h, w] and batch_weight [B, 1, h, w] are what squared errors count. The losses of a batch's parts, each
+    times its share, add up to the loss of the batch.
+    """
+    if reduction == "mean":
+        return weight.new_tensor(len(weight) / len(batch_weight))
+    return weight.sum() / batch_weight.sum().clamp_min(TINY)
+
+
+def _weighted_mean(target: Tensor, predicted: Tensor, weight: Tensor, reduction: Reduction) -> Tensor:
+    """Mean over all elements of the weighted squared error, or for "area" its sum over that of weights, per channel."""
     weight = weight.float()
     residual = target.float() - predicted.float()
-    square_weight = weight.square() if weight_inside_square else weight
-    total = (square_weight * residual.square()).sum()
+    total = (weight * residual.square()).sum()
     if reduction == "mean":
         return total / residual.numel()
-    return total / (square_weight.sum() * residual.shape[1]).clamp_min(torch.finfo(torch.float32).tiny)
+    return total / (weight.sum() * residual.shape[1]).clamp_min(TINY)

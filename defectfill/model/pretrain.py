@@ -139,7 +139,7 @@ def _train(
     label: str,
     work: Path,
     models: Sequence[nn.Module],
-    step_loss: Callable[[int], Mapping[str, Tensor]],
+    step_losses: Callable[[int], Sequence[Mapping[str, Tensor]]],
     steps: int,
     learning_rate: float,
 ) -> Rows:
@@ -148,7 +148,7 @@ def _train(
         label,
         work / label,
         [([weight for model in models for weight in model.parameters()], learning_rate)],
-        step_loss,
+        step_losses,
         steps=steps,
         every=config.checkpoint_every,
         schedule=lambda step: warmed_up(step, WARMUP_STEPS) * half_cosine(step, steps),
@@ -160,7 +160,7 @@ def _train(
 def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> Rows:
     settings = config.autoencoder
 
-    def step_loss(step: int) -> Mapping[str, Tensor]:
+    def step_losses(step: int) -> list[Mapping[str, Tensor]]:
         seed = derive_seed(config.seed, "autoencoder", step)
         rng = np.random.default_rng(seed)
         rows = rng.integers(len(pictures.pixels), size=settings.batch_size)
@@ -173,10 +173,10 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         smaller = vae.decode(F.avg_pool2d(latents, 2)).sample
         halved = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
         total = losses["total"] + settings.kl * kl + settings.equivariance * halved
-        return {**losses, "kl": kl, "halved": halved, "total": total}
+        return [{**losses, "kl": kl, "halved": halved, "total": total}]
 
     vae.train()
-    curve = _train(config, "autoencoder", work, [vae], step_loss, settings.steps, settings.learning_rate)
+    curve = _train(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
     vae.eval().requires_grad_(False)
     return curve
 
@@ -258,7 +258,7 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
     scheduler: Any = DDPMScheduler.from_config(base.scheduler_config)
     prompts = ["", *(f"{start} {name}" for name in sorted(set(views.captions)) for start in ("A", "A photo of"))]
 
-    def step_loss(step: int) -> Mapping[str, Tensor]:
+    def step_losses(step: int) -> list[Mapping[str, Tensor]]:
         seed = derive_seed(config.seed, "denoiser", step)
         rng = np.random.default_rng(seed)
         rows = torch.from_numpy(rng.integers(len(views.clean), size=settings.batch_size))
@@ -274,12 +274,12 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
         predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
         target = training_target(scheduler, clean, noise, timesteps.to(base.device))
-        return {"total": denoising_loss(target, predicted, holes)}
+        return [{"total": denoising_loss(target, predicted, holes)}]
 
     base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
-    curve = _train(config, "denoiser", work, models, step_loss, settings.steps, settings.learning_rate)
+    curve = _train(config, "denoiser", work, models, step_losses, settings.steps, settings.learning_rate)
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve

@@ -1,7 +1,7 @@
 """A resumable training loop: steps in, loss curve out, checkpoints in between."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def train_stage(
     label: str,
     work: Path,
     groups: Groups,
-    step_loss: Callable[[int], Mapping[str, Tensor]],
+    step_losses: Callable[[int], Iterable[Mapping[str, Tensor]]],
     *,
     steps: int,
     every: int,
@@ -32,22 +32,31 @@ def train_stage(
     weight_decay: float,
     max_grad_norm: float,
     about: Callable[[int], str] = lambda _: "",
+    smaller_parts: Callable[[], bool] = lambda: False,
 ) -> Rows:
     """The loss curve of `steps` steps of AdamW over the groups' weights, whose rates schedule(step) scales.
 
-    step_loss(step) gives named scalars, of which "total" is minimised; all its randomness must descend from the
-    step. Every `every` steps, and at the end, a checkpoint is written to the folder `work`; where one is, training
-    goes on from it to the same weights and the same curve. Raises ModelError with the step, and about(step), when a
-    loss is not finite.
+    step_losses(step) gives named scalars, of which "total" is minimised, for one part of the step's batch after the
+    other: what counts is their sum, and a part is done with before the next one is asked for. All randomness must
+    descend from the step. Every `every` steps, and at the end, a checkpoint is written to the folder `work`; where one
+    is, training goes on from it to the same weights and the same curve. Raises ModelError with the step, and
+    about(step), when a loss is not finite. Where memory runs out, the step is done again after smaller_parts();
+    ModelError where that is False.
     """
     weights = [weight for group, _ in groups for weight in group]
     optimizer = make_optimizer(groups, weight_decay)
     first, curve = _resume(work, weights, optimizer)
     unread: list[tuple[int, Mapping[str, Tensor]]] = []
     for step in progress(range(first, steps), label, done=first, total=steps):
-        losses = step_loss(step)
-        take_step(optimizer, losses["total"], schedule(step), max_grad_norm)
-        unread.append((step, {name: value.detach() for name, value in losses.items()}))
+        losses = None
+        while losses is None:
+            try:
+                losses = backpropagate(optimizer, step_losses(step))
+            except torch.OutOfMemoryError as error:
+                if not smaller_parts():
+                    raise ModelError(f"{label}: step {step}: the device's memory does not suffice: {error}") from error
+        take_step(optimizer, schedule(step), max_grad_norm)
+        unread.append((step, losses))
         checkpoint_due = (step + 1) % every == 0 or step + 1 == steps
         if checkpoint_due or len(unread) == READ_EVERY:
             curve += _read(unread, label, about)
@@ -64,10 +73,18 @@ def make_optimizer(groups: Groups, weight_decay: float) -> torch.optim.Optimizer
     return torch.optim.AdamW(parts, weight_decay=weight_decay, fused=True)
 
 
-def take_step(optimizer: torch.optim.Optimizer, loss: Tensor, factor: float, max_grad_norm: float) -> None:
-    """One step down the gradient of `loss`, clipped to max_grad_norm over all weights, at `factor` times the rates."""
+def backpropagate(optimizer: torch.optim.Optimizer, parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The sums of named losses over the parts of a batch; the weights' gradients are those of the sum of "total"."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    sums: dict[str, Tensor] = {}
+    for losses in parts:
+        losses["total"].backward()
+        sums = {name: value.detach() + sums.get(name, 0) for name, value in losses.items()}
+    return sums
+
+
+def take_step(optimizer: torch.optim.Optimizer, factor: float, max_grad_norm: float) -> None:
+    """One step down the weights' gradients, clipped to max_grad_norm over all weights, at `factor` times the rates."""
     nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], max_grad_norm)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
