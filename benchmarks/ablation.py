@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -31,14 +32,14 @@ from defectfill.run import Run, locked, start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.window import Window
 
-ALL = LossWeights()
-VARIANTS = {
-    "all terms": ALL,
-    "without L_def": ALL.model_copy(update={"defect": 0.0}),
-    "without L_obj": ALL.model_copy(update={"object": 0.0}),
-    "without L_attn": ALL.model_copy(update={"attention": 0.0}),
-    "untrained": LossWeights(defect=0.0, object=0.0, attention=0.0),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "all terms": {"weights": LossWeights()},
+    "without L_def": {"weights": LossWeights(defect=0)},
+    "without L_obj": {"weights": LossWeights(object=0)},
+    "without L_attn": {"weights": LossWeights(attention=0)},
+    "untrained": {"weights": LossWeights(defect=0, object=0, attention=0), "steps": 1},
 }
+"""Row of the table -> what it changes of the config's `train`."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,21 @@ def main() -> None:
     recognizer = train_recognizer(load_base(toy.base), toy)
     figures: dict[str, list[Figures]] = {name: [] for name in VARIANTS}
     for seed in range(arguments.seeds):
-        for name, weights in VARIANTS.items():
-            config = _variant(toy, arguments.work.resolve(), seed, weights)
+        for name, changes in VARIANTS.items():
+            config = _variant(toy, arguments.work.resolve(), seed, changes)
             make_toy_category(config)
             figures[name].append(judge(_run(config), recognizer))
             print(f"seed {seed}, {name}: {figures[name][-1]}", flush=True)
     print("\n".join(_table(figures)))
 
 
-def _variant(toy: RunConfig, work: Path, seed: int, weights: LossWeights) -> RunConfig:
+def _variant(toy: RunConfig, work: Path, seed: int, changes: dict[str, Any]) -> RunConfig:
     place = work / f"seed-{seed}"
     return toy.model_copy(
         update={
             "seed": seed,
             "data": toy.data.model_copy(update={"root": place / "data"}),
-            "train": toy.train.model_copy(update={"weights": weights}),
+            "train": toy.train.model_copy(update=changes),
             "output": toy.output.model_copy(update={"root": place / "out"}),
         }
     )

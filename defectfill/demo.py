@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COUNTS = {"normals": 24, "test_normals": 6, "defective": 12}
 UNSEEN = 31_415_926
 """Seed of the toys that the classifier learns from and is tried on; no category is made of them."""
-LEARNT, TRIED = 72, 24
+LEARNT, TRIED = 150, 48
 """How many of each class."""
 
 

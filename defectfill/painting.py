@@ -16,7 +16,7 @@ from defectfill.window import Window
 
 @dataclass(frozen=True)
 class Painting:
-    """All candidates of one sample, as the model's codec gives them."""
+    """All candidates of one sample, as the model's codec gives them, its tint subtracted."""
 
     candidates: NDArray[np.float32]
     """[K, R, R, 3] in [0, 1]."""

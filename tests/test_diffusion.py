@@ -10,8 +10,8 @@ from conftest import with_velocity
 
 from defectfill.config import GenerateConfig
 from defectfill.model.adapter import stock_pipeline
-from defectfill.model.base import Base, encode_images, encode_prompts, mask_out, mask_to_latent
-from defectfill.model.diffusion import Conditions, DiffusionPainter, sample_latents, to_tensor
+from defectfill.model.base import Base, decode_latents, encode_images, encode_prompts, mask_out, mask_to_latent
+from defectfill.model.diffusion import Conditions, DiffusionPainter, codec_tint, sample_latents, to_tensor
 from defectfill.model.perceptual import vae_distance
 from defectfill.window import Window
 
@@ -149,3 +149,21 @@ def test_the_distance_is_zero_for_equal_pictures_and_looks_only_inside_the_mask(
         same, near, away = vae_distance(base)(clean, torch.cat([clean, inside, far_away]), mask).tolist()
     assert same == 0
     assert near > 2 * away
+
+
+def test_the_codecs_tint_is_its_even_shift_and_nothing_of_its_detail() -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    shift = torch.tensor([0.1, -0.2, 0.05]).view(3, 1, 1)
+    torch.testing.assert_close(codec_tint(images, images + shift, 8), shift.expand_as(images))
+    checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 0.4 - 0.2
+    assert codec_tint(images, images + checkers, 8).abs().max() < 0.01
+
+
+def test_what_is_painted_has_the_windows_colours_though_the_codec_shifts_them(base: Base) -> None:
+    window = make_window()
+    painter = DiffusionPainter(base, GenerateConfig(candidates=1, steps=1, samples_per_batch=1), vae_distance(base))
+    [painting] = painter.paint([window], [0], [PROMPT])
+    coarse = (painting.reconstruction - window.image).reshape(2, 32, 2, 32, 3).mean(axis=(1, 3))
+    plain = decode_latents(base, encode_images(base, to_tensor(window.image)[None]))[0].permute(1, 2, 0).detach()
+    plain_coarse = ((plain.numpy() + 1) / 2 - window.image).reshape(2, 32, 2, 32, 3).mean(axis=(1, 3))
+    assert np.abs(coarse).max() < 0.6 * np.abs(plain_coarse).max()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -89,6 +90,8 @@ class DiffusionPainter:
         candidates = self._decode(latents).unflatten(0, (len(windows), -1))
         # One row per sample: the rows of the clean latents repeat K times.
         reconstructions = self._decode(conditions.clean_latents[:: self.settings.candidates])
+        tint = codec_tint(images, reconstructions, self.base.latent_scale)
+        candidates, reconstructions = (candidates - tint[:, None]).clamp(-1, 1), (reconstructions - tint).clamp(-1, 1)
         scores = [
             self.distance(images[row : row + 1], candidates[row], masks[row : row + 1]) for row in range(len(windows))
         ]
@@ -121,6 +124,17 @@ class DiffusionPainter:
     def _decode(self, latents: Tensor) -> Tensor:
         """Decoded in chunks of the number of candidates, which bounds the memory of the decoder."""
         return torch.cat([decode_latents(self.base, chunk) for chunk in latents.split(self.settings.candidates)])
+
+
+def codec_tint(images: Tensor, reconstructions: Tensor, latent_scale: int) -> Tensor:
+    """How the codec alone shifts colours [S, 3, R, R] of images [S, 3, R, R]: its error, smoothed over latent pixels.
+
+    A latent holds more shape than colour; what is painted would stand out by its tint from a part that kept its own.
+    """
+    tint = reconstructions - images
+    for _ in range(2):
+        tint = F.avg_pool2d(tint, 2 * latent_scale + 1, stride=1, padding=latent_scale, count_include_pad=False)
+    return tint
 
 
 def sample_latents(
