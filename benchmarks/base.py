@@ -109,7 +109,8 @@ def fill_distances(
     settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=8)
     windows = [_with_box(image, index) for index, image in enumerate(images)]
     painter = DiffusionPainter(base, settings, distance)
-    paintings = painter.paint(windows, range(len(windows)), [f"A {name}"] * len(windows))
+    unseen = [Window(window.box, _flat_fill(window), window.mask) for window in windows]  # the truth stays hidden
+    paintings = painter.paint(unseen, range(len(windows)), [f"A {name}"] * len(windows))
     insides = {
         "fill": [painting.candidates[0] for painting in paintings],
         "flat": [_flat_fill(window) for window in windows],
