@@ -120,7 +120,7 @@ def our_loop(base: Base, windows: Sequence[Window], settings: TrainConfig, resol
     """The library's own training, but for checkpoints and the progress bar."""
     optimizer = make_optimizer(list(zip(weights, _rates(settings), strict=True)), settings.weight_decay)
     batch_of = latent_batches(base, windows, settings, resolution, SEED)
-    losses_of = step_losses(base, batch_of, settings, PROMPTS, SEED, RowsAtOnce(settings.batch_size))
+    losses_of = step_losses(base, batch_of, settings, [PROMPTS] * len(windows), SEED, RowsAtOnce(settings.batch_size))
     token_index = find_token(base.tokenizer, PROMPTS[1], settings.token)
 
     def block(steps: Sequence[int]) -> list[float]:

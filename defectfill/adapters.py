@@ -1,32 +1,30 @@
-"""The training step: one adapter per defect, from the references' files to a folder that says it is done."""
+"""The training step: an adapter per defect, or one for all of them, in a folder that says that it is done."""
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from defectfill.curve import plot_losses
 from defectfill.files import new_folder, write_bytes, write_table
-from defectfill.images import file_sha256, read_image, read_mask
-from defectfill.run import Run, references_of
+from defectfill.images import file_sha256
+from defectfill.processes import train_in_processes
+from defectfill.run import Run
 from defectfill.snapshot import ImageRecord
-from defectfill.window import Window, crop_window, window_box
+from defectfill.training_data import TrainingData, read_training_data
 
-LOSS_SCHEMA = pa.schema(
-    [("step", pa.int32())]
-    + [
-        (name, pa.float32())
-        for name in (
-            "total",
-            "defect",
-            "object",
-            "attention",
-            "learning_rate_unet",
-            "learning_rate_text_encoder",
-        )
-    ]
-)
+if TYPE_CHECKING:
+    from defectfill.model.team import Team
+
+LOSSES = ("total", "defect", "object", "attention")
+RATES = ("learning_rate_unet", "learning_rate_text_encoder")
+LOOKS = ("validation", "likeness")
+"""Figures of the steps that were looked at; null for the others."""
+LOSS_SCHEMA = pa.schema([("step", pa.int32()), *((name, pa.float32()) for name in (*LOSSES, *RATES, *LOOKS))])
 
 
 def is_trained(run: Run, defect: str, records: Sequence[ImageRecord] | None = None) -> bool:
@@ -35,63 +33,84 @@ def is_trained(run: Run, defect: str, records: Sequence[ImageRecord] | None = No
 
 
 def train_adapter(run: Run, defect: str) -> None:
-    """Trains and writes the adapter of `defect`, unless it is there: LoRA file, loss curve, then training.json.
+    """Trains and writes the adapter that paints `defect`, unless it is there.
 
     A training that was stopped goes on from its last checkpoint, to the same bytes on the same machine.
     """
     if not is_trained(run, defect):
-        _train(run, defect)
+        if run.config.train.processes > 1:
+            train_in_processes(run, defect)
+        else:
+            train_here(run, defect)
     shutil.rmtree(run.training_folder(defect), ignore_errors=True)
 
 
-def _train(run: Run, defect: str) -> None:
-    from defectfill.model.adapter import ADAPTER_FILE, save_adapter
-    from defectfill.model.base import shared_base
-    from defectfill.model.training import trained_adapter
+def train_here(run: Run, defect: str, team: "Team | None" = None, device: str | None = None) -> None:
+    """The training in this process: alone, or as one of a team on a device of its own, whose leader writes.
 
-    config, references = run.config, references_of(run.snapshot(), defect)
-    windows = [_reference_window(run, record) for record in references]
-    base = shared_base(config.base)
-    with (
-        trained_adapter(
-            base,
-            windows,
-            config.train,
-            config.prompts(),
-            config.base.resolution,
-            run.training_seed(defect),
-            f"train {defect}",
-            run.training_folder(defect),
-        ) as curve,
-        new_folder(run.adapter_folder(defect), replace=True) as folder,
-    ):
-        save_adapter(base, folder)
-        write_table(folder / "losses.parquet", curve, LOSS_SCHEMA)
-        content = {
-            "category": config.category,
-            "defect": defect,
-            "token": config.train.token,
-            "prompts": config.prompts(),
-            "base": run.record.base.model_dump(),
-            "resolution": config.base.resolution,
-            "train": config.train.content(),
-            "seed": run.training_seed(defect),
-            "references": {record.path: record.sha256 for record in references},
-            "adapter_sha256": file_sha256(folder / ADAPTER_FILE),
-            "versions": {name: version(name) for name in ("torch", "diffusers", "transformers", "peft")},
-        }
-        write_bytes(folder / "training.json", json.dumps(content, indent=2).encode())
+    The adapter's folder gets the LoRA file, the curve (losses.parquet, losses.png), previews and, last, training.json.
+    """
+    from defectfill.model.adapter import save_adapter
+    from defectfill.model.base import shared_base
+    from defectfill.model.look import paint_preview
+    from defectfill.model.team import ALONE
+    from defectfill.model.training import PREVIEWS, trained_adapter
+
+    config, work, seed, team = run.config, run.training_folder(defect), run.training_seed(defect), team or ALONE
+    label = f"train {', '.join(config.defects_learnt_with(defect))}"
+    data = read_training_data(run, defect)
+    base = shared_base(config.base.model_copy(update={"device": device or config.base.device}))
+    with trained_adapter(
+        base,
+        data,
+        config.train,
+        config.base.resolution,
+        seed,
+        label,
+        work,
+        draw_preview=partial(paint_preview, base, data, config.generate, seed) if data.scenes else None,
+        report=_tensorboard(run, defect) if config.train.tensorboard and team.leads else lambda _: None,
+        team=team,
+    ) as curve:
+        if not team.leads:
+            return
+        with new_folder(run.adapter_folder(defect), replace=True) as folder:
+            save_adapter(base, folder)
+            write_table(folder / "losses.parquet", curve, LOSS_SCHEMA)
+            plot_losses(curve, folder / "losses.png", label)
+            if data.scenes:
+                shutil.copytree(work / PREVIEWS, folder / PREVIEWS)
+            sha256 = file_sha256(folder / "pytorch_lora_weights.safetensors")
+            content = json.dumps(_facts(run, defect, data, sha256), indent=2)
+            write_bytes(folder / "training.json", content.encode())
+
+
+def _facts(run: Run, defect: str, data: TrainingData, sha256: str) -> dict[str, Any]:
+    """What training.json says."""
+    config, learnt = run.config, run.config.defects_learnt_with(defect)
+    return {
+        "category": config.category,
+        "prompts": {each: config.prompts(each) for each in learnt},
+        "tokens": {each: config.token(each) for each in learnt},
+        "base": run.record.base.model_dump(),
+        "resolution": config.base.resolution,
+        "train": config.train.content(),
+        "seed": run.training_seed(defect),
+        "references": {record.path: record.sha256 for record in data.records},
+        "validation_references": {record.path: record.sha256 for record in data.validation_records},
+        "adapter_sha256": sha256,
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers", "peft")},
+    }
+
+
+def _tensorboard(run: Run, defect: str) -> Callable[[Sequence[dict[str, float]]], None]:
+    """Writes rows of the curve for TensorBoard; ConfigError where that is not installed."""
+    from defectfill.model.board import open_board
+
+    return open_board(run.category_output / "tensorboard", run.adapter_folder(defect).name)
 
 
 def adapter_sha256(run: Run, defect: str) -> str:
     """SHA-256 of the finished adapter's weights."""
     content = json.loads((run.adapter_folder(defect) / "training.json").read_bytes())
     return str(content["adapter_sha256"])
-
-
-def _reference_window(run: Run, record: ImageRecord) -> Window:
-    """The crop of a reference that training draws from, large enough for the largest resize."""
-    config, folder = run.config, run.config.category_folder
-    image, mask = read_image(folder / record.path), read_mask(folder / record.mask_path)
-    side = round(config.base.resolution * config.train.max_resize)
-    return crop_window(image, mask, window_box(mask, config.window), side)

@@ -12,6 +12,7 @@ from defectfill.images import read_mask
 from defectfill.plan import finished_shards
 from defectfill.run import Run, prepare_run, references_of
 from defectfill.snapshot import ImageRecord
+from defectfill.training_data import divide_references
 from defectfill.window import window_box
 
 FEW_CELLS = 9
@@ -37,6 +38,7 @@ def check_config(config: RunConfig, run: Run | None = None) -> list[str]:
     except DefectFillError as error:
         errors.append(error)
     errors += _token_errors(config) if run else []
+    errors += _division_errors(config, records) if records else []
     if errors or run is None:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise type(errors[0])(list(problems))
@@ -53,12 +55,23 @@ def _token_errors(config: RunConfig) -> list[DefectFillError]:
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(config.base.model, subfolder="tokenizer", local_files_only=True)
-        for prompt in config.prompts():
-            find_token(tokenizer, prompt, config.train.token)
+        for defect in config.data.defects:
+            for prompt in config.prompts(defect):
+                find_token(tokenizer, prompt, config.token(defect))
     except DefectFillError as error:
         return [error]
     except (OSError, ValueError) as error:
         return [ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}")]
+    return []
+
+
+def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[DefectFillError]:
+    """Whether validation leaves references to learn from."""
+    try:
+        for defect in config.data.defects:
+            divide_references(config, records, defect)
+    except DefectFillError as error:
+        return [error]
     return []
 
 

@@ -107,6 +107,10 @@ class BoxesConfig(Part):
         return self
 
 
+WITHOUT_EFFECT = ("checkpoint_every", "tensorboard")
+"""Keys of `train` that change nothing of what is learnt."""
+
+
 class TrainConfig(Part):
     """LoRA training, one adapter per defect."""
 
@@ -136,13 +140,28 @@ class TrainConfig(Part):
     it is where the steps of a short training encode less than the pool would."""
     pool_boxes: int = Field(default=2, ge=1)
     """Random-box masks for every crop of the pool."""
-    memory: Literal["fast", "low"] = "fast"
+    memory: Literal["auto", "fast", "low"] = "auto"
     """low: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
-    longer and, but for which activations dropout drops, learns the same."""
+    longer and, but for which activations dropout drops, learns the same. auto: fast, if there is memory enough."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that share every batch, one per GPU."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between checkpoints; a training that is stopped goes on from the last one. It changes no result."""
+    look_every: int = Field(default=500, ge=1)
+    """Steps between looks: a preview picture, and the loss of the references kept for validation. The last step has
+    one too."""
+    validation_references: int = Field(default=0, ge=0)
+    """References of each defect that are not learnt from and tell how the loss goes on what is new."""
+    select: Literal["last", "best"] = "last"
+    """The adapter that is kept: after the last step, or of the look with the lowest validation loss."""
+    tensorboard: bool = False
+    """Write the curve for TensorBoard too, below `tensorboard/` in the category's output; needs its extra."""
     token: str = Field(default="sks", min_length=1)
     """[V*]: a rare word that the tokenizer keeps as one token."""
+    joint: bool = False
+    """One adapter for all defects of the category, each under a word of its own, instead of one adapter each."""
+    tokens: dict[FolderName, str] = Field(default={})
+    """With `joint`: defect -> its word, in place of `token`."""
     prompt_defect: str = "A photo of {token}"
     prompt_object: str = "A {object_name} with {token}"
 
@@ -154,9 +173,29 @@ class TrainConfig(Part):
             raise ValueError("a prompt holds {token}, perhaps {object_name}, and nothing else in braces")
         return prompt
 
+    @model_validator(mode="after")
+    def _every_process_has_rows(self) -> Self:
+        if self.processes > self.batch_size:
+            raise ValueError(f"processes: {self.processes} cannot share a batch of {self.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_select_by(self) -> Self:
+        if self.select == "best" and self.validation_references == 0:
+            raise ValueError("select: the best is found by its validation loss; set validation_references")
+        return self
+
+    @model_validator(mode="after")
+    def _words_for_joint_training(self) -> Self:
+        if self.tokens and not self.joint:
+            raise ValueError("tokens: only train.joint takes a word per defect; else there is token")
+        if len(set(self.tokens.values())) < len(self.tokens):
+            raise ValueError("tokens: expected another word for every defect")
+        return self
+
     def content(self) -> dict[str, Any]:
         """All that decides the adapter's bytes."""
-        return self.model_dump(mode="json", exclude={"checkpoint_every"})
+        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
 
 
 class ReferenceMasksConfig(Part):
@@ -263,9 +302,23 @@ class RunConfig(Part):
         """Where the real images of the category are."""
         return self.data.root / self.category
 
-    def prompts(self) -> tuple[str, str]:
+    @model_validator(mode="after")
+    def _one_word_per_defect(self) -> Self:
+        if self.train.joint and set(self.train.tokens) != set(self.data.defects):
+            raise ValueError(f"train.tokens: train.joint needs a word for each of {', '.join(self.data.defects)}")
+        return self
+
+    def defects_learnt_with(self, defect: str) -> tuple[str, ...]:
+        """The defects of the adapter that paints `defect`."""
+        return self.data.defects if self.train.joint else (defect,)
+
+    def token(self, defect: str) -> str:
+        """[V*] of a defect."""
+        return self.train.tokens.get(defect, self.train.token)
+
+    def prompts(self, defect: str) -> tuple[str, str]:
         """The prompts of the defect branch and of the object branch."""
-        words = {"token": self.train.token, "object_name": self.object_name}
+        words = {"token": self.token(defect), "object_name": self.object_name}
         return self.train.prompt_defect.format(**words), self.train.prompt_object.format(**words)
 
 

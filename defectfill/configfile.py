@@ -83,7 +83,7 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
 def _describe(kind: type[Part], detail: dict[str, Any]) -> str:
     """One pydantic error as `key.path: what was expected, what was found`."""
     location = [str(part) for part in detail["loc"]]
-    key_path = ".".join(location) or "the file"
+    key_path = ".".join(location)
     if detail["type"] == "extra_forbidden":
         known = _fields_at(kind, location[:-1])
         close = difflib.get_close_matches(location[-1], known, n=1)
@@ -92,6 +92,8 @@ def _describe(kind: type[Part], detail: dict[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{key_path}: this key is missing"
     message = str(detail["msg"]).removeprefix("Value error, ")
+    if not location:  # of keys in several blocks, which it names
+        return message
     found = detail["input"]
     shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
     return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"

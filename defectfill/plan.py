@@ -107,7 +107,7 @@ def _plan_defect(run: Run, snapshot: Sequence[ImageRecord], defect: str, indices
         waiting = []
         for source in progress(sorted(by_source), f"plan {defect}"):
             image = read_image(folder / normals[source].path)
-            foreground = _foreground(run.config, image)
+            foreground = foreground_of(run.config, image)
             for index in by_source[source]:
                 try:
                     mask = _sample(run.config, references, foreground, defect, index, attempt)
@@ -130,7 +130,8 @@ def _source_of(config: RunConfig, defect: str, index: int, attempt: int, normals
     return int(rng.permutation(normals)[(position + attempt) % normals])
 
 
-def _foreground(config: RunConfig, image: ImageArray) -> NDArray[np.bool_]:
+def foreground_of(config: RunConfig, image: ImageArray) -> NDArray[np.bool_]:
+    """Where defects may lie in a normal."""
     if config.masks.foreground == "full":
         return np.ones(image.shape[:2], dtype=bool)
     return find_foreground(image)
@@ -162,7 +163,7 @@ def _write_spec(run: Run, source: ImageRecord, defect: str, index: int, planned:
         defect=defect,
         index=index,
         seed=derive_seed(*identity, "painting"),
-        prompt=config.prompts()[1],
+        prompt=config.prompts(defect)[1],
         source_path=source.path,
         source_sha256=source.sha256,
         planned_mask_path=mask_path.as_posix(),

@@ -2,7 +2,8 @@
 
 <output.root>/<category>/
   latest                         name of the newest finished run
-  adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way
+  adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way; joint-<key>
+                                 where all defects share one adapter
   adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
 """
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from defectfill.config import RunConfig
+from defectfill.config import WITHOUT_EFFECT, RunConfig
 from defectfill.data import data_digest, ingest
 from defectfill.errors import ConfigError, DefectFillError
 from defectfill.files import remove_partials, write_bytes
@@ -58,7 +59,7 @@ class RunRecord(BaseModel):
         left_out: dict[str, Any] = {
             "data": {"root"},
             "base": {"model", "revision", "device", "precision"},
-            "train": {"checkpoint_every"},
+            "train": set(WITHOUT_EFFECT),
             "generate": {"count", "shard_size", "distance"},
             "dataset": True,
             "output": True,
@@ -132,18 +133,20 @@ class Run:
 
         records: the real images, where there is no snapshot yet.
         """
-        config = self.config
-        references = references_of(self.snapshot() if records is None else records, defect)
+        config, learnt = self.config, self.config.defects_learnt_with(defect)
+        records = self.snapshot() if records is None else records
         content = {
-            "references": [[record.sha256, record.mask_sha256] for record in references],
+            "references": [
+                [[record.sha256, record.mask_sha256] for record in references_of(records, each)] for each in learnt
+            ],
             "base": [self.record.base.revision, config.base.resolution, self.record.device],
             "train": config.train.content(),
             "window": config.window.model_dump(mode="json"),
-            "prompts": config.prompts(),
+            "prompts": [config.prompts(each) for each in learnt],
             "seed": self.training_seed(defect),
         }
         key = digest(["adapter", METHOD_VERSION, content])[:KEY_LENGTH]
-        return self.category_output / "adapters" / f"{defect}-{key}"
+        return self.category_output / "adapters" / f"{'joint' if config.train.joint else defect}-{key}"
 
     def training_folder(self, defect: str) -> Path:
         """Where the checkpoints of that adapter's training lie until it is finished."""
@@ -151,7 +154,8 @@ class Run:
         return folder.with_name(f".{folder.name}.work")
 
     def training_seed(self, defect: str) -> int:
-        return derive_seed(self.config.seed, self.config.category, defect, "training")
+        learnt = self.config.defects_learnt_with(defect)
+        return derive_seed(self.config.seed, self.config.category, *learnt, "training")
 
     def is_finished(self) -> bool:
         """Whether the dataset of exactly this config is there."""

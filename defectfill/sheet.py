@@ -41,7 +41,7 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     for record in references_of(run.snapshot(), defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
         references.append(crop_window(read_image(folder / record.path), mask, window_box(mask, config.window), TILE_PX))
-    yield f"{defect}: references", [_outlined(window) for window in references]
+    yield f"{defect}: references", [outlined(window) for window in references]
     painted = [
         ManifestRow.model_validate(row)
         for row in read_table(run.dataset / "manifest.parquet")
@@ -51,7 +51,7 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     yield (
         f"{defect}: normals, planned mask outlined",
         [
-            _outlined(_crop(read_image(run.dataset / row.source_path), mask, row))
+            outlined(_crop(read_image(run.dataset / row.source_path), mask, row))
             for row, mask in zip(painted, planned, strict=True)
         ],
     )
@@ -73,7 +73,7 @@ def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Windo
     return crop_window(image, mask, box, TILE_PX)
 
 
-def _outlined(window: Window) -> Tile:
+def outlined(window: Window) -> Tile:
     """The crop with its mask's outline drawn just outside the mask."""
     from scipy import ndimage
 

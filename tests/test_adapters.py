@@ -1,5 +1,6 @@
 """Training an adapter: killed or stopped anywhere, it ends with the bytes of a training that was left alone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,12 @@ from conftest import contents, write_toy_config
 
 import defectfill.model.training as training
 from defectfill.adapters import is_trained, train_adapter
+from defectfill.check import check_config
 from defectfill.config import load_config
+from defectfill.errors import ConfigError
+from defectfill.files import read_table
+from defectfill.images import read_image
+from defectfill.plan import plan_samples
 from defectfill.run import Run, start_run
 
 TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, pool: 4, checkpoint_every: 3}"
@@ -67,7 +73,7 @@ def test_a_training_stopped_anywhere_ends_with_the_same_bytes(
 ) -> None:
     stop(run, monkeypatch, at)
     work = run.training_folder("hole")
-    assert sorted(path.name for path in work.glob("*")) == [f"{step:08d}.checkpoint" for step in checkpoints]
+    assert sorted(path.name for path in work.glob("*.checkpoint")) == [f"{step:08d}.checkpoint" for step in checkpoints]
     train_adapter(run, "hole")
     assert contents(run.adapter_folder("hole")) == adapter
     assert not work.exists()
@@ -126,3 +132,50 @@ def test_how_often_checkpoints_are_written_changes_neither_run_nor_adapter(
     assert (other.folder, other.adapter_folder("hole")) == (run.folder, run.adapter_folder("hole"))
     train_adapter(other, "hole")
     assert contents(other.adapter_folder("hole")) == adapter
+
+
+def test_joint_training_makes_one_adapter_with_a_word_for_every_defect(config_path: Path) -> None:
+    joint = TRAIN.replace("{", "{joint: true, tokens: {hole: q, scratch: z}, ")
+    config_path.write_text(config_path.read_text().replace(TRAIN, joint))
+    run = start_run(load_config(config_path))
+    train_adapter(run, "hole")
+    before = contents(run.adapter_folder("hole"))
+    assert is_trained(run, "scratch")
+    train_adapter(run, "scratch")
+    [folder] = (run.category_output / "adapters").iterdir()
+    assert folder.name.startswith("joint-")
+    assert contents(folder) == before
+    record = json.loads(before["training.json"])
+    assert record["tokens"] == {"hole": "q", "scratch": "z"}
+    assert record["prompts"]["scratch"] == ["A photo of z", "A washer with z"]
+    assert {path.split("/")[1] for path in record["references"]} == {"hole", "scratch"}
+    assert {spec.defect: spec.prompt for spec in plan_samples(run)} == {
+        "hole": "A washer with q",
+        "scratch": "A washer with z",
+    }
+
+
+def test_the_best_look_is_kept_previews_and_curve_lie_beside_the_adapter(config_path: Path) -> None:
+    looks = TRAIN.replace("{", "{look_every: 5, validation_references: 1, select: best, tensorboard: true, ")
+    config_path.write_text(config_path.read_text().replace(TRAIN, looks))
+    run = start_run(load_config(config_path))
+    train_adapter(run, "hole")
+    folder = run.adapter_folder("hole")
+    curve = read_table(folder / "losses.parquet")
+    looked_at = [row["step"] + 1 for row in curve if row["validation"] is not None]
+    assert looked_at == [5, 10, 12]
+    assert all(-1 <= curve[step - 1]["likeness"] <= 1 for step in looked_at)
+    assert sorted(path.name for path in (folder / "previews").iterdir()) == ["000005.png", "000010.png", "000012.png"]
+    assert read_image(folder / "losses.png").shape == (400, 700, 4)
+    record = json.loads((folder / "training.json").read_bytes())
+    assert len(record["references"]) == len(record["validation_references"]) == 1
+    assert not record["references"].keys() & record["validation_references"].keys()
+    [events] = (run.category_output / "tensorboard" / folder.name).iterdir()
+    assert events.stat().st_size > 0
+
+
+def test_validation_that_leaves_nothing_to_learn_from_is_told_before_the_run(config_path: Path) -> None:
+    text = config_path.read_text().replace(TRAIN, TRAIN.replace("{", "{validation_references: 2, "))
+    config_path.write_text(text)
+    with pytest.raises(ConfigError, match="expected fewer than the 2 references of hole, found 2"):
+        check_config(load_config(config_path))

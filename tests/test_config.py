@@ -113,9 +113,9 @@ def test_a_base_that_is_here_says_its_own_resolution(tmp_path: Path, base_folder
 
 
 def test_prompts_have_their_words_filled_in(tmp_path: Path) -> None:
-    assert load_config(write(tmp_path, MINIMAL)).prompts() == ("A photo of sks", "A hex nut with sks")
+    assert load_config(write(tmp_path, MINIMAL)).prompts("hole") == ("A photo of sks", "A hex nut with sks")
     changed = MINIMAL + "train: {token: zwx, prompt_object: 'a {token} {object_name}, {token}'}\n"
-    assert load_config(write(tmp_path, changed)).prompts() == ("A photo of zwx", "a zwx hex nut, zwx")
+    assert load_config(write(tmp_path, changed)).prompts("hole") == ("A photo of zwx", "a zwx hex nut, zwx")
 
 
 @pytest.mark.parametrize(
@@ -212,6 +212,9 @@ MISTAKES = {
     ),
     "boxes": ("train: {boxes: {min_side: 0.5}}", "train.boxes: min_side is larger than max_side"),
     "prompt": ("train: {prompt_defect: A hole}", "train.prompt_defect: a prompt holds {token}.*, found 'A hole'"),
+    "word per defect": ("train: {tokens: {hole: q}}", "train: tokens: only train.joint takes a word per defect.*"),
+    "one word": ("train: {joint: true, tokens: {hole: q, a: q}}", "train: tokens: expected another word .*"),
+    "no word": ("train: {joint: true}", "train.tokens: train.joint needs a word for each of hole"),
     "sampler": (
         "masks: {samplers: {magic: 1}}",
         r"masks.samplers: unknown sampler \['magic'\], known are .*'reference'.*",

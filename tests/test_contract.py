@@ -34,7 +34,7 @@ def check(base: Base, batch: LatentBatch, inputs: BranchInputs, **broken: torch.
         trainable_adapter(base, SETTINGS) as (unet_weights, text_weights),
         record_token_attention(base.unet, index) as recorder,
     ):
-        losses = training_losses(base, inputs, SETTINGS, PROMPTS, recorder)
+        losses = training_losses(base, inputs, SETTINGS, [PROMPTS] * 2, recorder)
         losses = Losses(**{**vars(losses), **broken})
         check_contract(batch, inputs, losses, TERMS, {"UNet": unet_weights, "text encoder": text_weights})
 

@@ -1,6 +1,7 @@
 """The resumable training loop: stopped anywhere, it ends with the same weights and the same curve."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ STEPS = 7
 
 
 def fit_line(
-    work: Path, stop_at: int | None = None, nan_at: int | None = None, steps: int = STEPS
+    work: Path, stop_at: int | None = None, nan_at: int | None = None, steps: int = STEPS, **more: Any
 ) -> tuple[list[float], Rows]:
     """Weights and curve of a linear layer, each step drawing its own data; perhaps stopped or spoilt on the way."""
     torch.manual_seed(0)
@@ -37,6 +38,7 @@ def fit_line(
         weight_decay=1e-4,
         max_grad_norm=1.0,
         about=lambda step: f"; batch {step}",
+        **more,
     )
     return torch.cat([layer.weight[0], layer.bias]).tolist(), curve
 
@@ -71,3 +73,37 @@ def test_the_rate_rises_in_even_steps_and_falls_as_half_a_cosine() -> None:
     assert [warmed_up(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert warmed_up(0, 0) == 1
     assert [half_cosine(step, 4) for step in (0, 2)] == pytest.approx([1, 0.5])
+
+
+FIGURES = {2: 0.5, 4: 0.2, 6: 0.3}
+
+
+def look(done: int) -> dict[str, float]:
+    return {"figure": FIGURES[done]} if done in FIGURES else {}
+
+
+def test_figures_of_a_look_stand_in_its_row_and_rows_are_reported_once(tmp_path: Path) -> None:
+    reported: Rows = []
+    _, curve = fit_line(tmp_path, look=look, report=reported.extend)
+    assert {row["step"] + 1: row["figure"] for row in curve if "figure" in row} == FIGURES
+    assert reported == curve
+
+
+@pytest.mark.parametrize("stop_at", [None, 3, 5, 6])
+def test_the_weights_of_the_lowest_look_are_kept_also_when_stopped(tmp_path: Path, stop_at: int | None) -> None:
+    last, _ = fit_line(tmp_path / "last", look=look)
+    if stop_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            fit_line(tmp_path / "kept", stop_at, look=look, keep_lowest="figure")
+    kept, curve = fit_line(tmp_path / "kept", look=look, keep_lowest="figure")
+    assert kept != last
+    assert len(curve) == STEPS
+    with pytest.raises(KeyboardInterrupt):  # every look after the fourth step is worse
+        fit_line(tmp_path / "fourth", stop_at=4, look=lambda done: {"figure": 1 / done}, keep_lowest="figure")
+    fourth, _ = fit_line(tmp_path / "fourth", look=lambda done: {"figure": 1.0 * done}, keep_lowest="figure")
+    assert fourth != last
+
+
+def test_a_look_that_is_not_finite_stops(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="step 2: a loss is not finite"):
+        fit_line(tmp_path, look=lambda done: {"figure": float("nan")} if done == 3 else {})

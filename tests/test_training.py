@@ -30,6 +30,7 @@ from defectfill.model.training import (
     trained_adapter,
     training_losses,
 )
+from defectfill.training_data import Reference, TrainingData
 from defectfill.window import Window
 
 RESOLUTION = 64
@@ -62,18 +63,22 @@ def make_losses(base: Base) -> Losses:
     """The losses of a batch with whatever adapter the base holds."""
     index = find_token(base.tokenizer, PROMPTS[1], "sks")
     with fused_adapter(base), record_token_attention(base.unet, index) as recorder:
-        return training_losses(base, make_inputs(base), SETTINGS, PROMPTS, recorder)
+        return training_losses(base, make_inputs(base), SETTINGS, [PROMPTS] * 2, recorder)
 
 
 @contextmanager
 def training(
-    base: Base, settings: TrainConfig = SETTINGS, window: Window | None = None, seed: int = 0
+    base: Base,
+    settings: TrainConfig = SETTINGS,
+    window: Window | None = None,
+    seed: int = 0,
+    work: Path | None = None,
 ) -> Iterator[Rows]:
-    """trained_adapter on one window, from the first step on."""
-    windows = [window or make_window()]
+    """trained_adapter on one window, from the first step on or where `work` left it."""
+    data = TrainingData([Reference(window or make_window(), PROMPTS, "sks")])
     with (
-        TemporaryDirectory() as work,
-        trained_adapter(base, windows, settings, PROMPTS, RESOLUTION, seed, "train", Path(work)) as curve,
+        TemporaryDirectory() as new,
+        trained_adapter(base, data, settings, RESOLUTION, seed, "train", work or Path(new)) as curve,
     ):
         yield curve
 
@@ -150,6 +155,22 @@ def test_the_total_is_equation_9(base: Base) -> None:
     losses = make_losses(base)
     expected = 0.5 * losses.defect + 0.2 * losses.object + 0.05 * losses.attention
     torch.testing.assert_close(losses.total, expected)
+
+
+def test_rows_of_several_defects_are_learnt_each_under_its_own_word(base: Base) -> None:
+    inputs = make_inputs(base)
+    pairs = [("A photo of q", "A nut with q"), ("A photo of z", "A nut with z")]
+    with trainable_adapter(base, TrainConfig(dropout=0)), record_token_attention(base.unet, 4) as recorder:
+        mixed = training_losses(base, inputs, SETTINGS, pairs, recorder)
+        rows = [
+            training_losses(base, row, SETTINGS, [pair], recorder, batch_mask=inputs.defect_mask)
+            for row, pair in zip(inputs.split(1), pairs, strict=True)
+        ]
+        swapped = training_losses(base, inputs, SETTINGS, pairs[::-1], recorder)
+    for term in ("total", "defect", "object", "attention"):
+        summed = sum(getattr(row, term) for row in rows)
+        torch.testing.assert_close(getattr(mixed, term), summed, rtol=1e-4, atol=1e-6)
+        assert getattr(mixed, term).item() != getattr(swapped, term).item()
 
 
 def test_only_attention_is_adapted_and_the_base_stays_frozen(base: Base) -> None:
@@ -267,7 +288,9 @@ def test_row_by_row_with_activations_computed_again_the_gradients_are_those_of_t
         for weight in weights:
             torch.nn.init.normal_(weight, std=0.05, generator=generator())
         for rows in (2, 1):
-            losses_of = step_losses(base, lambda _: encode_batch(base, batch), settings, PROMPTS, 0, RowsAtOnce(rows))
+            losses_of = step_losses(
+                base, lambda _: encode_batch(base, batch), settings, [PROMPTS] * 2, 0, RowsAtOnce(rows)
+            )
             with gradient_checkpointing(base, rows == 1), record_token_attention(base.unet, 4) as recorder:
                 optimizer = make_optimizer([(weights, 1e-3)], 0.0)
                 losses = backpropagate(optimizer, losses_of(0, recorder))

@@ -89,8 +89,8 @@ class PromptAttention:
 def record_token_attention(unet: Any, token_index: int) -> Iterator[TokenAttention]:
     """Records, while the context is open, every decoder (up-block) cross-attention of `unet`.
 
-    A call of the UNet then has 2B rows, the object branch second; its inputs are square. It needs the text of each
-    prompt once: [2, L, D].
+    A call of the UNet then has 2B rows, the object branch second; its inputs are square. Of one text per branch it
+    needs each once: [2, L, D], else the text of every row.
     """
     recorder = TokenAttention(token_index)
     before = dict(unet.attn_processors)

@@ -4,6 +4,7 @@ Shapes: B batch, H W pixels, h w latent pixels (H / 8), C latent channels, L tok
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -144,6 +145,11 @@ def encode_prompts(base: Base, prompts: Sequence[str]) -> Tensor:
     )
     embeddings: Tensor = base.text_encoder(to_device(base, tokens.input_ids))[0]
     return embeddings
+
+
+def adapted_precision(base: Base) -> AbstractContextManager[None]:
+    """A context for calls of a base with an adapter in training, whose weights are float32: autocast to the base's."""
+    return torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32)
 
 
 def find_token(tokenizer: Any, prompt: str, token: str) -> int:

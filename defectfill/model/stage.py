@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from defectfill.errors import ModelError
 from defectfill.model.checkpoint import load_checkpoint, save_checkpoint
+from defectfill.model.team import ALONE, Team
 from defectfill.progress import progress
 
 Rows = list[dict[str, float]]
@@ -33,6 +34,10 @@ def train_stage(
     max_grad_norm: float,
     about: Callable[[int], str] = lambda _: "",
     smaller_parts: Callable[[], bool] = lambda: False,
+    look: Callable[[int], Mapping[str, float]] = lambda _: {},
+    keep_lowest: str | None = None,
+    report: Callable[[Rows], None] = lambda _: None,
+    team: Team = ALONE,
 ) -> Rows:
     """The loss curve of `steps` steps of AdamW over the groups' weights, whose rates schedule(step) scales.
 
@@ -42,12 +47,16 @@ def train_stage(
     is, training goes on from it to the same weights and the same curve. Raises ModelError with the step, and
     about(step), when a loss is not finite. Where memory runs out, the step is done again after smaller_parts();
     ModelError where that is False.
+
+    look(steps done) is called after every step and may add figures to its row. The weights end as the last step leaves
+    them, or as they were at the look whose figure `keep_lowest` was lowest. report gets new rows of the curve. In a
+    team, step_losses gives this process's parts; the leader looks, reports and writes.
     """
     weights = [weight for group, _ in groups for weight in group]
     optimizer = make_optimizer(groups, weight_decay)
-    first, curve = _resume(work, weights, optimizer)
-    unread: list[tuple[int, Mapping[str, Tensor]]] = []
-    for step in progress(range(first, steps), label, done=first, total=steps):
+    first, curve, best = _resume(work, weights, optimizer)
+    unread: list[tuple[int, Mapping[str, Tensor | float]]] = []
+    for step in progress(range(first, steps), label, done=first, total=steps, shown=team.leads):
         losses = None
         while losses is None:
             try:
@@ -55,15 +64,23 @@ def train_stage(
             except torch.OutOfMemoryError as error:
                 if not smaller_parts():
                     raise ModelError(f"{label}: step {step}: the device's memory does not suffice: {error}") from error
+        team.add_up([*losses.values(), *(weight.grad for weight in weights if weight.grad is not None)])
         take_step(optimizer, schedule(step), max_grad_norm)
-        unread.append((step, losses))
+        seen = look(step + 1) if team.leads else {}
+        if keep_lowest and keep_lowest in seen and (best is None or seen[keep_lowest] < best["figure"]):
+            best = {"figure": seen[keep_lowest], "weights": [weight.detach().clone() for weight in weights]}
+        unread.append((step, {**losses, **seen}))
         checkpoint_due = (step + 1) % every == 0 or step + 1 == steps
         if checkpoint_due or len(unread) == READ_EVERY:
-            curve += _read(unread, label, about)
+            rows = _read(unread, label, about)
+            report(rows)
+            curve += rows
             unread.clear()
-        if checkpoint_due:
+        if checkpoint_due and team.leads:
             state = {"weights": [weight.detach() for weight in weights], "optimizer": optimizer.state_dict()}
-            save_checkpoint(work, step + 1, {**state, "step": step + 1, "curve": curve})
+            save_checkpoint(work, step + 1, {**state, "step": step + 1, "curve": curve, "best": best})
+    if best is not None:
+        _set_weights(weights, best["weights"])
     return curve
 
 
@@ -101,19 +118,25 @@ def half_cosine(step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _resume(work: Path, weights: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[int, Rows]:
-    """(first step to do, curve so far) after putting the newest checkpoint's state, if there is one, into place."""
+def _resume(
+    work: Path, weights: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+) -> tuple[int, Rows, dict[str, Any] | None]:
+    """(first step to do, curve so far, best look so far), the newest checkpoint's state, if there is one, in place."""
     state = load_checkpoint(work)
     if state is None:
-        return 0, []
-    with torch.no_grad():
-        for weight, saved in zip(weights, state["weights"], strict=True):
-            weight.copy_(saved)
+        return 0, [], None
+    _set_weights(weights, state["weights"])
     optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["curve"]
+    return state["step"], state["curve"], state["best"]
 
 
-def _read(unread: Sequence[tuple[int, Mapping[str, Tensor]]], label: str, about: Callable[[int], str]) -> Rows:
+def _set_weights(weights: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for weight, value in zip(weights, values, strict=True):
+            weight.copy_(value)
+
+
+def _read(unread: Sequence[tuple[int, Mapping[str, Tensor | float]]], label: str, about: Callable[[int], str]) -> Rows:
     """Rows of the curve; raises ModelError for the first step whose losses are not all finite."""
     rows = []
     for step, losses in unread:

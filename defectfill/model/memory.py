@@ -1,0 +1,58 @@
+"""How much memory a training step keeps, how much is free, and the profile that follows (train.memory: auto)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+BEYOND_ACTIVATIONS = 1.5
+"""What a step takes at its peak over what it keeps for the backward pass: gradients, workspaces, fragments."""
+
+
+@contextmanager
+def count_kept_bytes(weights: Iterable[nn.Parameter]) -> Iterator[list[int]]:
+    """A context whose value ends as the one number of bytes that autograd keeps for the backward pass, `weights` aside.
+
+    Tensors that share memory count once. It is the same on every device, and known before any memory runs out.
+    """
+    frozen = {weight.untyped_storage().data_ptr() for weight in weights}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in frozen:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    found: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield found
+    found.append(sum(kept.values()))
+
+
+def choose_profile(kept_bytes_per_row: int, rows: int, free_bytes: int) -> str:
+    """ "fast" where a step of `rows` rows fits into what is free, else "low"."""
+    return "fast" if kept_bytes_per_row * rows * BEYOND_ACTIVATIONS <= free_bytes else "low"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process could still allocate on the device."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    import psutil
+
+    available: int = psutil.virtual_memory().available
+    return min([available, *_left_in_container()])
+
+
+def _left_in_container(cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Bytes left below the limit of the control group, where there is one."""
+    try:
+        limit, used = ((cgroup / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return
+    if limit != "max":
+        yield max(int(limit) - int(used), 0)

@@ -1,0 +1,120 @@
+"""What an adapter learns from, and where its previews are painted, read from the files of a run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+
+import numpy as np
+
+from defectfill.config import RunConfig
+from defectfill.errors import ConfigError
+from defectfill.hashing import derive_seed
+from defectfill.images import read_image, read_mask
+from defectfill.plan import foreground_of
+from defectfill.run import Run, references_of
+from defectfill.snapshot import ImageRecord
+from defectfill.window import Window, crop_window, window_box
+from mask_sampling import DoesNotFit
+from mask_sampling.sampling import sample_mask
+from mask_sampling.shapes import ShapeSettings
+
+PREVIEWS = 4
+"""Pictures of a preview, over all defects."""
+UNCHANGED = ShapeSettings(rotation_degrees=0, scale=(1, 1), flip=False, elastic=0)
+
+Prompts = tuple[str, str]
+"""Of the defect branch and of the object branch."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A real defect and the words that it is learnt under."""
+
+    window: Window
+    prompts: Prompts
+    token: str
+    """[V*], a word of both prompts."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a preview is painted: a window of a normal, with the mask of a reference moved there."""
+
+    window: Window
+    prompt: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What an adapter learns from."""
+
+    references: Sequence[Reference]
+    """As many of every defect: those of a defect that has fewer come again."""
+    validation: Sequence[Reference] = ()
+    """Kept from the training."""
+    scenes: Sequence[Scene] = ()
+    records: Sequence[ImageRecord] = field(default=(), repr=False)
+    """The files of the references."""
+    validation_records: Sequence[ImageRecord] = field(default=(), repr=False)
+
+
+def divide_references(
+    config: RunConfig, records: Sequence[ImageRecord], defect: str
+) -> tuple[list[ImageRecord], list[ImageRecord]]:
+    """The references of `defect` to learn from, and the last train.validation_references of them, which are kept.
+
+    Raises ConfigError where that leaves none to learn from.
+    """
+    own, validation = references_of(records, defect), config.train.validation_references
+    if len(own) <= validation:
+        expected = f"fewer than the {len(own)} references of {defect}"
+        raise ConfigError(f"train.validation_references: expected {expected}, found {validation}")
+    return own[: len(own) - validation], own[len(own) - validation :]
+
+
+def read_training_data(run: Run, defect: str) -> TrainingData:
+    """What the adapter that paints `defect` learns from."""
+    config, snapshot = run.config, run.snapshot()
+    learnt = config.defects_learnt_with(defect)
+    divided = {each: divide_references(config, snapshot, each) for each in learnt}
+    taught, kept = ({each: parts[index] for each, parts in divided.items()} for index in (0, 1))
+    return TrainingData(
+        references=list(_references(run, taught)),
+        validation=list(_references(run, kept)),
+        scenes=[scene for each in learnt for scene in _scenes(run, each, max(PREVIEWS // len(learnt), 1))][:PREVIEWS],
+        records=[record for own in taught.values() for record in own],
+        validation_records=[record for own in kept.values() for record in own],
+    )
+
+
+def _references(run: Run, records: dict[str, list[ImageRecord]]) -> Iterator[Reference]:
+    config, most = run.config, max(map(len, records.values()))
+    for defect, own in records.items():
+        windows = [_reference_window(run, record) for record in own]
+        for window in islice(cycle(windows), most):
+            yield Reference(window, config.prompts(defect), config.token(defect))
+
+
+def _reference_window(run: Run, record: ImageRecord) -> Window:
+    """The crop of a reference that training draws from, large enough for the largest resize."""
+    config, folder = run.config, run.config.category_folder
+    image, mask = read_image(folder / record.path), read_mask(folder / record.mask_path)
+    side = round(config.base.resolution * config.train.max_resize)
+    return crop_window(image, mask, window_box(mask, config.window), side)
+
+
+def _scenes(run: Run, defect: str, count: int) -> Iterator[Scene]:
+    """Up to `count` scenes, each the mask of a reference, of unchanged shape, where it finds room on a normal."""
+    config, folder = run.config, run.config.category_folder
+    normals = [record for record in run.snapshot() if record.role == "normal"]
+    references = references_of(run.snapshot(), defect)
+    for index in range(count):
+        mask = read_mask(folder / references[index % len(references)].mask_path)
+        image = read_image(folder / normals[index % len(normals)].path)
+        rng = np.random.default_rng(derive_seed(config.seed, config.category, defect, index, "preview"))
+        try:
+            placed = sample_mask([mask], foreground_of(config, image), {"reference": 1.0}, UNCHANGED, 1.0, rng).mask
+        except DoesNotFit:
+            continue
+        window = crop_window(image, placed, window_box(placed, config.window), config.base.resolution)
+        yield Scene(window, config.prompts(defect)[1])

@@ -1,0 +1,87 @@
+"""The memory profile: what a step keeps is counted, what is free is measured, and the choice outlives a kill."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_training import SETTINGS, training
+
+from defectfill.errors import ModelError
+from defectfill.model.base import Base
+from defectfill.model.memory import _left_in_container, choose_profile, count_kept_bytes, free_memory
+
+
+def test_what_autograd_keeps_is_counted_once_and_without_the_weights() -> None:
+    layer = torch.nn.Linear(8, 4)
+    inputs = torch.randn(16, 8)
+    with count_kept_bytes(layer.parameters()) as kept:
+        (layer(inputs).exp() * layer(inputs[:8]).sum()).sum()
+    # The inputs, the result of exp as its own and as a factor's, and the sum.
+    assert kept == [16 * 8 * 4 + 16 * 4 * 4 + 4]
+
+
+@pytest.mark.parametrize(("free", "profile"), [(6000, "fast"), (5999, "low")])
+def test_fast_is_chosen_where_all_rows_fit(free: int, profile: str) -> None:
+    assert choose_profile(kept_bytes_per_row=1000, rows=4, free_bytes=free) == profile
+
+
+def test_free_memory_is_within_the_limit_of_the_control_group(tmp_path: Path) -> None:
+    assert 2**20 < free_memory(torch.device("cpu")) < 2**50
+    assert list(_left_in_container(tmp_path)) == []
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert list(_left_in_container(tmp_path)) == []
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert list(_left_in_container(tmp_path)) == [700]
+
+
+def test_auto_takes_low_where_little_is_free_and_learns_the_same(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SETTINGS.model_copy(update={"dropout": 0.0})
+    with training(base, settings) as fast:
+        pass
+    monkeypatch.setattr("defectfill.model.training.free_memory", lambda _: 1000)
+    seen = watch_checkpointing(base, monkeypatch)
+    with training(base, settings) as low:
+        pass
+    assert seen[-1]
+    assert [row["total"] for row in low] == pytest.approx([row["total"] for row in fast], rel=1e-5)
+
+
+def test_what_auto_chose_is_kept_when_a_training_goes_on(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defectfill.model.training.free_memory", lambda _: 1000)
+    with training(base, work=tmp_path):
+        pass
+    monkeypatch.setattr("defectfill.model.training.free_memory", lambda _: 2**40)
+    seen = watch_checkpointing(base, monkeypatch)
+    with training(base, work=tmp_path):
+        pass
+    assert seen == [True, True]
+
+
+def test_a_device_too_small_for_one_row_is_told(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("defectfill.model.training.training_losses", too_much)
+    with (
+        pytest.raises(ModelError, match="does not suffice for one row"),
+        training(base, SETTINGS.model_copy(update={"memory": "fast"})),
+    ):
+        pass
+
+
+def watch_checkpointing(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether gradient checkpointing was on, for the check and for the steps."""
+    import defectfill.model.training as training_module
+
+    seen: list[bool] = []
+    whole = training_module.gradient_checkpointing
+
+    def noting(base: Base, switched_on: bool):  # type: ignore[no-untyped-def]
+        seen.append(switched_on)
+        return whole(base, switched_on)
+
+    monkeypatch.setattr(training_module, "gradient_checkpointing", noting)
+    return seen
