@@ -26,7 +26,8 @@ category: washer
 object_name: washer
 data: {{root: {work}/data, defects: [hole], references: {{count: 3}}}}
 base: {{model: {base}, resolution: 64, device: cpu}}
-train: {{steps: 120, batch_size: 2, pool: 16, checkpoint_every: 7}}
+train: {{steps: 120, batch_size: 2, pool: 16, checkpoint_every: 7, look_every: 30, validation_references: 1, select: best}}
+generate: {{steps: 2, guidance_scale: 1}}
 output: {{root: {work}/out}}
 """
 
@@ -124,7 +125,8 @@ def files_of(run: Run) -> dict[str, bytes]:
     """The adapter's files; an error if there is none, or if anything of its training is left."""
     if not is_trained(run, DEFECT) or run.training_folder(DEFECT).exists():
         raise SystemExit(f"{run.adapter_folder(DEFECT)}: not finished, or its checkpoints are left")
-    return {path.name: path.read_bytes() for path in run.adapter_folder(DEFECT).iterdir()}
+    folder = run.adapter_folder(DEFECT)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 if __name__ == "__main__":
