@@ -140,6 +140,8 @@ class TrainConfig(Part):
     it is where the steps of a short training encode less than the pool would."""
     pool_boxes: int = Field(default=2, ge=1)
     """Random-box masks for every crop of the pool."""
+    sample_latents: bool = False
+    """Draw latents from the autoencoder's posterior in every step, instead of taking its mode."""
     memory: Literal["auto", "fast", "low"] = "auto"
     """low: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
     longer and, but for which activations dropout drops, learns the same. auto: fast, if there is memory enough."""

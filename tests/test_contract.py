@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_training import PROMPTS, SETTINGS, generator, make_batch
+from test_training import PROMPTS, SETTINGS, generator, latent_batch
 
 from defectfill.errors import ModelError
 from defectfill.model.adapter import trainable_adapter
 from defectfill.model.attention import record_token_attention
 from defectfill.model.base import Base, find_token
 from defectfill.model.contract import check_contract
-from defectfill.model.pool import LatentBatch, encode_batch
+from defectfill.model.pool import LatentBatch
 from defectfill.model.training import BranchInputs, Losses, branch_inputs, noise_scheduler, training_losses
 
 TERMS = ("defect", "object", "attention")
@@ -19,7 +19,7 @@ TERMS = ("defect", "object", "attention")
 
 @pytest.fixture
 def batch(base: Base) -> LatentBatch:
-    return encode_batch(base, make_batch())
+    return latent_batch(base)
 
 
 @pytest.fixture

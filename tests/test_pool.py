@@ -25,6 +25,25 @@ def assert_same(batch: LatentBatch, other: LatentBatch) -> None:
             torch.testing.assert_close(getattr(batch, field.name), getattr(other, field.name), rtol=1e-4, atol=1e-5)
 
 
+def mode(moments: torch.Tensor) -> torch.Tensor:
+    """The first half of the channels [..., 2C, h, w]."""
+    return moments.chunk(2, dim=-3)[0]
+
+
+@pytest.mark.parametrize("settings", [POOLED, FRESH], ids=["pool", "fresh"])
+def test_latents_can_be_drawn_from_the_posterior(base: Base, settings: TrainConfig) -> None:
+    many = settings.model_copy(update={"batch_size": 64})
+    drawing = many.model_copy(update={"sample_latents": True})
+    modes, drawn = (latent_batches(base, WINDOWS, each, RESOLUTION, seed=7)(0) for each in (many, drawing))
+    image = to_images([WINDOWS[0].image[:64, :64]])
+    deviation = base.vae.encode(image).latent_dist.std.mean() * base.vae.config.scaling_factor
+    for name in ("clean", "defect_background", "object_background"):
+        difference = getattr(drawn, name) - getattr(modes, name)
+        assert difference.std().item() == pytest.approx(deviation.item(), rel=0.1)
+        assert abs(difference.mean().item()) < 0.05 * deviation.item()
+    assert torch.equal(modes.defect_mask, drawn.defect_mask)
+
+
 def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
     pool = encode_pool(base, WINDOWS, POOLED, RESOLUTION, seed=7)
     assert pool.references == (0, 1, 0, 1, 0)
@@ -33,12 +52,12 @@ def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
         image, mask = random_crop(WINDOWS[reference], POOLED.max_resize, RESOLUTION, rng)
         for box in range(POOLED.pool_boxes):
             boxes = to_masks([random_boxes(RESOLUTION, POOLED.boxes, rng)])
-            plain = encode_batch(base, Batch(to_images([image]), to_masks([mask]), boxes, (reference,)))
+            plain = encode_batch(base, Batch(to_images([image]), to_masks([mask]), boxes, (reference,)), POOLED, rng)
             at = slice(index, index + 1)
             pooled = LatentBatch(
-                pool.clean[at],
-                pool.defect_background[at],
-                pool.object_background[at, box],
+                mode(pool.clean[at]),
+                mode(pool.defect_background[at]),
+                mode(pool.object_background[at, box]),
                 pool.defect_mask[at],
                 pool.box_mask[at, box],
                 (reference,),
@@ -48,13 +67,13 @@ def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
 
 def test_a_drawn_row_is_one_crop_with_one_of_its_boxes(base: Base) -> None:
     pool = encode_pool(base, WINDOWS, POOLED, RESOLUTION, seed=7)
-    batch = pool.draw(base, 200, np.random.default_rng(0))
+    batch = pool.draw(base, POOLED.model_copy(update={"batch_size": 200}), np.random.default_rng(0))
     seen = set()
     for row, reference in enumerate(batch.references):
-        [crop] = [i for i, clean in enumerate(pool.clean) if torch.equal(clean, batch.clean[row])]
+        [crop] = [i for i, clean in enumerate(pool.clean) if torch.equal(mode(clean), batch.clean[row])]
         [box] = [k for k, mask in enumerate(pool.box_mask[crop]) if torch.equal(mask, batch.box_mask[row])]
-        assert torch.equal(pool.object_background[crop, box], batch.object_background[row])
-        assert torch.equal(pool.defect_background[crop], batch.defect_background[row])
+        assert torch.equal(mode(pool.object_background[crop, box]), batch.object_background[row])
+        assert torch.equal(mode(pool.defect_background[crop]), batch.defect_background[row])
         assert torch.equal(pool.defect_mask[crop], batch.defect_mask[row])
         assert pool.references[crop] == reference
         seen.add((crop, box))
@@ -81,6 +100,6 @@ def test_a_pool_is_made_only_where_it_saves_work(base: Base, steps: int, pooled:
     batch = latent_batches(base, WINDOWS, settings, RESOLUTION, seed=7)(0)
     rng = np.random.default_rng(derive_seed(7, "augmentation", 0))
     if pooled:
-        assert_same(batch, encode_pool(base, WINDOWS, settings, RESOLUTION, seed=7).draw(base, 3, rng))
+        assert_same(batch, encode_pool(base, WINDOWS, settings, RESOLUTION, seed=7).draw(base, settings, rng))
     else:
-        assert_same(batch, encode_batch(base, draw_batch(WINDOWS, settings, RESOLUTION, rng)))
+        assert_same(batch, encode_batch(base, draw_batch(WINDOWS, settings, RESOLUTION, rng), settings, rng))

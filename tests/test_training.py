@@ -17,7 +17,7 @@ from defectfill.model.adapter import fused_adapter, trainable_adapter
 from defectfill.model.attention import record_token_attention
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
 from defectfill.model.base import Base, encode_images, find_token, load_base, mask_to_latent
-from defectfill.model.pool import encode_batch
+from defectfill.model.pool import LatentBatch, encode_batch
 from defectfill.model.stage import Rows, backpropagate, make_optimizer
 from defectfill.model.training import (
     BranchInputs,
@@ -51,12 +51,16 @@ def make_batch(seed: int = 0) -> Batch:
     return draw_batch([make_window(0), make_window(1)], SETTINGS, RESOLUTION, np.random.default_rng(seed))
 
 
+def latent_batch(base: Base, batch: Batch | None = None) -> LatentBatch:
+    return encode_batch(base, batch or make_batch(), SETTINGS, np.random.default_rng(0))
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def make_inputs(base: Base, batch: Batch | None = None) -> BranchInputs:
-    return branch_inputs(base, encode_batch(base, batch or make_batch()), noise_scheduler(base), generator())
+    return branch_inputs(base, latent_batch(base, batch), noise_scheduler(base), generator())
 
 
 def make_losses(base: Base) -> Losses:
@@ -289,7 +293,7 @@ def test_row_by_row_with_activations_computed_again_the_gradients_are_those_of_t
             torch.nn.init.normal_(weight, std=0.05, generator=generator())
         for rows in (2, 1):
             losses_of = step_losses(
-                base, lambda _: encode_batch(base, batch), settings, [PROMPTS] * 2, 0, RowsAtOnce(rows)
+                base, lambda _: latent_batch(base, batch), settings, [PROMPTS] * 2, 0, RowsAtOnce(rows)
             )
             with gradient_checkpointing(base, rows == 1), record_token_attention(base.unet, 4) as recorder:
                 optimizer = make_optimizer([(weights, 1e-3)], 0.0)

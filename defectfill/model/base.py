@@ -127,6 +127,13 @@ def encode_images(base: Base, images: Tensor) -> Tensor:
     return latents * base.vae.config.scaling_factor
 
 
+def encode_moments(base: Base, images: Tensor) -> Tensor:
+    """Mean and deviation [B, 2C, h, w] of the posterior of images [B, 3, H, W] in [-1, 1], scaled as the UNet expects."""
+    posterior = base.vae.encode(images.to(base.device, base.dtype)).latent_dist
+    moments: Tensor = torch.cat([posterior.mean, posterior.std], dim=1)
+    return moments * base.vae.config.scaling_factor
+
+
 def decode_latents(base: Base, latents: Tensor) -> Tensor:
     """Images [B, 3, H, W] in [-1, 1], float32 and clamped, of scaled latents [B, C, h, w]."""
     latents = latents.to(base.device, base.dtype) / base.vae.config.scaling_factor

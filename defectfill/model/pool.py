@@ -13,7 +13,7 @@ from torch import Tensor
 from defectfill.config import TrainConfig
 from defectfill.hashing import derive_seed
 from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop, to_images, to_masks
-from defectfill.model.base import Base, encode_images, mask_out, mask_to_latent, to_device
+from defectfill.model.base import Base, encode_moments, mask_out, mask_to_latent, to_device
 from defectfill.progress import progress
 from defectfill.window import Window
 
@@ -23,7 +23,7 @@ CROPS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """Crops of one training step, float32 on the base's device; latents are the posterior's mode, masks 0 and 1."""
+    """Crops of one training step, float32 on the base's device; masks hold 0 and 1."""
 
     clean: Tensor
     """[B, C, h, w]"""
@@ -41,14 +41,14 @@ class LatentBatch:
 
 @dataclass(frozen=True)
 class Pool:
-    """Augmented crops of the references, encoded once; steps draw from them."""
+    """Augmented crops of the references, encoded once to the moments of their posteriors; steps draw from them."""
 
     clean: Tensor
-    """[P, C, h, w]"""
+    """[P, 2C, h, w]"""
     defect_background: Tensor
-    """[P, C, h, w]"""
+    """[P, 2C, h, w]"""
     object_background: Tensor
-    """[P, K, C, h, w]"""
+    """[P, K, 2C, h, w]"""
     defect_mask: Tensor
     """[P, 1, h, w]"""
     box_mask: Tensor
@@ -56,15 +56,18 @@ class Pool:
     references: tuple[int, ...]
     """Which window each crop comes from: all windows equally often."""
 
-    def draw(self, base: Base, rows: int, rng: np.random.Generator) -> LatentBatch:
-        """`rows` crops, each with one of its random-box masks, drawn with replacement."""
+    def draw(self, base: Base, settings: TrainConfig, rng: np.random.Generator) -> LatentBatch:
+        """settings.batch_size crops, each with one of its random-box masks, drawn with replacement."""
+        rows = settings.batch_size
         count, boxes = self.box_mask.shape[:2]
         crops = rng.integers(count, size=rows)
         crop, box = (to_device(base, torch.from_numpy(each)) for each in (crops, rng.integers(boxes, size=rows)))
+        moments = torch.stack([self.clean[crop], self.defect_background[crop], self.object_background[crop, box]])
+        clean, defect_background, object_background = latents_of(base, moments, settings, rng)
         return LatentBatch(
-            clean=self.clean[crop],
-            defect_background=self.defect_background[crop],
-            object_background=self.object_background[crop, box],
+            clean=clean,
+            defect_background=defect_background,
+            object_background=object_background,
             defect_mask=self.defect_mask[crop],
             box_mask=self.box_mask[crop, box],
             references=tuple(self.references[index] for index in crops),
@@ -83,8 +86,8 @@ def latent_batches(
     def batch_of(step: int) -> LatentBatch:
         rng = np.random.default_rng(derive_seed(seed, "augmentation", step))
         if pool is None:
-            return encode_batch(base, draw_batch(windows, settings, resolution, rng))
-        return pool.draw(base, settings.batch_size, rng)
+            return encode_batch(base, draw_batch(windows, settings, resolution, rng), settings, rng)
+        return pool.draw(base, settings, rng)
 
     return batch_of
 
@@ -95,13 +98,14 @@ def _pool_pays(settings: TrainConfig) -> bool:
 
 
 @torch.no_grad()
-def encode_batch(base: Base, batch: Batch) -> LatentBatch:
+def encode_batch(base: Base, batch: Batch, settings: TrainConfig, rng: np.random.Generator) -> LatentBatch:
     """The batch's crops and their two backgrounds as latents, in one call of the autoencoder."""
     images, defect_masks, box_masks = (
         part.to(base.device) for part in (batch.images, batch.defect_masks, batch.box_masks)
     )
     pictures = torch.cat([images, mask_out(images, defect_masks), mask_out(images, box_masks)])
-    clean, defect_background, object_background = encode_images(base, pictures).float().chunk(3)
+    moments = encode_moments(base, pictures).float().unflatten(0, (3, -1))
+    clean, defect_background, object_background = latents_of(base, moments, settings, rng)
     return LatentBatch(
         clean=clean,
         defect_background=defect_background,
@@ -110,6 +114,15 @@ def encode_batch(base: Base, batch: Batch) -> LatentBatch:
         box_mask=mask_to_latent(box_masks, base.latent_scale),
         references=batch.references,
     )
+
+
+def latents_of(base: Base, moments: Tensor, settings: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """Latents [3, B, C, h, w] of posteriors with moments [3, B, 2C, h, w]: their mode, or drawn from them."""
+    mean, deviation = moments.chunk(2, dim=2)
+    if not settings.sample_latents:
+        return mean
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**63))))
+    return mean + deviation * to_device(base, noise)
 
 
 @torch.no_grad()
@@ -127,7 +140,7 @@ def encode_pool(base: Base, windows: Sequence[Window], settings: TrainConfig, re
         defect_masks = to_masks([mask for _, mask in crops]).to(base.device)
         box_masks = to_masks(boxes).to(base.device)
         behind_boxes = mask_out(images.repeat_interleave(settings.pool_boxes, dim=0), box_masks)
-        latents = encode_images(base, torch.cat([images, mask_out(images, defect_masks), behind_boxes])).float()
+        latents = encode_moments(base, torch.cat([images, mask_out(images, defect_masks), behind_boxes])).float()
         clean, defect_background, object_background = latents.split([len(crops), len(crops), len(boxes)])
         per_crop = (len(crops), settings.pool_boxes)
         parts.append(

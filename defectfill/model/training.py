@@ -249,7 +249,8 @@ def validation_loss(
     for index in range(VALIDATION_BATCHES):
         rng = np.random.default_rng(derive_seed(seed, "validation", index))
         generator = torch.Generator().manual_seed(derive_seed(seed, "validation noise", index))
-        batch = encode_batch(base, draw_batch([each.window for each in references], settings, resolution, rng))
+        crops = draw_batch([each.window for each in references], settings, resolution, rng)
+        batch = encode_batch(base, crops, settings, rng)
         prompts = [references[row].prompts for row in batch.references]
         drawn.append((branch_inputs(base, batch, scheduler, generator), prompts))
 
