@@ -128,7 +128,7 @@ def encode_images(base: Base, images: Tensor) -> Tensor:
 
 
 def encode_moments(base: Base, images: Tensor) -> Tensor:
-    """Mean and deviation [B, 2C, h, w] of the posterior of images [B, 3, H, W] in [-1, 1], scaled as the UNet expects."""
+    """Mean and deviation [B, 2C, h, w] of the posterior of images [B, 3, H, W] in [-1, 1], scaled as latents are."""
     posterior = base.vae.encode(images.to(base.device, base.dtype)).latent_dist
     moments: Tensor = torch.cat([posterior.mean, posterior.std], dim=1)
     return moments * base.vae.config.scaling_factor
