@@ -45,9 +45,6 @@ class AutoencoderConfig(Part):
     learning_rate: float = Field(default=2e-3, gt=0)
     sharpness: float = Field(default=0.5, ge=0)
     """Weight of the error of the picture's edges beside the error of the picture."""
-    colour: float = Field(default=1.0, ge=0)
-    """Weight of the error of the mean colour of each latent pixel's 8 x 8 pixels. Without it a latent pixel, that holds
-    less than its pixels do, prefers shape to colour, and what is painted from it stands out by its tint."""
     kl: float = Field(default=1e-6, ge=0)
     equivariance: float = Field(default=0.5, ge=0)
     """Weight of the same errors of the picture at half its size, decoded from latents at half their size. It keeps

@@ -17,7 +17,7 @@ from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pi
 from defectfill.model.preflight import identify_base
 from defectfill.model.pretrain import autoencoder_losses, denoising_loss, pretrain
 from defectfill.model.small import VELOCITY_SCHEDULER
-from defectfill.pretrain_config import AutoencoderConfig, load_pretrain_config
+from defectfill.pretrain_config import load_pretrain_config
 
 CONFIG = """
 output: base
@@ -88,19 +88,11 @@ def test_a_finished_base_is_left_alone(config_path: Path) -> None:
 def test_equal_pictures_lose_nothing_and_blur_costs_in_the_edges() -> None:
     pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     blurred = torch.nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1)
-    settings = AutoencoderConfig(sharpness=0.5, colour=2)
-    same = autoencoder_losses(pictures, pictures, settings)
-    blur = autoencoder_losses(pictures, blurred, settings)
+    same = autoencoder_losses(pictures, pictures, sharpness=0.5)
+    blur = autoencoder_losses(pictures, blurred, sharpness=0.5)
     assert same["total"].item() == 0
     assert blur["edges"] > blur["pixels"] > 0
-    assert blur["total"].item() == pytest.approx((blur["pixels"] + 0.5 * blur["edges"] + 2 * blur["colours"]).item())
-
-
-def test_a_tint_costs_in_the_colours_and_not_in_the_edges() -> None:
-    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
-    tinted = autoencoder_losses(pictures, pictures + torch.tensor([0.1, 0.0, -0.1])[:, None, None], AutoencoderConfig())
-    assert tinted["colours"].item() == pytest.approx(0.2 / 3, abs=1e-6)
-    assert tinted["edges"].item() == pytest.approx(0, abs=1e-6)
+    assert blur["total"].item() == pytest.approx((blur["pixels"] + 0.5 * blur["edges"]).item())
 
 
 def test_the_denoising_loss_counts_the_hole_most() -> None:

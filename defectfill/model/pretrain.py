@@ -47,7 +47,7 @@ from defectfill.model.small import (
 )
 from defectfill.model.stage import Rows, half_cosine, train_stage, warmed_up
 from defectfill.model.training import training_target
-from defectfill.pretrain_config import AutoencoderConfig, PretrainConfig
+from defectfill.pretrain_config import PretrainConfig
 from defectfill.progress import progress
 from defectfill.window import Window
 
@@ -168,10 +168,10 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         posterior = vae.encode(crops).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed)).to(vae.device)
         latents = posterior.mean + posterior.std * noise
-        losses = autoencoder_losses(crops, vae.decode(latents).sample, settings)
+        losses = autoencoder_losses(crops, vae.decode(latents).sample, settings.sharpness)
         kl = posterior.kl().mean()
         smaller = vae.decode(F.avg_pool2d(latents, 2)).sample
-        halved = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings)["total"]
+        halved = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
         total = losses["total"] + settings.kl * kl + settings.equivariance * halved
         return [{**losses, "kl": kl, "halved": halved, "total": total}]
 
@@ -181,19 +181,17 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
     return curve
 
 
-def autoencoder_losses(pictures: Tensor, decoded: Tensor, settings: AutoencoderConfig) -> dict[str, Tensor]:
-    """Mean absolute error of pictures [B, 3, R, R], of their edges and of their colours, and the weighted total.
+def autoencoder_losses(pictures: Tensor, decoded: Tensor, sharpness: float) -> dict[str, Tensor]:
+    """Mean absolute error of pictures [B, 3, R, R], of their edges, and the total with edges weighing `sharpness`.
 
     Edges are differences of neighbouring pixels at full and at half resolution: blur costs there what it hardly
-    costs in the pixels themselves. Colours are means over the 8 x 8 pixels of a latent pixel.
+    costs in the pixels themselves.
     """
     pixels = F.l1_loss(decoded, pictures)
     edges = sum(
         (_edge_error(F.avg_pool2d(decoded, s), F.avg_pool2d(pictures, s)) for s in (1, 2)), pixels.new_zeros(())
     )
-    colours = F.l1_loss(F.avg_pool2d(decoded, 8), F.avg_pool2d(pictures, 8))
-    total = pixels + settings.sharpness * edges + settings.colour * colours
-    return {"total": total, "pixels": pixels, "edges": edges, "colours": colours}
+    return {"total": pixels + sharpness * edges, "pixels": pixels, "edges": edges}
 
 
 def _edge_error(decoded: Tensor, pictures: Tensor) -> Tensor:

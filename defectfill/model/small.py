@@ -113,7 +113,7 @@ def build_autoencoder(channels: tuple[int, int, int, int], latent_channels: int)
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=channels,
         layers_per_block=1,
-        norm_num_groups=2,
+        norm_num_groups=8,
         latent_channels=latent_channels,
         mid_block_add_attention=False,
     )
