@@ -161,6 +161,8 @@ def reference_loop(
         timesteps = timesteps.to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
+        velocity = scheduler.config.prediction_type == "v_prediction"
+        target = scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
         mask, box_mask = (F.max_pool2d(part, base.latent_scale) for part in (defect_masks, box_masks))
         with torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32):
             text = encode_prompts(base, [PROMPTS[0]] * len(images))
@@ -172,8 +174,8 @@ def reference_loop(
                 predicted_object = base.unet(inputs, timesteps, text).sample.float()
         token_maps = [_token_map(each, token_index, noise.shape[-1]) for each in maps.maps]
         weight = mask + settings.object_background * (1 - mask)
-        defect = (mask * (noise - predicted_defect)).square().mean()
-        object_ = (weight * (noise - predicted_object)).square().mean()
+        defect = (mask * (target - predicted_defect)).square().mean()
+        object_ = (weight * (target - predicted_object)).square().mean()
         attention = (torch.stack(token_maps).mean(dim=0) - mask).square().mean()
         parts = settings.weights
         return parts.defect * defect + parts.object * object_ + parts.attention * attention

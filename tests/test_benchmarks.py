@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import with_velocity
 
 from benchmarks.training import (
     first_losses,
@@ -16,7 +17,9 @@ from defectfill.config import TrainConfig
 from defectfill.model.base import Base
 
 
-def test_without_a_pool_training_has_the_losses_of_a_plain_loop(base: Base) -> None:
+@pytest.mark.parametrize("velocity", [False, True])
+def test_without_a_pool_training_has_the_losses_of_a_plain_loop(base: Base, velocity: bool) -> None:
+    base = with_velocity(base) if velocity else base
     settings = TrainConfig(pool=0, dropout=0.0, batch_size=2, warmup_steps=1, learning_rate_unet=1e-2)
     windows = [random_window(72, seed) for seed in range(2)]
     ours, plain = (first_losses(base, windows, settings, 64, loop) for loop in (our_loop, reference_loop))
