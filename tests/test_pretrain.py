@@ -13,7 +13,7 @@ from defectfill.config import BaseConfig
 from defectfill.errors import ConfigError, DataError
 from defectfill.files import read_table
 from defectfill.model.base import decode_latents, encode_images, load_base
-from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
+from defectfill.model.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.preflight import identify_base
 from defectfill.model.pretrain import autoencoder_losses, denoising_loss, pretrain
 from defectfill.model.small import VELOCITY_SCHEDULER
@@ -179,3 +179,17 @@ def test_sizes_that_cannot_be_are_named_before_anything_runs(
     config_path.write_text(CONFIG.replace(old, new))
     with pytest.raises(ConfigError, match=message):
         load_pretrain_config(config_path)
+
+
+def test_a_mark_changes_the_crop_inside_its_hole_and_nothing_beyond() -> None:
+    crop = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(40):
+        marked, hole = draw_mark(crop, rng)
+        changed = (marked - crop).abs().amax(dim=0).numpy() > 1e-6
+        assert changed.any()
+        assert not (changed & ~hole).any()
+        assert marked.abs().max() <= 1
+        shares.append(hole.mean())
+    assert 0.005 < min(shares) < max(shares) < 0.5

@@ -115,3 +115,41 @@ def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
         heading += rng.normal(0, 0.4)
         place = np.clip(place + radius * np.array([np.sin(heading), np.cos(heading)]), 0, side)
     return mask
+
+
+def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.bool_]]:
+    """(the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it).
+
+    A mark is a thin bent line or a ragged spot, with a core and a rim, each lighter, darker or of another colour than
+    what it lies on. It is no damage of any kind, but what damage is drawn with: a base that has seen whole parts only
+    knows no line that is not the part's own, and an adapter cannot teach it one.
+    """
+    side = crop.shape[-1]
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    if rng.random() < 0.6:
+        width = rng.uniform(0.005, 0.03) * side
+        points = _wandering_line(side, rng)
+        away = np.min([(y - down) ** 2 + (x - right) ** 2 for down, right in points], axis=0) ** 0.5 / width
+    else:
+        width = rng.uniform(0.03, 0.12) * side
+        down, right = rng.uniform(0.15, 0.85, size=2) * side
+        bearing = np.arctan2(y - down, x - right)
+        waves = sum(rng.normal(0, 0.12) * np.cos(n * bearing + rng.uniform(0, 2 * np.pi)) for n in range(2, 6))
+        away = np.hypot(y - down, x - right) / (width * np.maximum(1 + waves, 0.3))
+    soft = 1 / width + rng.uniform(0, 0.3)
+    marked = crop.permute(1, 2, 0).numpy()
+    for reach in (1 + rng.uniform(0.2, 0.8), 1.0):  # rim, then core
+        shade = np.clip((reach - away) / soft + 0.5, 0, 1)[..., None] * rng.uniform(0.4, 1)
+        colour = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.12, size=3), -1, 1)
+        marked = marked * (1 - shade) + shade * colour
+    hole = (away - 2) * width < rng.uniform(0.01, 0.05) * side
+    return torch.from_numpy(marked.astype(np.float32)).permute(2, 0, 1), hole
+
+
+def _wandering_line(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Points [N, 2] (row, column), half a pixel apart, of a bent line a tenth to two thirds of a picture long."""
+    count = int(rng.uniform(0.1, 0.66) * side * 2)
+    bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.02, size=count))
+    steps = np.stack([np.sin(bends), np.cos(bends)], axis=1) / 2
+    line = np.cumsum(steps, axis=0)
+    return line - line.mean(axis=0) + rng.uniform(0.25, 0.75, size=2) * side

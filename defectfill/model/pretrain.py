@@ -36,7 +36,7 @@ from defectfill.model.base import (
 from defectfill.model.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.diffusion import DiffusionPainter, to_tensor
 from defectfill.model.perceptual import vae_distance
-from defectfill.model.pictures import Pictures, draw_crops, draw_hole, gather_pictures
+from defectfill.model.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.small import (
     VELOCITY_SCHEDULER,
     build_autoencoder,
@@ -234,7 +234,11 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
         chunk = rows[start : start + ENCODED_AT_ONCE]
         rng = np.random.default_rng(derive_seed(config.seed, "views", start))
         crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, colour=0.3, rng=rng)
-        holes = torch.from_numpy(np.stack([draw_hole(config.resolution, rng) for _ in chunk]))[:, None].float()
+        drawn = [draw_hole(config.resolution, rng) for _ in chunk]
+        for index in range(len(chunk)):
+            if rng.random() < config.denoiser.marks:
+                crops[index], drawn[index] = draw_mark(crops[index], rng)
+        holes = torch.from_numpy(np.stack(drawn))[:, None].float()
         clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
         parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, 8)))
     clean, background, holes = (torch.cat(part) for part in zip(*parts, strict=True))
