@@ -50,7 +50,7 @@ def train_here(run: Run, defect: str, team: "Team | None" = None, device: str | 
 
     The adapter's folder gets the LoRA file, the curve (losses.parquet, losses.png), previews and, last, training.json.
     """
-    from defectfill.model.adapter import save_adapter
+    from defectfill.model.adapter import ADAPTER_FILE, save_adapter
     from defectfill.model.base import shared_base
     from defectfill.model.look import paint_preview
     from defectfill.model.team import ALONE
@@ -80,7 +80,7 @@ def train_here(run: Run, defect: str, team: "Team | None" = None, device: str | 
             plot_losses(curve, folder / "losses.png", label)
             if data.scenes:
                 shutil.copytree(work / PREVIEWS, folder / PREVIEWS)
-            sha256 = file_sha256(folder / "pytorch_lora_weights.safetensors")
+            sha256 = file_sha256(folder / ADAPTER_FILE)
             content = json.dumps(_facts(run, defect, data, sha256), indent=2)
             write_bytes(folder / "training.json", content.encode())
 
