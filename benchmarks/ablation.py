@@ -63,20 +63,23 @@ def main() -> None:
     figures: dict[str, list[Figures]] = {name: [] for name in VARIANTS}
     for seed in range(arguments.seeds):
         for name, changes in VARIANTS.items():
-            config = _variant(toy, arguments.work.resolve(), seed, changes)
+            config = variant(toy, arguments.work.resolve(), seed, train=changes)
             make_toy_category(config)
             figures[name].append(judge(_run(config), recognizer))
             print(f"seed {seed}, {name}: {figures[name][-1]}", flush=True)
     print("\n".join(_table(figures)))
 
 
-def _variant(toy: RunConfig, work: Path, seed: int, changes: dict[str, Any]) -> RunConfig:
+def variant(
+    toy: RunConfig, work: Path, seed: int, *, train: dict[str, Any], data: dict[str, Any] | None = None
+) -> RunConfig:
+    """The config with another seed, places of its own for it in `work`, and changes of its `train` and `data`."""
     place = work / f"seed-{seed}"
     return toy.model_copy(
         update={
             "seed": seed,
-            "data": toy.data.model_copy(update={"root": place / "data"}),
-            "train": toy.train.model_copy(update=changes),
+            "data": toy.data.model_copy(update={"root": place / "data", **(data or {})}),
+            "train": toy.train.model_copy(update=train),
             "output": toy.output.model_copy(update={"root": place / "out"}),
         }
     )

@@ -10,6 +10,7 @@ import argparse
 import statistics
 from pathlib import Path
 
+from benchmarks.ablation import variant
 from defectfill.adapters import train_adapter
 from defectfill.config import References, RunConfig, load_config
 from defectfill.demo import make_toy_category
@@ -38,16 +39,8 @@ def main() -> None:
 
 def held_out_loss(toy: RunConfig, work: Path, seed: int, pool: int) -> float:
     """The total loss of the kept references after the last step."""
-    place, train = work / f"seed-{seed}", {"pool": pool, "validation_references": REFERENCES}
-    data = {"root": place / "data", "references": References(count=2 * REFERENCES)}
-    config = toy.model_copy(
-        update={
-            "seed": seed,
-            "data": toy.data.model_copy(update=data),
-            "train": toy.train.model_copy(update=train),
-            "output": toy.output.model_copy(update={"root": place / "out"}),
-        }
-    )
+    train = {"pool": pool, "validation_references": REFERENCES}
+    config = variant(toy, work, seed, train=train, data={"references": References(count=2 * REFERENCES)})
     make_toy_category(config)
     with locked(config):
         run, defect = start_run(config), config.data.defects[0]

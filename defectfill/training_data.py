@@ -81,7 +81,9 @@ def read_training_data(run: Run, defect: str) -> TrainingData:
     return TrainingData(
         references=list(_references(run, taught)),
         validation=list(_references(run, kept)),
-        scenes=[scene for each in learnt for scene in _scenes(run, each, max(PREVIEWS // len(learnt), 1))][:PREVIEWS],
+        scenes=[scene for each in learnt for scene in _scenes(run, snapshot, each, max(PREVIEWS // len(learnt), 1))][
+            :PREVIEWS
+        ],
         records=[record for own in taught.values() for record in own],
         validation_records=[record for own in kept.values() for record in own],
     )
@@ -103,11 +105,11 @@ def _reference_window(run: Run, record: ImageRecord) -> Window:
     return crop_window(image, mask, window_box(mask, config.window), side)
 
 
-def _scenes(run: Run, defect: str, count: int) -> Iterator[Scene]:
+def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) -> Iterator[Scene]:
     """Up to `count` scenes, each the mask of a reference, of unchanged shape, where it finds room on a normal."""
     config, folder = run.config, run.config.category_folder
-    normals = [record for record in run.snapshot() if record.role == "normal"]
-    references = references_of(run.snapshot(), defect)
+    normals = [record for record in snapshot if record.role == "normal"]
+    references = references_of(snapshot, defect)
     for index in range(count):
         mask = read_mask(folder / references[index % len(references)].mask_path)
         image = read_image(folder / normals[index % len(normals)].path)

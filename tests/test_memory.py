@@ -1,6 +1,7 @@
 """The memory profile: what a step keeps is counted, what is free is measured, and the choice outlives a kill."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from test_training import SETTINGS, training
 from defectfill.errors import ModelError
 from defectfill.model.base import Base
 from defectfill.model.memory import _left_in_container, choose_profile, count_kept_bytes, free_memory
+from defectfill.model.training import Losses, training_losses
 
 
 def test_what_autograd_keeps_is_counted_once_and_without_the_weights() -> None:
@@ -70,6 +72,17 @@ def test_a_device_too_small_for_one_row_is_told(base: Base, monkeypatch: pytest.
         training(base, SETTINGS.model_copy(update={"memory": "fast"})),
     ):
         pass
+
+
+def test_auto_goes_on_in_low_where_one_row_fits_only_there(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_small_device(base: Base, *rest: Any, **more: Any) -> Losses:
+        if not base.unet.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError
+        return training_losses(base, *rest, **more)
+
+    monkeypatch.setattr("defectfill.model.training.training_losses", on_a_small_device)
+    with training(base) as curve:
+        assert len(curve) == SETTINGS.steps
 
 
 def watch_checkpointing(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[bool]:

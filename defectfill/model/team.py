@@ -24,10 +24,10 @@ class Team:
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by its sum over the processes, which all give tensors of the same shapes."""
-        from accelerate.utils import reduce
-
         if self.count == 1:
             return
+        from accelerate.utils import reduce
+
         flat: Tensor = reduce(torch.cat([tensor.flatten() for tensor in tensors]), reduction="sum")
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))

@@ -165,16 +165,18 @@ def _check_and_choose_memory(base: Base, settings: TrainConfig, rows: int, check
     What `auto` chose is noted in `work`: a training that goes on there goes on in the same way.
     """
     noted = work / PROFILE_FILE
-    chosen = noted.read_text() if settings.memory == "auto" and noted.is_file() else settings.memory
-    try:
-        with gradient_checkpointing(base, chosen == "low"):
-            kept_bytes = check()
-        if chosen == "auto":
-            chosen = choose_profile(kept_bytes, rows, free_memory(base.device))
-    except torch.OutOfMemoryError as error:
-        if chosen != "auto":
-            raise ModelError(f"the device's memory does not suffice for one row of a batch: {error}") from error
-        chosen = "low"
+    asked = noted.read_text() if settings.memory == "auto" and noted.is_file() else settings.memory
+    for chosen in ("fast", "low") if asked == "auto" else (asked,):
+        try:
+            with gradient_checkpointing(base, chosen == "low"):
+                kept_bytes = check()
+            break
+        except torch.OutOfMemoryError as error:
+            problem = error
+    else:
+        raise ModelError(f"the device's memory does not suffice for one row of a batch: {problem}") from problem
+    if asked == "auto" and chosen == "fast":
+        chosen = choose_profile(kept_bytes, rows, free_memory(base.device))
     if settings.memory == "auto" and not noted.is_file():
         logger.info("train.memory: auto is %s here", chosen)
         write_bytes(noted, chosen.encode())
