@@ -16,6 +16,10 @@ class DoesNotFit(ValueError):
     """No mask can be had that lies inside the foreground."""
 
 
+class UncertainObject(ValueError):
+    """A picture shows neither clearly an object on a ground nor clearly a texture."""
+
+
 def bounding_box(mask: Mask) -> tuple[slice, slice]:
     """The rows and columns that hold all True pixels of `mask`. Raises ValueError when there are none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

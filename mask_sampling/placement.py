@@ -1,273 +1,299 @@
-"""Where a defect can be: the object in an image, and a place on it for a given shape.
-
-Distances between colours are in units of CIELAB, where black and white are 100 apart.
-"""
+"""A place on an object for a given shape: legal, likely by what the references show, and spread evenly."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mask_sampling import DoesNotFit, Mask, bounding_box
+from mask_sampling import DoesNotFit, Mask
+from mask_sampling.pose import Flip, Pose, Registration, depth
 
-WORK_SIDE_PX = 1024
-"""Larger images are shrunk by a whole factor, until the longer side is at most this."""
-GROUND_SHARE = 0.6
-"""At least this share of the image's border is taken to show the ground; the rest may be object."""
-MIN_UNEVENNESS = 0.25
-"""No ground is taken to be more even than this, in units of CIELAB (8 bits resolve about 0.4)."""
-GROUND_REACH = 4.0
-"""What differs from the ground by less than this many times its unevenness is surely ground."""
-MIN_CONTRAST = 8.0
-"""An object differs by at least this many times the ground's unevenness, else the picture is a texture."""
-EDGE_REACH = 0.02
-"""What takes more than this share of the longer side to rise from ground to object is shading, not an edge."""
-MIN_EDGE_REACH_PX = 10
-"""Nor, in small images, fewer than this many pixels."""
-DETAIL = 1 / 512
-"""What is finer than this share of the longer side is noise, a hair, or a leak in an edge."""
-MIN_LIT = 0.25
-"""At most the rest of what stands out from the ground is taken for shadow."""
-MAX_HOLE = 0.05
-"""A hole larger than this share of the object is a hole in the object, through which the ground is seen."""
-MIN_PIECE = 0.1
-"""A piece smaller than this share of the largest is a speck."""
-MIN_OBJECT = 0.001
-"""An object covers at least this share of the image."""
-BLIND_TRIES = 16
-"""Positions tried at random before all of them are computed."""
+GRID_SIDE = 256
+"""Places are compared on a grid of at most this many cells along the longer side."""
+TRIES = 8
+"""Places tried on the grid before all pixels are computed."""
+MIN_SPREAD = 0.05
+"""No reference's neighbourhood is taken to be smaller than this standard deviation, in u, v and depth."""
+ONE_SPREAD = 0.3
+"""And where there is one reference, its position is taken to vary by this."""
+SUPPORT = 0.1
+"""Learnt places reach beyond the references along the main axis by at most this share of their range."""
+SLAB = 1 / 64
+"""Share of the places, by weight, that count as one line across the object while they are spread."""
 
-Image: TypeAlias = NDArray[np.uint8 | np.uint16]
-Floats: TypeAlias = NDArray[np.floating]
+Floats: TypeAlias = NDArray[np.float64]
+Sides: TypeAlias = tuple[bool, bool, bool, bool]
+"""top, bottom, left, right of the frame."""
+INSIDE: Sides = (False, False, False, False)
 
 
-def place(shape: Mask, foreground: Mask, rng: np.random.Generator) -> Mask:
-    """`shape` moved to a random position inside `foreground`: a mask of the foreground's size.
+@dataclass(frozen=True)
+class Scene:
+    """An image in which places are looked for. H W pixels, h w grid cells."""
 
-    Every position at which all True pixels of `shape` lie on True pixels of `foreground` is equally likely.
-    Raises DoesNotFit when there is none, ValueError when the shape is empty.
+    allowed: Mask
+    """H W: the object, without what the user has forbidden."""
+    object_px: int
+    """Pixels of the object."""
+    pose: Pose
+    factor: int
+    """Pixels along the side of a grid cell."""
+    share: NDArray[np.float32]
+    """h w: the allowed share of each cell."""
+    u: NDArray[np.float32]
+    v: NDArray[np.float32]
+    depth: NDArray[np.float32]
+    """h w: of the cells' middles."""
+    density: Floats | None = None
+    """h w: how likely a defect's centroid lies there; None: all places are equally likely."""
+
+
+def scene(foreground: Mask, registration: Registration, permitted: Mask | None = None) -> Scene:
+    """The scene of an object; `permitted` (H W) is where the user lets defects be.
+
+    Raises ValueError when the foreground is empty, DoesNotFit when nothing of it is permitted.
     """
-    patch = shape[bounding_box(shape)]
-    if not foreground.any():
-        raise DoesNotFit("the foreground is empty")
-    box = bounding_box(foreground)
-    row, column = _position(patch, foreground[box], rng)
-    row, column = row + box[0].start, column + box[1].start
-    placed = np.zeros_like(foreground)
-    placed[row : row + patch.shape[0], column : column + patch.shape[1]] = patch
-    return placed
+    pose = registration.pose(foreground)
+    allowed = foreground if permitted is None else foreground & permitted
+    if not allowed.any():
+        raise DoesNotFit("the zones leave nothing of the object")
+    factor = math.ceil(max(foreground.shape) / GRID_SIDE)
+    share = _means(allowed, factor)
+    rows, columns = ((np.arange(length) + 0.5) * factor - 0.5 for length in share.shape)
+    u, v = pose.to_object(columns[None, :], rows[:, None])
+    inside = depth(_means(foreground, factor) >= 0.5)
+    single = np.float32
+    return Scene(
+        allowed, int(foreground.sum()), pose, factor, share, u.astype(single), v.astype(single), inside.astype(single)
+    )
 
 
-def _position(patch: Mask, foreground: Mask, rng: np.random.Generator) -> tuple[int, int]:
-    """The patch's top left corner: row, column. Blind tries that miss leave the choice uniform."""
-    height, width = (whole - part + 1 for whole, part in zip(foreground.shape, patch.shape, strict=True))
-    if height < 1 or width < 1:
-        raise DoesNotFit("the shape is larger than the foreground")
-    for row, column in rng.integers((height, width), size=(BLIND_TRIES, 2)).tolist():
-        if foreground[row : row + patch.shape[0], column : column + patch.shape[1]][patch].all():
-            return row, column
-    positions = np.flatnonzero(_fits(patch, foreground))
-    if not positions.size:
-        raise DoesNotFit("the shape lies nowhere entirely inside the foreground")
-    row, column = divmod(int(rng.choice(positions)), width)
-    return row, column
-
-
-def _fits(patch: Mask, foreground: Mask) -> Mask:
-    """True at each position, of all that keep the patch in the frame, where it lies entirely inside.
-
-    The number of its pixels that fall outside, as a correlation by FFT in double precision: whole numbers,
-    with errors many orders of magnitude below the 0.5 they are compared with. What wraps around is cut off.
-    """
-    from scipy import fft
-
-    size = [fft.next_fast_len(length, real=True) for length in foreground.shape]
-    outside = fft.rfft2((~foreground).astype(np.float64), size)
-    overlap = fft.irfft2(outside * np.conj(fft.rfft2(patch.astype(np.float64), size)), size)
-    height, width = (whole - part + 1 for whole, part in zip(foreground.shape, patch.shape, strict=True))
-    fits: Mask = overlap[:height, :width] < 0.5
-    return fits
-
-
-def find_foreground(image: Image) -> Mask:
-    """The object in `image`, or all True when the image is a texture that fills the frame.
-
-    The ground is what most of the border shows, evenly but for a gradient. The object is what stands out from
-    it in colour (or alpha), up to the sharpest edge around it; shadows rise slowly and count as ground. Images
-    are uint8 or uint16, H W C, with C = 1, 3 or 4; raises ValueError otherwise.
-    """
-    everywhere = np.ones(image.shape[:2], dtype=np.bool_)
-    factor = min(math.ceil(max(image.shape[:2]) / WORK_SIDE_PX), *image.shape[:2])
-    colours = _perceptual(image, factor)
-    distance, unevenness = _ground_distance(colours)
-    contrast = _otsu(distance)
-    if contrast < MIN_CONTRAST * unevenness:
-        return everywhere
-    found = _clean(_cut_out(distance, _slope(colours), unevenness, contrast))
-    return _enlarge(found, factor, image.shape[:2]) if found.mean() >= MIN_OBJECT else everywhere
-
-
-def _perceptual(image: Image, factor: int) -> Floats:
-    """`image`, smaller by `factor`, in CIELAB relative to its brightest pixel: H W K.
-
-    K is 1 (lightness alone) for grey, and 4 with alpha, which counts up to 100; transparent pixels are 0.
-    """
-    from skimage.color import rgb2lab
-
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"expected uint8 or uint16 H W C, C = 1, 3 or 4, found {image.dtype} {image.shape}")
-    pixels = _shrink(image.astype(np.float32), factor)
-    rgb = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
-    lab: Floats = rgb2lab(rgb / max(1, rgb.max()))
-    if image.shape[2] == 1:
-        return lab[..., :1]
-    if image.shape[2] == 3:
-        return lab
-    alpha = pixels[..., 3:] / np.iinfo(image.dtype).max
-    return np.concatenate([lab * alpha, 100 * alpha], axis=2)
-
-
-def _shrink(pixels: Floats, factor: int) -> Floats:
-    """Means over blocks of `factor` by `factor` pixels; rows and columns left over are dropped."""
-    height, width, channels = pixels.shape[0] // factor, pixels.shape[1] // factor, pixels.shape[2]
-    blocks = pixels[: height * factor, : width * factor].reshape(height, factor, width, factor, channels)
-    means: Floats = blocks.mean(axis=(1, 3))
+def _means(mask: Mask, factor: int) -> NDArray[np.float32]:
+    """Shares of blocks of `factor` by `factor` pixels; what is missing at the right and below counts as False."""
+    missing = [(0, -length % factor) for length in mask.shape]
+    padded = np.pad(mask, missing)
+    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
+    means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
     return means
 
 
-def _enlarge(mask: Mask, factor: int, shape: tuple[int, ...]) -> Mask:
-    """`mask` blown up by `factor` to `shape`, its last row and column repeated where some are missing."""
-    large = mask.repeat(factor, axis=0).repeat(factor, axis=1)
-    missing = [(0, whole - part) for whole, part in zip(shape, large.shape, strict=True)]
-    return np.pad(large, missing, mode="edge")
+@dataclass(frozen=True)
+class Place:
+    """Where a reference's defect lies on its object."""
+
+    u: float
+    v: float
+    depth: float
+    """Of its centroid."""
+    reach: tuple[float, float]
+    """u of its two ends."""
 
 
-def _ground_distance(colours: Floats) -> tuple[Floats, float]:
-    """How far each pixel is from the ground's colour there (H W), and the ground's own unevenness.
+def place_of(mask: Mask, scene_of_mask: Scene) -> Place:
+    """Where a mask lies in the coordinates of its object. Raises ValueError when it is empty."""
+    y, x = np.nonzero(mask)
+    if not x.size:
+        raise ValueError("the mask is empty")
+    u, v = scene_of_mask.pose.to_object(x, y)
+    cell = (int(y.mean()) // scene_of_mask.factor, int(x.mean()) // scene_of_mask.factor)
+    return Place(float(u.mean()), float(v.mean()), float(scene_of_mask.depth[cell]), (float(u.min()), float(u.max())))
 
-    The ground is a plane over the image in each channel, fitted to the GROUND_SHARE of the border that it
-    fits best.
+
+@dataclass(frozen=True)
+class Places:
+    """Where the references' defects lie: a density over the object, and its limits."""
+
+    places: tuple[Place, ...]
+    flips: tuple[Flip, ...]
+    """Each place stands for as many, which the object's outline does not tell apart."""
+
+    def density(self, scene: Scene) -> Floats:
+        """How likely a centroid lies in each cell of the scene's grid (h w), up to a factor.
+
+        A Gaussian kernel around every reference, with Scott's rule for its width, over u, v and depth; over depth
+        alone on round objects, over u and v alone where the object is the frame.
+        """
+        if scene.pose.kind == "round":
+            return self._by_depth(scene)
+        own = [("u", scene.u), ("v", scene.v)] + ([("depth", scene.depth)] if scene.pose.kind == "object" else [])
+        widths = [self._width(name, len(own)) for name, _ in own]
+        density = np.zeros(scene.share.shape)
+        for place in self.places:
+            for flip in self.flips:
+                middles = (place.u * flip[0], place.v * flip[1], place.depth)
+                away = [
+                    ((cells - middle) / width) ** 2
+                    for (_, cells), middle, width in zip(own, middles, widths, strict=False)
+                ]
+                density += np.exp(-sum(away) / 2)
+        return density
+
+    def _by_depth(self, scene: Scene) -> Floats:
+        """The density on a round object: each depth as likely as the references make it, however large its ring."""
+        width = self._width("depth", 1)
+        bins = np.linspace(0, 1, 33)
+        ring = np.histogram(scene.depth[scene.depth > 0], bins)[0].clip(1)
+        density = sum(np.exp(-(((scene.depth - place.depth) / width) ** 2) / 2) for place in self.places)
+        return density / ring[np.digitize(scene.depth, bins[1:-1])]
+
+    def _width(self, name: str, dimensions: int) -> float:
+        values = [getattr(place, name) for place in self.places]
+        spread = float(np.std(values)) if len(values) > 1 else ONE_SPREAD
+        return max(MIN_SPREAD, spread * len(values) ** (-1 / (dimensions + 4)))
+
+    def limits(self) -> list[tuple[float, float]]:
+        """The ranges of u, one for each end that the object's outline does not tell from the other."""
+        low, high = min(place.reach[0] for place in self.places), max(place.reach[1] for place in self.places)
+        margin = SUPPORT * (high - low)
+        ranges = {(low, high) if flip[0] > 0 else (-high, -low) for flip in self.flips}
+        return [(low - margin, high + margin) for low, high in sorted(ranges)]
+
+
+def place(
+    patch: Mask,
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    limits: Sequence[tuple[float, float]] | None = None,
+    spread: Sequence[float] | None = None,
+    max_cut: float = 0.0,
+    inside_px: float | None = None,
+    sides: Sides = INSIDE,
+    free: Mask | None = None,
+) -> Mask:
+    """`patch` (tight) at a place in the scene, what lies outside cut off: a mask of the image's size.
+
+    Legal are the places at which at least 1 - `max_cut` of `inside_px` (default: the whole patch) lies on what is
+    allowed, and on `free` (H W) where that is given, and which keep the centroid within the frame. A patch that
+    goes on beyond the frame does so at `sides`. With `limits`, ranges of u, places have the scene's density and
+    on an object with a main axis the patch stays within one of them; without, all are equally likely. `spread`,
+    two numbers in [0, 1), picks one: evenly spread numbers give evenly spread places. Raises DoesNotFit when none
+    is legal.
     """
-    from scipy.ndimage import gaussian_filter
+    allowed = scene.allowed if free is None else scene.allowed & free
+    share = scene.share if free is None else _means(allowed, scene.factor)
+    y, x = (int(axis.mean()) for axis in np.nonzero(patch))
+    moving = _Moving(patch, (y, x), (1 - max_cut) * (patch.sum() if inside_px is None else inside_px), sides)
+    weights = np.ones(share.shape)
+    if limits is not None and scene.density is not None:
+        weights *= scene.density
+    if limits is not None and scene.pose.kind == "object":
+        weights *= _within(limits, moving, scene)
+    if not weights.any():
+        raise DoesNotFit("no place")
+    likely = weights * moving.legal(share, scene.factor, allowed.shape)
+    for _ in range(TRIES):
+        if not likely.any():
+            break
+        cell = _pick(likely, scene, *(rng.random(2) if spread is None else spread))
+        offset = rng.integers(scene.factor, size=2)
+        placed = moving.at(int(cell[0] * scene.factor + offset[0]), int(cell[1] * scene.factor + offset[1]), allowed)
+        if placed is not None:
+            return placed
+        likely[cell] = 0
+    return _anywhere(moving, allowed, weights, scene.factor, rng)
 
-    smooth: Floats = gaussian_filter(colours, 2 * [_detail_px(colours)] + [0])
-    y, x = (np.float32(1 / max(colours.shape)) * axis for axis in np.ogrid[: colours.shape[0], : colours.shape[1]])
-    ring = _border(colours.shape[:2])
-    terms = np.stack(np.broadcast_arrays(np.float32(1), y, x), axis=2)[ring]
-    misfit = _length(smooth[ring] - np.median(smooth[ring], axis=0))
-    for _ in range(5):
-        kept = misfit <= np.quantile(misfit, GROUND_SHARE)
-        level, slope_y, slope_x = plane = _least_squares(terms[kept], smooth[ring][kept])
-        misfit = _length(smooth[ring] - np.einsum("nt,tk->nk", terms, plane))
-    unevenness = float(np.quantile(misfit, GROUND_SHARE))
-    distance = _length(smooth - level - slope_y * y[..., None] - slope_x * x[..., None])
-    return distance, max(unevenness, MIN_UNEVENNESS)
+
+@dataclass(frozen=True)
+class _Moving:
+    """A patch that is moved about."""
+
+    patch: Mask
+    centroid: tuple[int, int]
+    """Row, column of the patch."""
+    needed_px: float
+    """At least as many pixels lie on what is allowed."""
+    sides: Sides
+
+    def legal(self, share: NDArray[np.float32], factor: int, frame: tuple[int, ...]) -> Mask:
+        """Whether the patch can lie with its centroid in each cell, of which `share` (h w) is allowed.
+
+        Exact for cells of one pixel, a good guess for larger ones.
+        """
+        cells = _means(np.pad(self.patch, [(-middle % factor, 0) for middle in self.centroid]), factor)
+        row, column = (-(-middle // factor) for middle in self.centroid)
+        legal = factor**2 * _correlated(share, cells, row, column) > self.needed_px - 0.5
+        slack = factor - 1
+        rows, columns = (np.arange(length) * factor for length in share.shape)
+        height, width = frame
+        top, left = rows - self.centroid[0], columns - self.centroid[1]
+        if self.sides[0]:
+            legal &= (top <= 0)[:, None]
+        if self.sides[1]:
+            legal &= (top + slack + self.patch.shape[0] >= height)[:, None]
+        if self.sides[2]:
+            legal &= left <= 0
+        if self.sides[3]:
+            legal &= left + slack + self.patch.shape[1] >= width
+        return legal
+
+    def at(self, row: int, column: int, allowed: Mask) -> Mask | None:
+        """The mask with the patch's centroid at `row`, `column`, cut to what is allowed; None where illegal."""
+        height, width = allowed.shape
+        top, left = row - self.centroid[0], column - self.centroid[1]
+        bottom, right = top + self.patch.shape[0], left + self.patch.shape[1]
+        beyond = (top <= 0, bottom >= height, left <= 0, right >= width)
+        if any(side and not crossed for side, crossed in zip(self.sides, beyond, strict=True)):
+            return None
+        rows, columns = slice(max(0, top), min(height, bottom)), slice(max(0, left), min(width, right))
+        placed = np.zeros_like(allowed)
+        own = self.patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        placed[rows, columns] = own & allowed[rows, columns]
+        return placed if placed.sum() > self.needed_px - 0.5 else None
 
 
-def _border(shape: tuple[int, ...]) -> Mask:
-    """True on the outermost fiftieth of the shorter side, at least 2 pixels."""
-    width_px = max(2, min(shape) // 50)
-    ring = np.ones(shape, dtype=np.bool_)
-    ring[width_px:-width_px, width_px:-width_px] = False
-    return ring
+def _correlated(field: NDArray[np.float32], kernel: NDArray[np.float32], row: int, column: int) -> Floats:
+    """At each cell the sum of `kernel` times what of `field` lies under it, the kernel's `row`, `column` at the cell.
 
-
-def _least_squares(terms: Floats, values: Floats) -> Floats:
-    """The coefficients (T K) that bring `terms` (N T) nearest to `values` (N K).
-
-    From the normal equations, summed by einsum, which unlike BLAS adds in one order whatever the threads.
+    By FFT in double precision: whole numbers come out with errors far below the 0.5 that they are compared with.
     """
-    products = np.einsum("ni,nj->ij", terms, terms, dtype=np.float64)
-    sums = np.einsum("ni,nk->ik", terms, values, dtype=np.float64)
-    coefficients: Floats = np.linalg.lstsq(products, sums, rcond=None)[0].astype(np.float32)
-    return coefficients
+    from scipy import fft
+
+    size = [
+        fft.next_fast_len(whole + part - 1, real=True) for whole, part in zip(field.shape, kernel.shape, strict=True)
+    ]
+    spectrum = fft.rfft2(field.astype(np.float64), size) * np.conj(fft.rfft2(kernel.astype(np.float64), size))
+    rolled: Floats = np.roll(fft.irfft2(spectrum, size), (row, column), axis=(0, 1))
+    return rolled[: field.shape[0], : field.shape[1]]
 
 
-def _length(colours: Floats) -> Floats:
-    """The length of the vectors along the last axis."""
-    length: Floats = np.sqrt(np.square(colours).sum(axis=-1))
-    return length
+def _within(limits: Sequence[tuple[float, float]], moving: _Moving, scene: Scene) -> Mask:
+    """The cells (h w) at which the patch stays within one of the limits along the main axis."""
+    y, x = np.nonzero(moving.patch)
+    pose = scene.pose
+    along = math.cos(pose.axis) * (x - moving.centroid[1]) + math.sin(pose.axis) * (y - moving.centroid[0])
+    low, high = scene.u + along.min() / pose.half_length, scene.u + along.max() / pose.half_length
+    within: Mask = np.any([(low >= least) & (high <= most) for least, most in limits], axis=0)
+    return within
 
 
-def _otsu(distance: Floats) -> float:
-    """The distance that best parts near pixels from far ones."""
-    from skimage.filters import threshold_otsu
-
-    return float(threshold_otsu(distance))
-
-
-def _slope(colours: Floats) -> Floats:
-    """How steeply the colour changes at each pixel (H W), per pixel."""
-    from scipy.ndimage import gaussian_gradient_magnitude
-
-    sigma_px = _detail_px(colours)
-    slopes = [gaussian_gradient_magnitude(colours[..., k], sigma_px) for k in range(colours.shape[2])]
-    return _length(np.stack(slopes, axis=2))
-
-
-def _cut_out(distance: Floats, slope: Floats, unevenness: float, contrast: float) -> Mask:
-    """The object, by a watershed on the slope between what is surely object and what is surely ground.
-
-    Object are pixels beyond `contrast`, save shadows: those that shading leads to from the border, with no edge
-    between. Should that take most of them, the object itself has no sharp edge, and nothing counts as shadow.
-    """
-    from scipy.ndimage import binary_dilation, binary_erosion, binary_opening
-    from skimage.segmentation import watershed
-
-    hair_px = round(_detail_px(distance))
-    near = distance < min(GROUND_REACH * unevenness, contrast / 2)
-    far = distance > contrast
-    shading = near | (slope < contrast / max(MIN_EDGE_REACH_PX, EDGE_REACH * max(distance.shape)))
-    lit = far & ~_joined_to_border(binary_opening(shading, iterations=hair_px))
-    body = _main_pieces(lit if lit.sum() > MIN_LIT * far.sum() else far)
-    ground = _pieces(near & ~body, MAX_HOLE * int(body.sum()))
-    core = binary_erosion(body, iterations=hair_px, border_value=1)
-    unknown = binary_dilation(~core & ~ground)
-    markers = ground.astype(np.int32) + 2 * core.astype(np.int32)
-    found: Mask = core | (watershed(slope, markers, mask=unknown) == 2)
-    return found
+def _pick(weights: Floats, scene: Scene, first: float, second: float) -> tuple[int, int]:
+    """The cell at quantile `first` along u and, among its neighbours there, at quantile `second` along v."""
+    cells = np.flatnonzero(weights)
+    cells = cells[np.argsort(scene.u.ravel()[cells], kind="stable")]
+    shares = np.cumsum(weights.ravel()[cells])
+    shares /= shares[-1]
+    middle = min(max(first, SLAB / 2), 1 - SLAB / 2)
+    near = slice(*np.searchsorted(shares, [middle - SLAB / 2, middle + SLAB / 2]).tolist())
+    slab = cells[near.start : near.stop + 1]
+    slab = slab[np.argsort(scene.v.ravel()[slab], kind="stable")]
+    shares = np.cumsum(weights.ravel()[slab])
+    row, column = divmod(int(slab[np.searchsorted(shares, second * shares[-1], side="right")]), weights.shape[1])
+    return row, column
 
 
-def _joined_to_border(mask: Mask) -> Mask:
-    """The connected pieces of `mask` that touch the frame."""
-    from scipy.ndimage import label
-
-    labels = label(mask)[0]
-    touching = np.zeros(int(labels.max()) + 1, dtype=np.bool_)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        touching[side] = True
-    touching[0] = False
-    joined: Mask = touching[labels]
-    return joined
-
-
-def _pieces(mask: Mask, min_area: float) -> Mask:
-    """The connected pieces of `mask` that have at least `min_area` pixels."""
-    from scipy.ndimage import label
-
-    labels = label(mask)[0]
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    pieces: Mask = (areas >= max(1, min_area))[labels]
-    return pieces
-
-
-def _detail_px(pixels: NDArray[np.generic]) -> float:
-    """The size below which features of an image are not of interest, at least 1."""
-    return max(1.0, DETAIL * max(pixels.shape[:2]))
-
-
-def _main_pieces(mask: Mask) -> Mask:
-    """The large connected pieces of `mask`, without hairs and specks."""
-    from scipy.ndimage import binary_opening, label
-
-    opened = binary_opening(mask, iterations=round(_detail_px(mask)))
-    areas = np.bincount(label(opened)[0].ravel())
-    return _pieces(opened, MIN_PIECE * int(areas[1:].max(initial=0)))
-
-
-def _clean(found: Mask) -> Mask:
-    """`found` without hairs, specks and small holes."""
-    pieces = _main_pieces(found)
-    return ~_pieces(~pieces, MAX_HOLE * int(pieces.sum()))
+def _anywhere(moving: _Moving, allowed: Mask, weights: Floats, factor: int, rng: np.random.Generator) -> Mask:
+    """The patch at a place found by looking at all pixels, drawn by the cells' weights."""
+    height, width = allowed.shape
+    fine = weights.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+    fine = fine * moving.legal(allowed.astype(np.float32), 1, allowed.shape)
+    if not fine.any():
+        raise DoesNotFit("no place")
+    shares = np.cumsum(fine.ravel())
+    row, column = divmod(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), width)
+    placed = moving.at(row, column, allowed)
+    assert placed is not None, "what is legal at every pixel is legal"
+    return placed

@@ -1,19 +1,85 @@
-"""A mask for a defect that does not exist yet: a shape like the references', on the object."""
+"""Masks for defects that do not exist yet: shapes like the references', where on the object they can be."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from mask_sampling import DoesNotFit, Mask, shapes
-from mask_sampling.placement import place
-from mask_sampling.shapes import Sampler, ShapeSettings
+from mask_sampling import DoesNotFit, Mask, bounding_box
+from mask_sampling.placement import INSIDE, Places, Scene, Sides, place, place_of, scene
+from mask_sampling.pose import Registration, register
+from mask_sampling.priors import area_fraction_at, axial_spread, departure, measure
+from mask_sampling.shapes import Sampler, Shape, ShapeSettings, Wish, patch_area_px
+from mask_sampling.shapes.blob import blob
+from mask_sampling.shapes.morph import morph
+from mask_sampling.shapes.outlines import box, polygon, star
+from mask_sampling.shapes.reference import reference
+from mask_sampling.shapes.stroke import stroke
 
-SAMPLERS: dict[str, Sampler] = {"reference": shapes.reference}
+SAMPLERS: dict[str, Sampler] = {
+    "reference": reference,
+    "morph": morph,
+    "stroke": stroke,
+    "blob": blob,
+    "polygon": polygon,
+    "box": box,
+    "star": star,
+}
 """Every sampler by the name that the config knows it by."""
-
-TRIES = 50
+FOLDER = "folder"
+"""And the user's own masks, which the reference sampler varies."""
+TRIES = 20
 """Shapes drawn before giving up."""
+FITS = 5
+"""Sizes tried of each."""
+MAX_SCALE = 1.25
+"""A shape follows a reference of the wished size up to this factor, as long as there is one."""
+AREA_ERROR = 0.02
+"""A mask's area differs from what was wished for by at most this share, once it is cut at the outline."""
+AREA_ERROR_PX = 3
+"""Or by this many pixels, where that is more."""
+OBJECT_SLACK = 1.8
+"""An object whose share of the frame is beyond the references' by this factor was not rightly found."""
+MIN_ROTATION = 3.0
+"""Shapes turn by at least this many degrees, unless the settings allow less."""
+BEYOND = 0.3
+"""What the frame cut off is made up for by this share of the patch, mirrored at the frame."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A real defect."""
+
+    mask: Mask
+    foreground: Mask
+    """Its object, H W like the mask; the mask may lie partly outside."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How masks are sampled."""
+
+    samplers: Mapping[str, float]
+    """Name in SAMPLERS, or FOLDER -> weight."""
+    shapes: ShapeSettings
+    """Rotation is relative to the object's main axis; round objects and `turn_freely` know none."""
+    turn_freely: bool = False
+    flip: bool = True
+    """Half of the shapes are mirrored: across the object's axis, and only where its outline allows."""
+    placement: Literal["learned", "uniform"] = "learned"
+    novelty: float = 0.0
+    """Share of the masks that are placed uniformly in spite of `learned`."""
+    max_cut: float = 0.1
+    """At most this share of a shape may be cut off at the object's outline."""
+    area_tolerance: float = 1.5
+    """Area fractions lie within the references' range, widened by this factor both ways."""
+    count: tuple[int, int] = (1, 1)
+    """Fewest and most defects in one mask."""
+    min_distance_px: int = 0
+    """Between them."""
 
 
 @dataclass(frozen=True)
@@ -21,44 +87,200 @@ class SampledMask:
     """Where a defect is asked for."""
 
     mask: Mask
-    """H W, the size of the foreground it was placed on."""
+    """H W, the size of the image."""
     sampler: str
-    """Which of SAMPLERS drew the shape."""
+    """Which of SAMPLERS drew it; several are joined by a plus."""
+    like: tuple[int, ...]
+    """The references that its defects follow in size and direction."""
 
 
-def sample_mask(
-    references: Sequence[Mask],
-    foreground: Mask,
-    samplers: Mapping[str, float],
-    settings: ShapeSettings,
-    area_tolerance: float,
-    rng: np.random.Generator,
-) -> SampledMask:
-    """A random mask of about the references' area that lies inside `foreground`, and its sampler's name.
+@dataclass(frozen=True)
+class _Ask:
+    """One defect to be drawn and placed."""
 
-    The sampler is drawn by its weight in `samplers`. Its shapes have between the smallest reference's area in
-    pixels over `area_tolerance` and the largest's times it; position is uniform over all that fit. Raises
-    DoesNotFit when TRIES shapes in a row have another area or no room, ValueError when there are no references.
+    sampler: str
+    like: int
+    fraction: float
+    """Of the object's area."""
+    spread: Sequence[float]
+    limits: Sequence[tuple[float, float]] | None
+    free: Mask | None
+    beyond: bool
+    """Whether it goes on beyond the frame where its reference does."""
+
+
+class MaskSampler:
+    """Masks of one defect: learns from the references once, then gives the mask of any index on any scene.
+
+    The same references, settings, seed, scene and index give the same mask, whatever was asked before. Sizes and
+    places of successive indices are spread evenly, by a Halton sequence that the seed scrambles.
+    Raises ValueError where there are no references or one of them has an empty mask.
     """
-    if not references:
-        raise ValueError("there are no references")
-    name = _draw(samplers, rng)
-    areas = [int(mask.sum()) for mask in references]
-    smallest, largest = min(areas) / area_tolerance, max(areas) * area_tolerance
-    wrong_area = 0
-    for _ in range(TRIES):
-        shape = SAMPLERS[name](references, settings, rng)
-        if not smallest <= shape.sum() <= largest:
-            wrong_area += 1
-            continue
-        try:
-            return SampledMask(place(shape, foreground, rng), name)
-        except DoesNotFit:
-            continue
-    raise DoesNotFit(
-        f"none of {TRIES} shapes of the sampler '{name}' could be used: {wrong_area} had an area outside "
-        f"{smallest:.0f} to {largest:.0f} px, {TRIES - wrong_area} found no room in the foreground"
-    )
+
+    def __init__(
+        self, references: Sequence[Reference], settings: Settings, seed: int, folder: Sequence[Mask] = ()
+    ) -> None:
+        if FOLDER in settings.samplers and not folder:
+            raise ValueError(f"the sampler {FOLDER!r} needs masks")
+        foregrounds = [each.foreground | each.mask for each in references]
+        self.registration: Registration = register(foregrounds)
+        self.settings = settings
+        self._seed = seed
+        self._object_shares = [float(foreground.mean()) for foreground in foregrounds]
+        scenes = [scene(foreground, self.registration) for foreground in foregrounds]
+        pairs = list(zip(references, scenes, strict=True))
+        self.places = Places(tuple(place_of(each.mask, own) for each, own in pairs), self.registration.flips)
+        self.attributes = [measure(each.mask, own.object_px, own.pose.axis) for each, own in pairs]
+        whole_frame = self.registration.kind == "frame"
+        self._shapes = [_shape(each.mask, own, beyond=whole_frame) for each, own in pairs]
+        self._sides = [_sides(each.mask) if whole_frame else INSIDE for each in references]
+        self._rotation_degrees = self._learnt_rotation()
+        self._folder = [Shape(mask[bounding_box(mask)], float(mask.sum()), 0.0) for mask in folder]
+
+    def scene(self, foreground: Mask, permitted: Mask | None = None) -> Scene:
+        """The scene of a normal, with its object as found; where the references are textures it is the whole frame.
+
+        Raises DoesNotFit where the object is much larger or smaller than the references', or nothing is permitted.
+        """
+        if self.registration.kind == "frame":
+            foreground = np.ones_like(foreground)
+        share, low, high = foreground.mean(), min(self._object_shares), max(self._object_shares)
+        if not low / OBJECT_SLACK <= share <= high * OBJECT_SLACK:
+            expected = f"{low:.1%} to {high:.1%} as in the references"
+            raise DoesNotFit(f"expected an object that covers {expected}, found {share:.1%}")
+        own = scene(foreground, self.registration, permitted)
+        return replace(own, density=self.places.density(own)) if self.settings.placement == "learned" else own
+
+    def sample(self, on: Scene, index: int) -> SampledMask:
+        """The mask of an index on a scene.
+
+        Raises DoesNotFit, with what was tried, when TRIES shapes in a row are unlike the references or have no room.
+        """
+        rng = np.random.default_rng([self._seed, index])
+        count = int(rng.integers(self.settings.count[0], self.settings.count[1] + 1))
+        mask, free = np.zeros_like(on.allowed), None
+        names: list[str] = []
+        likes: list[int] = []
+        for number in range(count):
+            quantiles = _spread_evenly(self._seed, index) if number == 0 else rng.random(3).tolist()
+            one = self._one(on, quantiles, free, rng)
+            mask |= one.mask
+            if number + 1 < count:
+                free = ~_grown(mask, self.settings.min_distance_px + 1)
+            names.append(one.sampler)
+            likes += one.like
+        return SampledMask(mask, "+".join(names), tuple(likes))
+
+    def _one(self, on: Scene, quantiles: Sequence[float], free: Mask | None, rng: np.random.Generator) -> SampledMask:
+        """One defect at the place and of the area of `quantiles`: along and across the object, and of area."""
+        settings = self.settings
+        name = _draw(settings.samplers, rng)
+        learned = settings.placement == "learned" and rng.random() >= settings.novelty
+        fraction = area_fraction_at(quantiles[2], [each.area_fraction for each in self.attributes])
+        limits = self.places.limits() if learned else None
+        refused: Counter[str] = Counter()
+        for attempt in range(TRIES):
+            like, seed = self._like(fraction, rng), int(rng.integers(2**63))
+            ask = _Ask(name, like, fraction, quantiles[:2], limits, free, beyond=attempt < TRIES // 2)
+            try:
+                return SampledMask(self._fitted(ask, on, seed), name, (like,))
+            except DoesNotFit as problem:
+                refused[str(problem)] += 1
+        told = ", ".join(f"{count} found {what}" for what, count in refused.most_common())
+        raise DoesNotFit(f"none of {TRIES} shapes of the sampler '{name}' could be used: {told}")
+
+    def _fitted(self, ask: "_Ask", on: Scene, seed: int) -> Mask:
+        """The mask that the seed gives, asked for larger or smaller until its area is right once it is cut."""
+        settings, wished_px = self.settings, ask.fraction * on.object_px
+        asked_px = wished_px
+        for _ in range(FITS):
+            rng = np.random.default_rng(seed)
+            patch, sides, inside_px = self._shape_for(ask.sampler, ask.like, asked_px, on, rng)
+            sides = sides if ask.beyond else INSIDE
+            max_cut = max(settings.max_cut, BEYOND) if any(sides) else settings.max_cut
+            mask = place(
+                patch, on, rng, limits=ask.limits, spread=ask.spread, max_cut=max_cut, inside_px=inside_px,
+                sides=sides, free=ask.free,
+            )  # fmt: skip
+            error = float(mask.sum()) / wished_px
+            if abs(error - 1) <= max(AREA_ERROR, AREA_ERROR_PX / wished_px):
+                found = measure(mask, on.object_px, on.pose.axis)
+                unlike = departure(found, self.attributes, settings.area_tolerance)
+                if unlike:
+                    raise DoesNotFit(f"another {unlike} than the references")
+                return mask
+            asked_px *= min(max(1 / error, 0.5), 2.0)
+        raise DoesNotFit("another area than was wished")
+
+    def _learnt_rotation(self) -> float:
+        """How far shapes turn beyond their own direction: as far as the references' directions differ, in degrees."""
+        most = self.settings.shapes.rotation_degrees
+        if self.settings.turn_freely or self.registration.kind == "round":
+            return 180.0
+        directions = [each.direction_degrees for each in self.attributes if not math.isnan(each.direction_degrees)]
+        if len(directions) < 2:
+            return most
+        return float(np.clip(axial_spread(directions) * len(directions) ** -0.2, min(MIN_ROTATION, most), most))
+
+    def _like(self, fraction: float, rng: np.random.Generator) -> int:
+        """A reference of about that area fraction, or the nearest one."""
+        away = np.abs(np.log([each.area_fraction / fraction for each in self.attributes]))
+        near = np.flatnonzero(away <= 2 * math.log(MAX_SCALE))
+        return int(rng.choice(near)) if near.size else int(away.argmin())
+
+    def _shape_for(
+        self, name: str, like: int, area_px: float, on: Scene, rng: np.random.Generator
+    ) -> tuple[Mask, Sides, float]:
+        """A patch, the sides at which it goes on beyond the frame, and how much of it lies within."""
+        settings, kind = self.settings, self.registration.kind
+        mirrored = on.pose.mirrored
+        sides = self._sides[like]
+        if settings.flip and (kind == "round" or (1, -1) in self.registration.flips) and rng.random() < 0.5:
+            mirrored = not mirrored
+            sides = (sides[0], sides[1], sides[3], sides[2])
+        bend = replace(settings.shapes, rotation_degrees=self._rotation_degrees)
+        wish = Wish(like, area_px, on.pose.axis, mirrored)
+        if name == FOLDER:
+            own = int(rng.integers(len(self._folder)))
+            return reference(self._folder, replace(wish, like=own), bend, rng), INSIDE, area_px
+        patch = SAMPLERS[name](self._shapes, wish, bend, rng)
+        return patch, sides, float(patch.sum()) * area_px / patch_area_px(self._shapes[like], wish)
+
+
+def _shape(mask: Mask, own: Scene, *, beyond: bool) -> Shape:
+    """The shape of a reference, as on an object that is not mirrored."""
+    patch, axis = mask[bounding_box(mask)], own.pose.axis
+    if beyond:
+        sides = _sides(mask)
+        reach = [max(1, math.ceil(BEYOND * length)) for length in patch.shape for _ in range(2)]
+        top, bottom, left, right = (length if side else 0 for length, side in zip(reach, sides, strict=True))
+        patch = np.pad(patch, [(top, bottom), (left, right)], mode="symmetric")
+        patch = patch[bounding_box(patch)]
+    if own.pose.mirrored:
+        patch, axis = patch[::-1], -axis
+    return Shape(patch, float(mask.sum()), axis)
+
+
+def _sides(mask: Mask) -> Sides:
+    """The sides of the frame that a mask touches."""
+    return bool(mask[0].any()), bool(mask[-1].any()), bool(mask[:, 0].any()), bool(mask[:, -1].any())
+
+
+def _grown(mask: Mask, distance_px: int) -> Mask:
+    """The mask and everything nearer to it than `distance_px`."""
+    from scipy.ndimage import distance_transform_edt
+
+    grown: Mask = distance_transform_edt(~mask) < distance_px
+    return grown
+
+
+def _spread_evenly(seed: int, index: int) -> list[float]:
+    """The point of an index in a scrambled Halton sequence over [0, 1)^3."""
+    from scipy.stats import qmc
+
+    sequence = qmc.Halton(3, rng=np.random.default_rng(seed))
+    point: list[float] = sequence.fast_forward(index).random()[0].tolist()
+    return point
 
 
 def _draw(samplers: Mapping[str, float], rng: np.random.Generator) -> str:

@@ -1,89 +1,57 @@
-"""Samplers of defect shapes: functions of one signature, each returning a tight patch.
-
-A patch is a mask cropped to its bounding box; it is never empty. A sampler is called as
-`sampler(references, settings, rng)`, with the masks of the real defects as references.
-"""
+"""The reference sampler: a real defect's mask, moved and bent."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mask_sampling import Mask, bounding_box
+from mask_sampling.shapes import MIN_WIDTH_PX, Floats, Shape, ShapeSettings, Wish, patch_area_px, turning
 
-MIN_WIDTH_PX = 1.4
-"""Parts of a shape thinner than this, before or after scaling, are drawn this wide, so that they stay connected."""
 BEND_LENGTH = 1 / 3
 """Distance between bends over the longer side of the bounding box, at least."""
 BEND_LENGTH_PER_ELASTIC = 5.0
 """And at least this many times the largest displacement, so that nothing is folded over."""
 
-Floats: TypeAlias = NDArray[np.float64]
 
+def reference(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+    """The mask of the reference that is wished for, turned, scaled to the area and bent at random: a tight patch.
 
-@dataclass(frozen=True)
-class ShapeSettings:
-    """How far a shape may depart from the reference it is made from."""
-
-    rotation_degrees: float = 180.0
-    """Rotated by up to this much, either way."""
-    scale: tuple[float, float] = (0.8, 1.25)
-    """Smallest and largest factor, drawn log-uniformly; areas grow with its square."""
-    flip: bool = True
-    """Mirrored left to right in half of the cases."""
-    elastic: float = 0.05
-    """Largest displacement over the longer side of the mask's bounding box; 0 turns bending off."""
-
-
-Sampler: TypeAlias = Callable[[Sequence[Mask], ShapeSettings, np.random.Generator], Mask]
-
-
-def reference(references: Sequence[Mask], settings: ShapeSettings, rng: np.random.Generator) -> Mask:
-    """The mask of one of `references`, mirrored, rotated, scaled and bent at random: a tight patch.
-
-    Pixel areas grow with scale squared; curves down to one pixel in width stay whole. Raises ValueError when
-    there are no references, or an empty one.
+    Curves down to one pixel in width stay whole.
     """
-    if not references:
-        raise ValueError("there are no references")
-    mask = references[int(rng.integers(len(references)))]
-    patch = mask[bounding_box(mask)]
-    if rng.random() < 0.5 and settings.flip:
-        patch = patch[:, ::-1]
-    angle = math.radians(float(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees)))
-    scale = math.exp(float(rng.uniform(math.log(settings.scale[0]), math.log(settings.scale[1]))))
-    return _transform(patch, angle, scale, settings.elastic, rng)
+    like = references[wish.like]
+    scale = math.sqrt(patch_area_px(like, wish) / like.patch.sum())
+    return bent(like.patch, scale * turning(like, wish, settings, rng), settings.elastic, rng)
 
 
-def _transform(patch: Mask, angle: float, scale: float, elastic: float, rng: np.random.Generator) -> Mask:
-    """`patch` turned by `angle` (radians), scaled and bent, in one resampling."""
+def bent(patch: Mask, matrix: Floats, elastic: float, rng: np.random.Generator) -> Mask:
+    """`patch` under the linear map `matrix` (2 2, of x, y) and then bent, in one resampling: tight again."""
     from scipy.ndimage import map_coordinates
 
+    stretch = np.linalg.svd(matrix, compute_uv=False)
     reach_px = elastic * max(patch.shape)
-    height, width = _canvas(patch.shape, angle, scale, reach_px)
+    height, width = _canvas(patch.shape, matrix, float(stretch[0]) * reach_px)
     y, x = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
-    spacing_px = scale * max(patch.shape) * max(BEND_LENGTH, BEND_LENGTH_PER_ELASTIC * elastic)
+    spacing_px = float(stretch[0]) * max(patch.shape) * max(BEND_LENGTH, BEND_LENGTH_PER_ELASTIC * elastic)
     bend_y, bend_x = reach_px * _smooth_noise((height, width), spacing_px, rng)
-    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    field, margin_px = _inside_field(patch, MIN_WIDTH_PX / 2 / min(1, scale))
-    source_y = cos * y + sin * x + bend_y + (patch.shape[0] - 1) / 2 + margin_px
-    source_x = cos * x - sin * y + bend_x + (patch.shape[1] - 1) / 2 + margin_px
+    (xx, xy), (yx, yy) = np.linalg.inv(matrix)
+    field, margin_px = _inside_field(patch, MIN_WIDTH_PX / 2 / min(1.0, float(stretch[1])))
+    source_y = yy * y + yx * x + bend_y + (patch.shape[0] - 1) / 2 + margin_px
+    source_x = xy * y + xx * x + bend_x + (patch.shape[1] - 1) / 2 + margin_px
     moved: Mask = map_coordinates(field, [source_y, source_x], order=1, mode="constant", cval=-0.5) > 0
-    return moved[bounding_box(moved)]
+    return moved[bounding_box(moved)] if moved.any() else np.ones((1, 1), dtype=np.bool_)
 
 
-def _canvas(shape: tuple[int, ...], angle: float, scale: float, reach_px: float) -> tuple[int, int]:
+def _canvas(shape: tuple[int, ...], matrix: Floats, reach_px: float) -> tuple[int, int]:
     """Height and width that hold the transformed patch, each of the same parity as the patch's own.
 
     Equal parity puts both centres on the same spot of the pixel grid, so that doing nothing changes nothing.
     """
     height, width = shape
-    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
-    extra_y = (scale * (cos * height + sin * width + 2 * reach_px) - height) / 2 + MIN_WIDTH_PX
-    extra_x = (scale * (cos * width + sin * height + 2 * reach_px) - width) / 2 + MIN_WIDTH_PX
+    box_x, box_y = np.abs(matrix) @ (width, height) + 2 * reach_px
+    extra_y, extra_x = (box_y - height) / 2 + MIN_WIDTH_PX, (box_x - width) / 2 + MIN_WIDTH_PX
     return height + 2 * max(0, math.ceil(extra_y)), width + 2 * max(0, math.ceil(extra_x))
 
 
@@ -94,11 +62,19 @@ def _inside_field(patch: Mask, half_width_px: float) -> tuple[Floats, int]:
     of its medial axis. The latter keeps thin curves from falling apart; where the mask is wider than twice that
     it adds nothing.
     """
-    from skimage.morphology import skeletonize
-
     margin_px = math.ceil(half_width_px) + 1
     padded = np.pad(patch, margin_px)
-    return np.maximum(padded - 0.5, half_width_px - _distance_to_curve(skeletonize(padded))), margin_px
+    return np.maximum(padded - 0.5, half_width_px - _distance_to_axis(padded.tobytes(), padded.shape)), margin_px
+
+
+@lru_cache(maxsize=16)
+def _distance_to_axis(mask: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The distance of each pixel's centre from a mask's medial axis; kept, since few references make many shapes."""
+    from skimage.morphology import skeletonize
+
+    return _distance_to_curve(skeletonize(np.frombuffer(bytearray(mask), dtype=np.bool_).reshape(shape))).astype(
+        np.float32
+    )
 
 
 def _distance_to_curve(curve: Mask) -> Floats:
