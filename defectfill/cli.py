@@ -58,6 +58,21 @@ def check(config: ConfigPath) -> None:
 
 
 @app.command()
+def masks(
+    config: ConfigPath,
+    out: Annotated[Path, typer.Option(help="Where the contact sheet is written, as PNG.")] = Path("masks.png"),
+    count: Annotated[int, typer.Option(min=1, help="Masks per defect that are compared with the references.")] = 64,
+) -> None:
+    """Show masks as CONFIG would plan them, beside the references, and how alike they are; without a model."""
+    from defectfill.config import load_config
+    from defectfill.mask_sheet import write_mask_sheet
+
+    for line in write_mask_sheet(load_config(config), out, count):
+        print(line)
+    print(out)
+
+
+@app.command()
 def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]) -> None:
     """Re-check every hash, size, mask value and count of a finished DATASET."""
     from defectfill.verify import verify_dataset

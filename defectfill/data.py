@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from defectfill.config import RunConfig
+from defectfill.config import MasksConfig, RunConfig
 from defectfill.errors import DataError
 from defectfill.hashing import digest
 from defectfill.images import SUFFIXES, content_sha256, file_sha256, read_image, read_mask
@@ -80,7 +80,7 @@ def ingest(config: RunConfig) -> tuple[ImageRecord, ...]:
 
 
 def data_digest(config: RunConfig) -> str:
-    """A fingerprint (64 hex digits) of name and bytes of every file that `ingest` reads; nothing is decoded.
+    """A fingerprint (64 hex digits) of name and bytes of every file that is read; nothing is decoded.
 
     Raises DataError with the same messages as `ingest` for folders that are missing or empty.
     """
@@ -90,7 +90,23 @@ def data_digest(config: RunConfig) -> str:
     files = [path for _, path in listing.images()] + list(listing.groups_file)
     files += [path for masks in listing.masks.values() for path in masks]
     names = [_relative(path, config.category_folder) for path in files]
-    return digest(sorted(zip(names, _in_threads(file_sha256, files), strict=True)))
+    drawn = mask_files(config.masks)
+    digests = _in_threads(file_sha256, [*files, *drawn.values()])
+    return digest(sorted(zip([*names, *drawn], digests, strict=True)))
+
+
+def mask_files(masks: MasksConfig) -> dict[str, Path]:
+    """Every file that the masks block names, by its key. Raises DataError for those that are missing."""
+    zones = masks.zones.model_dump() if masks.zones else {}
+    files = {f"masks.zones.{name}": path for name, path in zones.items() if path}
+    problems = [f"{key}: expected a file, found none: {path}" for key, path in files.items() if not path.is_file()]
+    if masks.folder:
+        found = find_images(masks.folder)
+        problems += [] if found else [f"masks.folder: expected images in {masks.folder}, found none"]
+        files |= {f"masks.folder/{path.name}": path for path in found}
+    if problems:
+        raise DataError(problems)
+    return files
 
 
 def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:

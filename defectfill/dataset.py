@@ -40,15 +40,18 @@ def write_dataset(run: Run) -> Path:
 
 
 def summary(dataset: Path) -> list[str]:
-    """One line per defect: how many synthetic images were kept, how many rejected and why."""
+    """Lines for each defect: how many synthetic images were kept, how many rejected or never painted, and why."""
     kept = Counter(row["defect"] for row in read_table(dataset / "manifest.parquet") if row["origin"] == "synthetic")
     rejected = Counter((row["defect"], row["reason"]) for row in read_table(dataset / "rejected.parquet"))
+    unplaced = [spec for spec in read_table(dataset.with_name("plan.parquet")) if spec["reason"]]
     lines = []
     for defect in sorted({*kept, *(defect for defect, _ in rejected)}):
         refused = [
             f"{count} rejected: {reason}" for (name, reason), count in sorted(rejected.items()) if name == defect
         ]
         lines.append(", ".join([f"{defect}: {kept[defect]} kept", *refused]))
+        reasons = [spec["reason"] for spec in unplaced if spec["defect"] == defect]
+        lines += [f"{defect}: {len(reasons)} found no place, the first because: {reasons[0]}"] if reasons else []
     return lines
 
 
@@ -100,7 +103,7 @@ def _copy_shards(run: Run, folder: Path, image_path_of: dict[str, str]) -> list[
                 painted[values["sample_id"]] = shard_folder, ManifestRow.model_validate(values)
     rows = []
     for spec in read_plan(run):
-        if spec.index >= run.config.generate.count:
+        if spec.index >= run.config.generate.count or spec.reason:
             continue
         if spec.sample_id not in painted:
             raise DataError(

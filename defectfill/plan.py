@@ -3,25 +3,24 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
 from defectfill.errors import DataError
 from defectfill.files import read_table, write_table
 from defectfill.hashing import derive_seed, digest
-from defectfill.images import ImageArray, read_image, read_mask, write_png
+from defectfill.images import read_image, write_png
+from defectfill.masks import CategoryMasks
 from defectfill.progress import progress
-from defectfill.run import Run, Shard, references_of
+from defectfill.run import Run, Shard
 from defectfill.snapshot import ImageRecord
 from defectfill.window import window_box
 from mask_sampling import DoesNotFit
-from mask_sampling.placement import find_foreground
-from mask_sampling.sampling import SampledMask, sample_mask
-from mask_sampling.shapes import ShapeSettings
+from mask_sampling.sampling import SampledMask
 
 SOURCES_TRIED = 5
 """Normals that are tried for a sample before its mask counts as impossible to place."""
@@ -47,8 +46,12 @@ class SampleSpec(BaseModel):
     window: tuple[int, int, int, int]
     """left, top, right, bottom in source pixels."""
     mask_sampler: str
+    mask_like: tuple[str, ...]
+    """The references that the mask's defects follow in size and direction."""
     mask_area_fraction: float
     """Of the whole image."""
+    reason: str = ""
+    """Why no mask could be placed; such a sample is not painted."""
 
 
 SCHEMA = pa.schema(
@@ -63,7 +66,9 @@ SCHEMA = pa.schema(
         ("planned_mask_path", pa.string()),
         ("window", pa.list_(pa.int32(), 4)),
         ("mask_sampler", pa.string()),
+        ("mask_like", pa.list_(pa.string())),
         ("mask_area_fraction", pa.float32()),
+        ("reason", pa.string()),
     ]
 )
 
@@ -78,15 +83,16 @@ def read_plan(run: Run) -> list[SampleSpec]:
 def plan_samples(run: Run) -> list[SampleSpec]:
     """The plan for at least generate.count samples per defect; what was planned before stays as it is.
 
-    Raises DataError when a sample's mask finds no room on any of several normals.
+    A sample whose mask finds no room on any of several normals is kept with the reason. Raises DataError when that
+    is so for every new sample of a defect.
     """
     config = run.config
     planned = read_plan(run)
     count_of = {defect: sum(spec.defect == defect for spec in planned) for defect in config.data.defects}
     snapshot = run.snapshot()
     for defect in config.data.defects:
-        missing = range(count_of[defect], config.generate.count)
-        planned += _plan_defect(run, snapshot, defect, missing)
+        if count_of[defect] < config.generate.count:
+            planned += _plan_defect(run, snapshot, defect, range(count_of[defect], config.generate.count))
     order = {defect: position for position, defect in enumerate(config.data.defects)}
     planned.sort(key=lambda spec: (order[spec.defect], spec.index))
     write_table(run.plan_path, [spec.model_dump() for spec in planned], SCHEMA)
@@ -95,32 +101,35 @@ def plan_samples(run: Run) -> list[SampleSpec]:
 
 def _plan_defect(run: Run, snapshot: Sequence[ImageRecord], defect: str, indices: range) -> list[SampleSpec]:
     """Specs of the samples `indices`; each normal is read once, since a sample depends on no other."""
-    folder = run.config.category_folder
+    config = run.config
     normals = [record for record in snapshot if record.role == "normal"]
-    references = [read_mask(folder / record.mask_path) for record in references_of(snapshot, defect)] if indices else []
+    masks = CategoryMasks(config, snapshot, defect)
     specs: list[SampleSpec] = []
-    waiting = list(indices)
+    waiting = dict.fromkeys(indices, "")
     for attempt in range(min(SOURCES_TRIED, len(normals))):
         by_source: dict[int, list[int]] = defaultdict(list)
         for index in waiting:
-            by_source[_source_of(run.config, defect, index, attempt, len(normals))].append(index)
-        waiting = []
+            by_source[_source_of(config, defect, index, attempt, len(normals))].append(index)
         for source in progress(sorted(by_source), f"plan {defect}"):
-            image = read_image(folder / normals[source].path)
-            foreground = foreground_of(run.config, image)
+            path = config.category_folder / normals[source].path
+            try:
+                scene = masks.scene(read_image(path))
+            except DoesNotFit as problem:
+                waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
+                continue
             for index in by_source[source]:
                 try:
-                    mask = _sample(run.config, references, foreground, defect, index, attempt)
-                except DoesNotFit:
-                    waiting.append(index)
+                    sampled = masks.sampler.sample(scene, index)
+                except DoesNotFit as problem:
+                    waiting[index] = f"{path}: {problem}"
                 else:
-                    specs.append(_write_spec(run, normals[source], defect, index, mask))
+                    specs.append(_write_spec(run, normals[source], defect, index, sampled, masks.names))
+                    del waiting[index]
         if not waiting:
             return specs
-    raise DataError(
-        f"{folder}: no mask of {defect} finds room inside the object on any of {SOURCES_TRIED} normal images tried "
-        f"for sample {waiting[0]}; see masks.foreground and masks.reference.scale"
-    )
+    if not specs:
+        raise DataError(f"{defect}: no mask finds a place, see masks in the config; {next(iter(waiting.values()))}")
+    return [*specs, *(_unplaced(config, defect, index, reason) for index, reason in waiting.items())]
 
 
 def _source_of(config: RunConfig, defect: str, index: int, attempt: int, normals: int) -> int:
@@ -130,46 +139,47 @@ def _source_of(config: RunConfig, defect: str, index: int, attempt: int, normals
     return int(rng.permutation(normals)[(position + attempt) % normals])
 
 
-def foreground_of(config: RunConfig, image: ImageArray) -> NDArray[np.bool_]:
-    """Where defects may lie in a normal."""
-    if config.masks.foreground == "full":
-        return np.ones(image.shape[:2], dtype=bool)
-    return find_foreground(image)
+def _identity(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
+    """What a sample is, wherever its mask lies."""
+    parts = (config.seed, config.category, defect, index)
+    return {
+        "sample_id": f"{defect}-{index:06d}-{digest(parts)[:8]}",
+        "defect": defect,
+        "index": index,
+        "seed": derive_seed(*parts, "painting"),
+        "prompt": config.prompts(defect)[1],
+    }
 
 
-def _sample(
-    config: RunConfig,
-    references: Sequence[NDArray[np.bool_]],
-    foreground: NDArray[np.bool_],
-    defect: str,
-    index: int,
-    attempt: int,
-) -> SampledMask:
-    masks = config.masks
-    settings = ShapeSettings(**masks.reference.model_dump())
-    rng = np.random.default_rng(derive_seed(config.seed, config.category, defect, index, "mask", attempt))
-    return sample_mask(references, foreground, masks.samplers, settings, masks.area_tolerance, rng)
-
-
-def _write_spec(run: Run, source: ImageRecord, defect: str, index: int, planned: SampledMask) -> SampleSpec:
-    """Writes the planned mask and gives the row that points to it."""
-    config = run.config
-    identity = (config.seed, config.category, defect, index)
-    sample_id = f"{defect}-{index:06d}-{digest(identity)[:8]}"
-    mask_path = Path("planned_masks") / defect / f"{sample_id}.png"
-    write_png(run.folder / mask_path, planned.mask)
+def _write_spec(
+    run: Run, source: ImageRecord, defect: str, index: int, sampled: SampledMask, names: Sequence[str]
+) -> SampleSpec:
+    """Writes the planned mask and gives the row that points to it; `names` are the references'."""
+    identity = _identity(run.config, defect, index)
+    mask_path = Path("planned_masks") / defect / f"{identity['sample_id']}.png"
+    write_png(run.folder / mask_path, sampled.mask)
     return SampleSpec(
-        sample_id=sample_id,
-        defect=defect,
-        index=index,
-        seed=derive_seed(*identity, "painting"),
-        prompt=config.prompts(defect)[1],
+        **identity,
         source_path=source.path,
         source_sha256=source.sha256,
         planned_mask_path=mask_path.as_posix(),
-        window=window_box(planned.mask, config.window),
-        mask_sampler=planned.sampler,
-        mask_area_fraction=float(planned.mask.mean()),
+        window=window_box(sampled.mask, run.config.window),
+        mask_sampler=sampled.sampler,
+        mask_like=tuple(names[like] for like in sampled.like),
+        mask_area_fraction=float(sampled.mask.mean()),
+    )
+
+
+def _unplaced(config: RunConfig, defect: str, index: int, reason: str) -> SampleSpec:
+    """The row of a sample that is not painted."""
+    nothing: dict[str, Any] = {"source_path": "", "source_sha256": "", "planned_mask_path": "", "mask_sampler": ""}
+    return SampleSpec(
+        **_identity(config, defect, index),
+        **nothing,
+        window=(0, 0, 0, 0),
+        mask_like=(),
+        mask_area_fraction=0.0,
+        reason=reason,
     )
 
 

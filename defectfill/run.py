@@ -27,7 +27,7 @@ from defectfill.hashing import derive_seed, digest
 from defectfill.model.preflight import BaseIdentity, identify_base, resolve_device_kind, resolve_distance
 from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """Part of every key; raised when the same config and data would give other bytes than before."""
 
 KEY_LENGTH = 12
@@ -60,6 +60,7 @@ class RunRecord(BaseModel):
             "data": {"root"},
             "base": {"model", "revision", "device", "precision"},
             "train": set(WITHOUT_EFFECT),
+            "masks": {"folder", "zones"},
             "generate": {"count", "shard_size", "distance"},
             "dataset": True,
             "output": True,

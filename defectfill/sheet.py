@@ -30,7 +30,7 @@ def write_contact_sheet(run: Run, columns: int = 8) -> Path:
     """
     rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns)]
     path = run.folder / "contact_sheet.png"
-    write_png(path, np.concatenate([_titled_row(title, tiles, columns) for title, tiles in rows]))
+    write_png(path, np.concatenate([titled_row(title, tiles, columns) for title, tiles in rows]))
     return path
 
 
@@ -81,7 +81,7 @@ def outlined(window: Window) -> Tile:
     return np.where(outline[..., None], OUTLINE, window.image)
 
 
-def _titled_row(title: str, tiles: Sequence[Tile], columns: int) -> NDArray[np.uint8]:
+def titled_row(title: str, tiles: Sequence[Tile], columns: int) -> NDArray[np.uint8]:
     """Tiles side by side under a title, [TITLE_PX + TILE_PX + GAP_PX, columns x (TILE_PX + GAP_PX), 3]."""
     row = Image.new("RGB", (columns * (TILE_PX + GAP_PX), TITLE_PX + TILE_PX + GAP_PX), "white")
     ImageDraw.Draw(row).text((GAP_PX, 3), title, fill="black")

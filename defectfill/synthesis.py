@@ -90,7 +90,7 @@ def inpaint_shard(run: Run, shard: Shard) -> None:
 
     config = run.config
     planned = [spec for spec in read_plan(run) if spec.defect == shard.defect]
-    specs = planned[shard.start : shard.stop]
+    specs = [spec for spec in planned[shard.start : shard.stop] if not spec.reason]
     samples = synthesize(
         specs,
         [_read_source(config.category_folder / spec.source_path, spec.source_sha256) for spec in specs],

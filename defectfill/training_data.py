@@ -10,17 +10,16 @@ from defectfill.config import RunConfig
 from defectfill.errors import ConfigError
 from defectfill.hashing import derive_seed
 from defectfill.images import read_image, read_mask
-from defectfill.plan import foreground_of
+from defectfill.masks import foreground_of
 from defectfill.run import Run, references_of
 from defectfill.snapshot import ImageRecord
 from defectfill.window import Window, crop_window, window_box
-from mask_sampling import DoesNotFit
-from mask_sampling.sampling import sample_mask
-from mask_sampling.shapes import ShapeSettings
+from mask_sampling import DoesNotFit, UncertainObject, bounding_box
+from mask_sampling.placement import place, scene
+from mask_sampling.pose import register
 
 PREVIEWS = 4
 """Pictures of a preview, over all defects."""
-UNCHANGED = ShapeSettings(rotation_degrees=0, scale=(1, 1), flip=False, elastic=0)
 
 Prompts = tuple[str, str]
 """Of the defect branch and of the object branch."""
@@ -115,8 +114,9 @@ def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) 
         image = read_image(folder / normals[index % len(normals)].path)
         rng = np.random.default_rng(derive_seed(config.seed, config.category, defect, index, "preview"))
         try:
-            placed = sample_mask([mask], foreground_of(config, image), {"reference": 1.0}, UNCHANGED, 1.0, rng).mask
-        except DoesNotFit:
+            foreground = foreground_of(config.masks, image)
+            placed = place(mask[bounding_box(mask)], scene(foreground, register([foreground])), rng)
+        except (DoesNotFit, UncertainObject):
             continue
         window = crop_window(image, placed, window_box(placed, config.window), config.base.resolution)
         yield Scene(window, config.prompts(defect)[1])

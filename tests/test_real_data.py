@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import run_all_steps
+from numpy.typing import NDArray
 
+from defectfill.config import load_config
+from defectfill.data import ingest
 from defectfill.files import read_table
+from defectfill.images import ImageArray, read_image
+from defectfill.masks import CategoryMasks
 from defectfill.verify import verify_dataset
+from mask_sampling.priors import compare, measure
 
 pytestmark = pytest.mark.real_data
 
@@ -39,3 +46,68 @@ def test_sixteen_images_are_kept_at_the_sources_resolution_and_verified(
         assert (row["width"], row["height"]) == (source["width"], source["height"])
         assert source["split"] == "train"
     assert verify_dataset(run.dataset) == len(rows)
+
+
+MASKS_CONFIG = """
+category: {category}
+object_name: {category}
+data: {{root: {root}, defects: [{defect}], references: {{fraction: 1}}}}
+base: {{model: mini}}
+output: {{root: out}}
+"""
+MASKS = 60
+"""Of each defect; the figures in the README are of 500."""
+
+
+@pytest.mark.parametrize(
+    ("category", "defect"),
+    [
+        ("screw", "scratch_neck"),
+        ("screw", "thread_top"),
+        ("hazelnut", "hole"),
+        ("magnetic_tile", "blowhole"),
+        ("magnetic_tile", "break"),
+        ("concrete", "crack"),
+    ],
+)
+def test_masks_could_have_been_real(real_data: Path, tmp_path: Path, category: str, defect: str) -> None:
+    path = tmp_path / "masks.yaml"
+    path.write_text(MASKS_CONFIG.format(category=category, defect=defect, root=real_data))
+    config = load_config(path)
+    records = ingest(config)
+    masks = CategoryMasks(config, records, defect)
+    normals = [config.category_folder / record.path for record in records if record.role == "normal"][:6]
+    images = [read_image(normal) for normal in normals]
+    scenes = [masks.scene(image) for image in images]
+    reaches = [place.reach for place in masks.sampler.places.places]
+    low, high = min(reach[0] for reach in reaches), max(reach[1] for reach in reaches)
+    attributes, drawn = [], []
+    for index in range(MASKS):
+        on, image = scenes[index % len(scenes)], images[index % len(scenes)]
+        mask = masks.sampler.sample(on, index).mask
+        attributes.append(measure(mask, on.object_px, on.pose.axis))
+        drawn.append(mask)
+        if category == "screw":
+            assert (mask & outline_of_a_screw(image)).sum() >= 0.99 * mask.sum()
+            y, x = np.nonzero(mask)
+            u = on.pose.to_object(x, y)[0]
+            assert low - 0.1 * (high - low) <= u.min()
+            assert u.max() <= high + 0.1 * (high - low)
+    rows = {row.attribute: row for row in compare(masks.sampler.attributes, attributes)}
+    assert rows["area_fraction"].ks < 0.2
+    for first in range(MASKS):
+        for second in range(first % len(scenes), first, len(scenes)):  # on the same normal
+            both = (drawn[first] & drawn[second]).sum()
+            assert both < 0.9 * (drawn[first] | drawn[second]).sum()
+
+
+def outline_of_a_screw(image: ImageArray) -> NDArray[np.bool_]:
+    """A dark screw on light ground, cut out in another way than the pipeline's: by a threshold after smoothing."""
+    from scipy.ndimage import binary_fill_holes, gaussian_filter, label
+    from skimage.filters import threshold_otsu
+
+    grey = gaussian_filter(image.mean(axis=2), 1.5)
+    level = (threshold_otsu(grey) + 2 * np.median(grey)) / 3
+    labels = label(binary_fill_holes(grey < level))[0]
+    largest: NDArray[np.bool_] = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    return largest

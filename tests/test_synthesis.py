@@ -67,6 +67,7 @@ def spec_for(index: int) -> SampleSpec:
         planned_mask_path=f"planned_masks/hole/{index}.png",
         window=window_box(planned_mask(index), WindowConfig(context=2, min_side_px=16)),
         mask_sampler="reference",
+        mask_like=("000",),
         mask_area_fraction=float(planned_mask(index).mean()),
     )
 

@@ -1,0 +1,132 @@
+"""Masks of a category: the user's zones and folders, the plan's even spread, and the sheet that shows them."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_all_steps
+from PIL import Image
+
+from defectfill.cli import main
+from defectfill.config import load_config
+from defectfill.data import ingest
+from defectfill.dataset import summary
+from defectfill.errors import DataError
+from defectfill.images import read_image, read_mask, write_png
+from defectfill.masks import CategoryMasks
+from defectfill.plan import plan_samples, read_plan, shards_to_do
+from defectfill.run import prepare_run, start_run
+from defectfill.verify import verify_dataset
+
+
+def with_masks(config: Path, masks: str) -> Path:
+    config.write_text(f"{config.read_text()}masks: {masks}\n")
+    return config
+
+
+def zone(path: Path, rows: slice, side: int = 96) -> Path:
+    drawn = np.zeros((side, side), dtype=bool)
+    drawn[rows] = True
+    write_png(path, drawn)
+    return path
+
+
+@pytest.mark.parametrize("placement", ["zones", "learned"])
+def test_masks_stay_in_the_zones(toy_config: Path, tmp_path: Path, placement: str) -> None:
+    zone(tmp_path / "upper.png", slice(0, 48))
+    zone(tmp_path / "middle.png", slice(40, 96))
+    with_masks(toy_config, f"{{placement: {placement}, zones: {{allowed: upper.png, forbidden: middle.png}}}}")
+    run = start_run(load_config(toy_config))
+    plan = plan_samples(run)
+    masks = [read_mask(run.folder / spec.planned_mask_path) for spec in plan if not spec.reason]
+    assert len(masks) >= 8
+    assert not any(mask[40:].any() for mask in masks)
+
+
+def test_zones_drawn_over_an_image_follow_its_object(toy_config: Path, tmp_path: Path) -> None:
+    """The object of one image is moved and made smaller; what is allowed moves along."""
+    config = load_config(toy_config)
+    category = config.category_folder
+    drawn_on = category / "train" / "good" / "000.png"
+    zone(tmp_path / "upper.png", slice(0, 48))
+    with_masks(toy_config, f"{{placement: zones, zones: {{allowed: upper.png, drawn_on: {drawn_on}}}}}")
+    config = load_config(toy_config)
+    masks = CategoryMasks(config, ingest(config), "hole")
+    image = read_image(drawn_on)
+    moved = np.asarray(np.roll(image, 6, axis=0))
+    rows = [np.flatnonzero(masks.scene(picture).allowed.any(axis=1)) for picture in (image, moved)]
+    assert rows[0][-1] == 47
+    assert abs(rows[1][-1] - 53) <= 1
+
+
+def test_zones_of_another_size_and_files_that_are_missing_are_named(toy_config: Path, tmp_path: Path) -> None:
+    zone(tmp_path / "small.png", slice(0, 5), side=20)
+    text = toy_config.read_text()
+    with_masks(toy_config, "{zones: {forbidden: small.png}}")
+    with pytest.raises(DataError, match=r"small.png: expected 96 x 96 pixels .*, found 20 x 20"):
+        plan_samples(start_run(load_config(toy_config)))
+    toy_config.write_text(text)
+    with_masks(toy_config, "{zones: {forbidden: nowhere.png}}")
+    with pytest.raises(DataError, match=r"masks.zones.forbidden: expected a file, found none: .*nowhere.png"):
+        prepare_run(load_config(toy_config))
+    toy_config.write_text(text)
+    with_masks(toy_config, "{samplers: {folder: 1}, folder: nowhere}")
+    with pytest.raises(DataError, match=r"masks.folder: expected images in .*nowhere, found none"):
+        prepare_run(load_config(toy_config))
+
+
+def test_a_runs_key_depends_on_the_zones_pixels_and_not_on_their_place(toy_config: Path, tmp_path: Path) -> None:
+    text = toy_config.read_text()
+
+    def key(name: str, rows: slice) -> str:
+        zone(tmp_path / name, rows)
+        with_masks(toy_config, f"{{zones: {{allowed: {name}}}}}")
+        found = prepare_run(load_config(toy_config)).record.key
+        toy_config.write_text(text)
+        return found
+
+    assert key("one.png", slice(0, 40)) == key("other.png", slice(0, 40)) != key("one.png", slice(0, 41))
+
+
+def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_config: Path, tmp_path: Path) -> None:
+    """The zones leave room on one of six normals only, and each sample is tried on five."""
+    config = load_config(toy_config)
+    normals = sorted((config.category_folder / "train" / "good").iterdir())
+    for level, path in enumerate(normals[1:], 100):
+        Image.fromarray(np.full((96, 96, 3), level, np.uint8)).save(path)  # nothing to be seen: no object
+    run = run_all_steps(toy_config)
+    plan = read_plan(run)
+    unplaced = [spec for spec in plan if spec.reason]
+    assert 0 < len(unplaced) < len(plan)
+    assert all("expected an object that covers" in spec.reason for spec in unplaced)
+    assert shards_to_do(run, plan) == []
+    assert verify_dataset(run.dataset) > 0
+    told = [line for line in summary(run.dataset) if "found no place" in line]
+    assert sum(int(line.split()[1]) for line in told) == len(unplaced)
+    assert {spec.source_path for spec in plan if not spec.reason} == {"train/good/000.png"}
+
+
+def test_zones_that_leave_no_room_at_all_end_the_run_with_the_reason(toy_config: Path, tmp_path: Path) -> None:
+    zone(tmp_path / "nothing.png", slice(0, 96))
+    with_masks(toy_config, "{zones: {forbidden: nothing.png}}")
+    with pytest.raises(DataError, match=r"hole: no mask finds a place, see masks .* the zones leave nothing"):
+        plan_samples(start_run(load_config(toy_config)))
+
+
+def test_the_sheet_shows_and_compares_without_a_model(
+    toy_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_config.write_text(
+        toy_config.read_text().replace("base: {model:", "base: {model: nowhere/model, revision: null} #")
+    )
+    sheet = tmp_path / "sheet.png"
+    monkeypatch.setattr(sys, "argv", ["defectfill", "masks", str(toy_config), "--out", str(sheet), "--count", "12"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == str(sheet)
+    for name in ("hole, 12 masks", "scratch, 12 masks", "area_fraction", "elongation"):
+        assert name in out
+    assert read_image(sheet).shape[1] == 8 * 164
