@@ -232,6 +232,8 @@ class MasksConfig(Part):
     """Mirrored too, where the object's outline is as good as symmetric."""
     foreground: Literal["auto", "full"] = "auto"
     """auto: defects lie inside the object, which is found in the image; full: anywhere in the frame."""
+    min_probability: float = Field(default=0.5, gt=0, le=1)
+    """A pixel counts as the object from this probability on; more keeps defects off doubtful outlines."""
     placement: Literal["learned", "uniform", "zones"] = "learned"
     """learned: where on the object the references' defects lie; uniform: anywhere on it; zones: anywhere in them."""
     zones: ZonesConfig | None = None

@@ -56,7 +56,9 @@ class CategoryMasks:
 
 def foreground_of(masks: MasksConfig, image: ImageArray) -> Mask:
     """The object in an image, or the whole frame. Raises UncertainObject where they are not to be told apart."""
-    return np.ones(image.shape[:2], dtype=bool) if masks.foreground == "full" else find_object(image).mask
+    if masks.foreground == "full":
+        return np.ones(image.shape[:2], dtype=bool)
+    return np.asarray(find_object(image).probability >= masks.min_probability)
 
 
 def _foregrounds(masks: MasksConfig, paths: Sequence[Path], images: Sequence[ImageArray]) -> list[Mask]:

@@ -21,7 +21,7 @@ MIN_UNEVENNESS = 0.25
 """No ground is taken to be more even than this, in units of CIELAB (8 bits resolve about 0.4)."""
 GROUND_REACH = 4.0
 """What differs from the ground by less than this many times its unevenness is surely ground."""
-DOUBT = (5.3, 9.0)
+DOUBT = (5.3, 8.0)
 """What differs from the ground by fewer times its unevenness is texture, by more an object; between, nobody knows."""
 DOUBT_IF_SMALL = (8.0, 12.0)
 """The same for what may as well be knots, holes or stains: no piece covers as much as SMALL of the image."""
@@ -218,11 +218,11 @@ def _ground_distance(smooth: Sequence[Floats]) -> tuple[Floats, float]:
     ring = _border(shape)
     terms = np.stack([np.broadcast_to(term, shape)[ring] for term in (np.float32(1), y, x)], axis=1)
     seen = np.stack([channel[ring] for channel in smooth], axis=1)
-    misfit = _length(seen - np.median(seen, axis=0))
+    misfit = np.linalg.norm(seen - np.median(seen, axis=0), axis=1)
     for _ in range(5):
         kept = misfit <= np.quantile(misfit, GROUND_SHARE)
         plane = _least_squares(terms[kept], seen[kept])
-        misfit = _length(seen - np.einsum("nt,tk->nk", terms, plane))
+        misfit = np.linalg.norm(seen - np.einsum("nt,tk->nk", terms, plane), axis=1)
     unevenness = float(np.quantile(misfit, GROUND_SHARE))
     squares = np.zeros(shape, dtype=np.float32)
     for channel, (level, slope_y, slope_x) in zip(smooth, plane.T, strict=True):
@@ -247,12 +247,6 @@ def _least_squares(terms: Floats, values: Floats) -> Floats:
     sums = np.einsum("ni,nk->ik", terms, values, dtype=np.float64)
     coefficients: Floats = np.linalg.lstsq(products, sums, rcond=None)[0].astype(np.float32)
     return coefficients
-
-
-def _length(colours: Floats) -> Floats:
-    """The length of the vectors along the last axis."""
-    length: Floats = np.sqrt(np.square(colours).sum(axis=-1))
-    return length
 
 
 def _slope(smooth: Sequence[Floats]) -> Floats:

@@ -53,7 +53,7 @@ def find_mask(image: NDArray[np.uint8 | np.uint16]) -> Mask:
 def test_the_object_is_found_on_dark_and_light_ground(ground: tuple[int, ...], body: tuple[int, ...]) -> None:
     found = find_object(photograph(disc(256), ground, body))
     assert overlap(found.mask, disc(256)) > 0.97
-    assert found.contrast > 9
+    assert found.contrast > 8
     assert found.certainty > 0.9
 
 
@@ -127,7 +127,7 @@ def test_a_texture_fills_the_frame(grain_px: float) -> None:
     texture = (128 + 30 * noise / noise.std()).clip(0, 255).astype(np.uint8)
     found = find_object(texture[..., None])
     assert found.probability.min() == found.certainty == 1
-    assert found.contrast < 7
+    assert found.contrast < 5.3
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 7, 3), (64, 48, 4), (1300, 20, 1), (5000, 3, 1)])
@@ -142,7 +142,7 @@ def test_a_tiny_speck_leaves_an_even_picture_a_texture() -> None:
     assert find_mask(photograph(disc(256, 0.012))).all()
 
 
-@pytest.mark.parametrize("size_px", [128, 256, 1025])
+@pytest.mark.parametrize("size_px", [128, 256])
 @pytest.mark.parametrize("body", [BROWN, (80, 60, 60), (70, 60, 55)])
 @pytest.mark.parametrize("noise", [0, 1, 3])
 @pytest.mark.parametrize("blur_px", [0.01, 1, 3, 6])
@@ -176,7 +176,7 @@ def test_blur_widens_the_seam_and_lowers_the_certainty() -> None:
 
 
 def test_what_hardly_differs_from_the_ground_is_told() -> None:
-    with pytest.raises(UncertainObject, match=r"differs from the ground by 7\.\d times .* at least 9 times"):
+    with pytest.raises(UncertainObject, match=r"differs from the ground by 7\.\d times .* at least 8 times"):
         find_object(photograph(disc(256), (60, 60, 60), noise=10))
 
 
