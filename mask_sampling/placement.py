@@ -215,7 +215,9 @@ class _Moving:
         """
         cells = _means(np.pad(self.patch, [(-middle % factor, 0) for middle in self.centroid]), factor)
         row, column = (-(-middle // factor) for middle in self.centroid)
-        legal = factor**2 * _correlated(share, cells, row, column) > self.needed_px - 0.5
+        kind = np.float64 if factor == 1 else np.float32
+        inside_px = factor**2 * _correlated(share.astype(kind), cells.astype(kind), row, column)
+        legal: Mask = inside_px > self.needed_px - 0.5
         slack = factor - 1
         rows, columns = (np.arange(length) * factor for length in share.shape)
         height, width = frame
@@ -245,18 +247,20 @@ class _Moving:
         return placed if placed.sum() > self.needed_px - 0.5 else None
 
 
-def _correlated(field: NDArray[np.float32], kernel: NDArray[np.float32], row: int, column: int) -> Floats:
+def _correlated(
+    field: NDArray[np.floating], kernel: NDArray[np.floating], row: int, column: int
+) -> NDArray[np.floating]:
     """At each cell the sum of `kernel` times what of `field` lies under it, the kernel's `row`, `column` at the cell.
 
-    By FFT in double precision: whole numbers come out with errors far below the 0.5 that they are compared with.
+    By FFT. In double precision whole numbers come out with errors far below the 0.5 that they are compared with.
     """
     from scipy import fft
 
     size = [
         fft.next_fast_len(whole + part - 1, real=True) for whole, part in zip(field.shape, kernel.shape, strict=True)
     ]
-    spectrum = fft.rfft2(field.astype(np.float64), size) * np.conj(fft.rfft2(kernel.astype(np.float64), size))
-    rolled: Floats = np.roll(fft.irfft2(spectrum, size), (row, column), axis=(0, 1))
+    spectrum = fft.rfft2(field, size) * np.conj(fft.rfft2(kernel, size))
+    rolled: NDArray[np.floating] = np.roll(fft.irfft2(spectrum, size), (row, column), axis=(0, 1))
     return rolled[: field.shape[0], : field.shape[1]]
 
 

@@ -33,11 +33,11 @@ FOLDER = "folder"
 """And the user's own masks, which the reference sampler varies."""
 TRIES = 20
 """Shapes drawn before giving up."""
-FITS = 5
+FITS = 6
 """Sizes tried of each."""
 MAX_SCALE = 1.25
 """A shape follows a reference of the wished size up to this factor, as long as there is one."""
-AREA_ERROR = 0.02
+AREA_ERROR = 0.01
 """A mask's area differs from what was wished for by at most this share, once it is cut at the outline."""
 AREA_ERROR_PX = 3
 """Or by this many pixels, where that is more."""

@@ -96,23 +96,22 @@ def _distance_to_curve(curve: Mask) -> Floats:
     return distance
 
 
-def _smooth_noise(shape: tuple[int, int], spacing_px: float, rng: np.random.Generator) -> Floats:
+def _smooth_noise(shape: tuple[int, int], spacing_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Two smooth random fields (2 H W), the components of a displacement whose largest length is 1.
 
     Random vectors sit on a grid `spacing_px` apart, with Gaussian bumps between them.
     """
     bumps = [_bumps(length, spacing_px) for length in shape]
-    vectors = rng.standard_normal((2, bumps[0].shape[1], bumps[1].shape[1]))
-    noise: Floats = bumps[0] @ vectors @ bumps[1].T
+    vectors = rng.standard_normal((2, bumps[0].shape[1], bumps[1].shape[1]), dtype=np.float32)
+    noise: NDArray[np.float32] = bumps[0] @ (vectors @ bumps[1].T)
     noise -= noise.mean(axis=(1, 2), keepdims=True)
     longest = np.hypot(*noise).max()
     return noise / longest if longest > 0 else noise
 
 
-def _bumps(length: int, spacing_px: float) -> Floats:
+def _bumps(length: int, spacing_px: float) -> NDArray[np.float32]:
     """The weight of every control point (columns) at every pixel (rows) along an axis of `length` pixels."""
     points = np.arange(-1, math.ceil(length / spacing_px) + 2)
     away = np.arange(length)[:, None] / spacing_px - points
-    weights: Floats = np.exp(-(away**2) / (2 * 0.6**2))
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights
+    weights = np.exp(-(away**2) / (2 * 0.6**2))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
