@@ -16,6 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def compare(
         ours = our_loop(base, windows, settings, resolution, weights)
         setup_seconds = time.perf_counter() - start
         loops = {"ours": ours, "reference": reference_loop(base, windows, settings, resolution, weights)}
-        peak = {name: warm_up(loop, base.device) for name, loop in loops.items()}
+        peak = {name: peak_gib(partial(loop, range(2)), base.device) for name, loop in loops.items()}
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         for block in range(arguments.blocks):
             steps = range(block * arguments.steps, (block + 1) * arguments.steps)
@@ -243,14 +244,14 @@ def first_losses(
         return make(base, windows, settings, resolution, weights)(range(COMPARED_STEPS))
 
 
-def warm_up(loop: Block, device: torch.device) -> float:
-    """GiB at the peak of the loop's first two steps."""
+def peak_gib(run: Callable[[], object], device: torch.device) -> float:
+    """At the peak of what is run: of torch on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        loop(range(2))
+        run()
         return torch.cuda.max_memory_allocated(device) / GIB
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    loop(range(2))
+    run()
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024 / GIB
 

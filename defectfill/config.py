@@ -287,6 +287,11 @@ class GenerateConfig(Part):
     """DDIM steps. The noise schedule's 1000 are divided evenly, so best a divisor of 1000."""
     guidance_scale: float = Field(default=2.0, ge=1)
     """Classifier-free guidance; 1 turns it off and halves the cost."""
+    selection: Literal["full", "early"] = "full"
+    """early: after `early_share` of the steps only the `early_keep` candidates go on that promise to be the least
+    reconstructed, by their predicted latents inside the mask."""
+    early_share: Fraction = 0.2
+    early_keep: int = Field(default=2, ge=1)
     distance: Literal["auto", "vae", "lpips"] = "auto"
     """Perceptual distance of the selection. auto: lpips where its extra and weights are installed, else vae."""
     samples_per_batch: int = Field(default=2, ge=1)
@@ -297,6 +302,11 @@ class GenerateConfig(Part):
     """A sample is rejected when less than this share of its planned mask really changed."""
     min_change: float = Field(default=0.04, gt=0, lt=1)
     """A pixel counts as drawn when it differs by more than this share of the value range."""
+
+    @property
+    def kept_candidates(self) -> int:
+        """Candidates per sample that are painted to the end."""
+        return min(self.early_keep, self.candidates) if self.selection == "early" else self.candidates
 
     @field_validator("steps")
     @classmethod

@@ -54,7 +54,9 @@ class ManifestRow(BaseModel):
     steps: int | None = None
     guidance_scale: float | None = None
     candidate_scores: tuple[float, ...] = Field(default=())
-    """Perceptual distances of all candidates to the source, inside the planned mask."""
+    """Perceptual distances of all candidates to the source, inside the planned mask; nan of those dropped early."""
+    early_scores: tuple[float, ...] = Field(default=())
+    """By which they were dropped: how far the predicted latents were from the source's; empty where none was."""
     candidate_index: int | None = None
     score: float | None = None
     mask_sampler: str = ""
@@ -94,6 +96,7 @@ REJECTED_SCHEMA = pa.schema(
         ("steps", pa.int32()),
         ("guidance_scale", pa.float32()),
         ("candidate_scores", pa.list_(pa.float32())),
+        ("early_scores", pa.list_(pa.float32())),
         ("candidate_index", pa.int32()),
         ("score", pa.float32()),
         ("mask_sampler", pa.string()),

@@ -16,14 +16,26 @@ from defectfill.window import Window
 
 @dataclass(frozen=True)
 class Painting:
-    """All candidates of one sample, as the model's codec gives them, its tint subtracted."""
+    """What became of the K candidates of one sample: those painted to the end, as the model's codec gives them.
+
+    The codec's tint is subtracted.
+    """
 
     candidates: NDArray[np.float32]
-    """[K, R, R, 3] in [0, 1]."""
+    """[M, R, R, 3] in [0, 1]."""
     scores: NDArray[np.float32]
-    """[K], perceptual distance to the clean window inside the planned mask; larger is less reconstructed."""
+    """[K], perceptual distance to the clean window inside the planned mask; larger is less reconstructed. nan of those
+    that were dropped on the way."""
     reconstruction: NDArray[np.float32]
     """[R, R, 3] in [0, 1]: the clean window through the codec, so that the codec's own error can be told apart."""
+    early_scores: tuple[float, ...] = ()
+    """K numbers by which candidates were dropped on the way: mean squared difference of the predicted latents inside
+    the mask; empty where none was."""
+
+    def candidate(self, number: int) -> NDArray[np.float32]:
+        """[R, R, 3]: the candidate of that number, 0 to K - 1, which must not be one that was dropped."""
+        found: NDArray[np.float32] = self.candidates[np.flatnonzero(~np.isnan(self.scores)).tolist().index(number)]
+        return found
 
 
 class Painter(Protocol):

@@ -12,11 +12,11 @@ REASONS: tuple[str, ...] = get_args(Reason)
 
 
 def select_low_fidelity(scores: NDArray[np.float32]) -> int:
-    """Index of the least reconstructed candidate: the largest of the scores [K]; the first one of equals.
+    """Index of the least reconstructed candidate: the largest of the scores [K] but nan; the first one of equals.
 
     Low-Fidelity Selection, section 3.4 of the paper.
     """
-    return int(np.argmax(scores))
+    return int(np.nanargmax(scores))
 
 
 def judge(drawn_fraction: float, min_drawn_fraction: float) -> Reason | None:

@@ -34,6 +34,7 @@ class Sample:
     drawn_fraction: float
     background_intact: bool
     scores: tuple[float, ...]
+    early_scores: tuple[float, ...]
     chosen: int
     reason: Reason | None
     """None: kept."""
@@ -60,7 +61,7 @@ def synthesize(
     paintings = painter.paint(windows, [spec.seed for spec in specs], [spec.prompt for spec in specs])
     for spec, source, planned_mask, painting in zip(specs, sources, planned_masks, paintings, strict=True):
         chosen = select_low_fidelity(painting.scores)
-        candidate = painting.candidates[chosen]
+        candidate = painting.candidate(chosen)
         image = stitch(source, candidate, spec.window, planned_mask)
         drawn_mask = draw_label(
             source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=min_change
@@ -76,6 +77,7 @@ def synthesize(
             drawn_fraction=drawn_fraction,
             background_intact=intact,
             scores=tuple(float(score) for score in painting.scores),
+            early_scores=painting.early_scores,
             chosen=chosen,
             reason=judge(drawn_fraction, min_drawn_fraction),
         )
@@ -150,6 +152,7 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         steps=config.generate.steps,
         guidance_scale=config.generate.guidance_scale,
         candidate_scores=sample.scores,
+        early_scores=sample.early_scores,
         candidate_index=sample.chosen,
         score=sample.scores[sample.chosen],
         mask_sampler=spec.mask_sampler,

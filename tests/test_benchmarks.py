@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import with_velocity
 
+from benchmarks.painting import compare
 from benchmarks.training import (
     first_losses,
     full_autoencoder,
@@ -13,7 +14,7 @@ from benchmarks.training import (
     random_window,
     reference_loop,
 )
-from defectfill.config import TrainConfig
+from defectfill.config import GenerateConfig, TrainConfig
 from defectfill.model.base import Base
 
 
@@ -31,3 +32,10 @@ def test_the_full_base_has_the_size_of_stable_diffusion_2_inpainting() -> None:
         parts = full_unet(), full_autoencoder(), full_text_encoder()
     sizes = [sum(weight.numel() for weight in part.parameters()) for part in parts]
     assert sizes == [865_925_124, 83_653_863, 340_387_840]
+
+
+def test_the_painting_benchmark_times_all_three_ways(base: Base) -> None:
+    settings = GenerateConfig(candidates=3, steps=2, guidance_scale=2, samples_per_batch=1)
+    figures = compare(base, settings, resolution=64, rounds=1)
+    assert figures["stock_ratio"] == 1
+    assert all(figures[f"{way}_s_per_image"] > 0 and figures[f"{way}_peak_gib"] > 0 for way in ("full", "early"))

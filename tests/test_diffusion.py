@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
         settings = GenerateConfig(steps=7, guidance_scale=guidance)
-        ours = sample_latents(base, conditions, noise, settings, replace_background=False)
+        ours = sample_latents(base, conditions, noise, settings, replace_background=False).latents
         stock = pipeline(
             PROMPT,
             image=torch.from_numpy(window.image).permute(2, 0, 1)[None],
@@ -79,7 +80,7 @@ def test_a_unet_that_knows_the_answer_leads_to_it_however_far_from_zero(base: Ba
 
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     conditions, settings = make_conditions(base, make_window(), 1.0), GenerateConfig(steps=10, guidance_scale=1)
-    latents = sample_latents(replace(base, unet=unet), conditions, noise, settings)
+    latents = sample_latents(replace(base, unet=unet), conditions, noise, settings).latents
     painted = (conditions.latent_mask == 1).expand_as(latents)
     torch.testing.assert_close(latents[painted], answer[painted], rtol=0, atol=0.15)
 
@@ -88,7 +89,7 @@ def test_after_the_last_step_the_background_is_the_clean_latent(base: Base) -> N
     conditions = make_conditions(base, make_window(), 1.0)
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        latents = sample_latents(base, conditions, noise, GenerateConfig(steps=5, guidance_scale=1))
+        latents = sample_latents(base, conditions, noise, GenerateConfig(steps=5, guidance_scale=1)).latents
     outside = (conditions.latent_mask == 0).expand_as(latents)
     assert torch.equal(latents[outside], conditions.clean_latents[outside])
     assert not torch.isclose(latents[~outside], conditions.clean_latents[~outside]).any()
@@ -112,8 +113,9 @@ def test_before_a_step_the_background_is_the_clean_latent_noised_to_that_steps_t
         torch.testing.assert_close(latents[outside], expected[outside], rtol=1e-4, atol=1e-4)
 
 
-def make_painter(base: Base, **settings: float) -> DiffusionPainter:
-    return DiffusionPainter(base, GenerateConfig(steps=3, samples_per_batch=2, **settings), vae_distance(base))
+def make_painter(base: Base, **settings: Any) -> DiffusionPainter:
+    chosen = GenerateConfig.model_validate({"steps": 3, "samples_per_batch": 2, **settings})
+    return DiffusionPainter(base, chosen, vae_distance(base))
 
 
 def test_a_sample_does_not_depend_on_what_is_painted_with_it(base: Base) -> None:
@@ -129,6 +131,37 @@ def test_a_sample_does_not_depend_on_what_is_painted_with_it(base: Base) -> None
 def test_more_candidates_begin_with_the_same_noise(base: Base) -> None:
     few, many = make_painter(base, candidates=2), make_painter(base, candidates=4)
     assert torch.equal(few._noise(3, (4, 8, 8)), many._noise(3, (4, 8, 8))[:2])
+
+
+def test_early_selection_paints_the_kept_candidates_as_before_and_notes_what_it_dropped(base: Base) -> None:
+    windows, seeds = [make_window(seed) for seed in range(2)], [5, 6]
+    settings = {"candidates": 4, "steps": 5, "guidance_scale": 1}
+    full = list(make_painter(base, **settings).paint(windows, seeds, [PROMPT] * 2))
+    early = list(make_painter(base, selection="early", **settings).paint(windows, seeds, [PROMPT] * 2))
+    for whole, part in zip(full, early, strict=True):
+        assert whole.early_scores == ()
+        kept = np.flatnonzero(~np.isnan(part.scores))
+        assert set(kept) == set(np.argsort(part.early_scores)[-2:])
+        assert len(part.candidates) == 2
+        for number in kept.tolist():
+            np.testing.assert_allclose(part.candidate(number), whole.candidate(number), atol=1e-5)
+            assert part.scores[number] == pytest.approx(whole.scores[number], rel=1e-4)
+
+
+def test_the_early_score_is_the_distance_of_the_predicted_latents_inside_the_mask(base: Base) -> None:
+    """A UNet whose prediction is known: zero noise predicted means the latents themselves, rescaled."""
+    conditions = make_conditions(base, make_window(), 1.0, rows=3)
+    noise = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    still = replace(
+        base, unet=lambda inputs, timestep, encoder_hidden_states: SimpleNamespace(sample=inputs[:, :4] * 0)
+    )
+    settings = GenerateConfig(steps=10, candidates=3, guidance_scale=1, selection="early", early_share=0.1)
+    sampled = sample_latents(still, conditions, noise, settings)
+    alpha = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)[901]
+    away = (noise / alpha.sqrt() - conditions.clean_latents)[conditions.latent_mask.expand_as(noise) > 0.5]
+    torch.testing.assert_close(sampled.early_scores, away.view(3, -1).square().mean(dim=1), rtol=1e-4, atol=0)
+    assert sampled.early_scores is not None
+    assert sorted(sampled.rows.tolist()) == sorted(sampled.early_scores.topk(2).indices.tolist())
 
 
 def test_candidates_differ_inside_the_mask_and_share_the_codecs_background(base: Base) -> None:

@@ -48,6 +48,17 @@ class Conditions:
     empty_prompt: Tensor | None
     """[N, L, D], or None without guidance."""
 
+    def rows(self, index: Tensor) -> "Conditions":
+        """The conditions of some rows."""
+        empty = self.empty_prompt
+        return Conditions(
+            clean_latents=self.clean_latents[index],
+            background_latents=self.background_latents[index],
+            latent_mask=self.latent_mask[index],
+            prompt=self.prompt[index],
+            empty_prompt=None if empty is None else empty[index],
+        )
+
 
 @dataclass(frozen=True)
 class DiffusionPainter:
@@ -86,17 +97,25 @@ class DiffusionPainter:
         masks = torch.stack([torch.from_numpy(window.mask)[None].float() for window in windows]).to(self.base.device)
         conditions = self._conditions(images, masks, prompts)
         noise = torch.cat([self._noise(seed, conditions.clean_latents.shape[1:]) for seed in seeds])
-        latents = sample_latents(self.base, conditions, noise.to(self.base.device), self.settings)
-        candidates = self._decode(latents).unflatten(0, (len(windows), -1))
+        sampled = sample_latents(self.base, conditions, noise.to(self.base.device), self.settings)
+        candidates = self._decode(sampled.latents).unflatten(0, (len(windows), -1))
         # One row per sample: the rows of the clean latents repeat K times.
         reconstructions = self._decode(conditions.clean_latents[:: self.settings.candidates])
         tint = codec_tint(images, reconstructions, self.base.latent_scale)
         candidates, reconstructions = (candidates - tint[:, None]).clamp(-1, 1), (reconstructions - tint).clamp(-1, 1)
-        scores = [
-            self.distance(images[row : row + 1], candidates[row], masks[row : row + 1]) for row in range(len(windows))
-        ]
+        scores = torch.full((len(windows) * self.settings.candidates,), torch.nan, device=self.base.device)
+        scores[sampled.rows] = torch.cat(
+            [self.distance(images[row : row + 1], candidates[row], masks[row : row + 1]) for row in range(len(windows))]
+        )
+        by_sample = scores.unflatten(0, (len(windows), -1)).cpu()
+        early = None if sampled.early_scores is None else sampled.early_scores.unflatten(0, (len(windows), -1))
         return [
-            Painting(_to_array(candidates[row]), scores[row].cpu().numpy(), _to_array(reconstructions[row]))
+            Painting(
+                _to_array(candidates[row]),
+                by_sample[row].numpy(),
+                _to_array(reconstructions[row]),
+                () if early is None else tuple(early[row].tolist()),
+            )
             for row in range(len(windows))
         ]
 
@@ -137,6 +156,18 @@ def codec_tint(images: Tensor, reconstructions: Tensor, latent_scale: int) -> Te
     return tint
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """What sampling gives."""
+
+    latents: Tensor
+    """[M, C, h, w], those painted to the end."""
+    rows: Tensor
+    """[M], which of the N rows they are, in order."""
+    early_scores: Tensor | None
+    """[N], by which rows were dropped on the way; None where none was."""
+
+
 def sample_latents(
     base: Base,
     conditions: Conditions,
@@ -144,12 +175,15 @@ def sample_latents(
     settings: GenerateConfig,
     *,
     replace_background: bool = True,
-) -> Tensor:
-    """Latents [N, C, h, w] painted from `noise` [N, C, h, w] in settings.steps DDIM steps (eta 0).
+) -> Sampled:
+    """What is painted from `noise` [N, C, h, w] in settings.steps DDIM steps (eta 0).
+
+    The rows are settings.candidates of each sample in turn.
 
     After every step the latent outside the mask becomes the clean latent noised, by the same noise, to the
     timestep just reached, and the clean latent itself after the last step. Without `replace_background` this is
-    what the stock inpainting pipeline does.
+    what the stock inpainting pipeline does. With settings.selection "early", only settings.early_keep rows of each
+    sample go on after the first settings.early_share of the steps.
     """
     from diffusers.schedulers import DDIMScheduler
 
@@ -157,16 +191,35 @@ def sample_latents(
     scheduler.set_timesteps(settings.steps, device=base.device)
     timesteps: Tensor = scheduler.timesteps
     latents = noise * scheduler.init_noise_sigma
-    for index, timestep in enumerate(timesteps):
+    rows, early_scores = torch.arange(len(noise), device=noise.device), None
+    drop_at = max(1, round(settings.early_share * settings.steps))
+    for index, timestep in enumerate(timesteps, 1):
         predicted = _predict_noise(base, conditions, latents, timestep, settings.guidance_scale)
-        latents = scheduler.step(predicted, timestep, latents, eta=0.0).prev_sample
+        step = scheduler.step(predicted, timestep, latents, eta=0.0)
+        latents = step.prev_sample
         if replace_background:
-            is_last = index + 1 == len(timesteps)
             background = conditions.clean_latents.float()
-            if not is_last:
-                background = scheduler.add_noise(background, noise, timesteps[index + 1].expand(len(noise)))
+            if index < len(timesteps):
+                background = scheduler.add_noise(background, noise, timesteps[index].expand(len(noise)))
             latents = torch.where(conditions.latent_mask > 0.5, latents, background)
-    return latents
+        if index == drop_at and settings.kept_candidates < settings.candidates:
+            early_scores = _latent_distance(step.pred_original_sample, conditions)
+            rows = _largest(early_scores.unflatten(0, (-1, settings.candidates)), settings.kept_candidates)
+            latents, noise, conditions = latents[rows], noise[rows], conditions.rows(rows)
+    return Sampled(latents, rows, early_scores)
+
+
+def _latent_distance(predicted: Tensor, conditions: Conditions) -> Tensor:
+    """[N]: mean squared difference of predicted latents [N, C, h, w] from the clean ones, inside the mask."""
+    difference = (predicted - conditions.clean_latents).square().mean(dim=1, keepdim=True)
+    mask = (conditions.latent_mask > 0.5).float()
+    return (difference * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
+
+
+def _largest(scores: Tensor, count: int) -> Tensor:
+    """[S x count], in order: the rows of the `count` largest of each sample's scores [S, K], counted through."""
+    kept = scores.topk(count, dim=1).indices.sort(dim=1).values
+    return (kept + scores.shape[1] * torch.arange(len(scores), device=scores.device)[:, None]).flatten()
 
 
 def _predict_noise(base: Base, conditions: Conditions, latents: Tensor, timestep: Tensor, guidance: float) -> Tensor:
