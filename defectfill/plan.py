@@ -13,14 +13,14 @@ from defectfill.config import RunConfig
 from defectfill.errors import DataError
 from defectfill.files import read_table, write_table
 from defectfill.hashing import derive_seed, digest
-from defectfill.images import read_image, write_png
+from defectfill.images import read_image, read_mask, write_png
 from defectfill.masks import CategoryMasks
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
 from defectfill.snapshot import ImageRecord
 from defectfill.window import window_box
 from mask_sampling import DoesNotFit
-from mask_sampling.sampling import SampledMask
+from mask_sampling.sampling import SampledMask, Spot, spot_of
 
 SOURCES_TRIED = 5
 """Normals that are tried for a sample before its mask counts as impossible to place."""
@@ -92,18 +92,31 @@ def plan_samples(run: Run) -> list[SampleSpec]:
     snapshot = run.snapshot()
     for defect in config.data.defects:
         if count_of[defect] < config.generate.count:
-            planned += _plan_defect(run, snapshot, defect, range(count_of[defect], config.generate.count))
+            known = [spec for spec in planned if spec.defect == defect]
+            planned += _plan_defect(run, snapshot, defect, known)
     order = {defect: position for position, defect in enumerate(config.data.defects)}
     planned.sort(key=lambda spec: (order[spec.defect], spec.index))
     write_table(run.plan_path, [spec.model_dump() for spec in planned], SCHEMA)
     return planned
 
 
-def _plan_defect(run: Run, snapshot: Sequence[ImageRecord], defect: str, indices: range) -> list[SampleSpec]:
-    """Specs of the samples `indices`; each normal is read once, since a sample depends on no other."""
+def _plan_defect(
+    run: Run, snapshot: Sequence[ImageRecord], defect: str, known: Sequence[SampleSpec]
+) -> list[SampleSpec]:
+    """Specs of the samples that follow the `known` ones; each normal is read once.
+
+    No mask is nearly one of a smaller index on the same normal, as far as either is there at its first attempt: so
+    a plan that grows is the plan that was made at once.
+    """
     config = run.config
+    indices = range(len(known), config.generate.count)
     normals = [record for record in snapshot if record.role == "normal"]
     masks = CategoryMasks(config, snapshot, defect)
+    spots: dict[int, list[tuple[int, Spot]]] = defaultdict(list)
+    for spec in known:
+        source = _source_of(config, defect, spec.index, 0, len(normals))
+        if spec.source_path == normals[source].path:
+            spots[source].append((spec.index, spot_of(read_mask(run.folder / spec.planned_mask_path))))
     specs: list[SampleSpec] = []
     waiting = dict.fromkeys(indices, "")
     for attempt in range(min(SOURCES_TRIED, len(normals))):
@@ -118,11 +131,14 @@ def _plan_defect(run: Run, snapshot: Sequence[ImageRecord], defect: str, indices
                 waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
                 continue
             for index in by_source[source]:
+                before = [spot for other, spot in spots[source] if other < index]
                 try:
-                    sampled = masks.sampler.sample(scene, index)
+                    sampled = masks.sampler.sample(scene, index, before)
                 except DoesNotFit as problem:
                     waiting[index] = f"{path}: {problem}"
                 else:
+                    if attempt == 0:
+                        spots[source].append((index, sampled.spot))
                     specs.append(_write_spec(run, normals[source], defect, index, sampled, masks.names))
                     del waiting[index]
         if not waiting:

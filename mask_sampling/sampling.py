@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -33,11 +34,15 @@ FOLDER = "folder"
 """And the user's own masks, which the reference sampler varies."""
 TRIES = 20
 """Shapes drawn before giving up."""
+REDRAWS = 5
+"""Masks drawn for an index before it counts as nearly one that is there already."""
+MAX_OVERLAP = 0.9
+"""Intersection over union up to which two masks on the same image are different."""
 FITS = 6
 """Sizes tried of each."""
 MAX_SCALE = 1.25
 """A shape follows a reference of the wished size up to this factor, as long as there is one."""
-AREA_ERROR = 0.01
+AREA_ERROR = 0.006
 """A mask's area differs from what was wished for by at most this share, once it is cut at the outline."""
 AREA_ERROR_PX = 3
 """Or by this many pixels, where that is more."""
@@ -83,6 +88,37 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A mask without what is empty around it."""
+
+    top: int
+    left: int
+    patch: Mask
+
+
+def spot_of(mask: Mask) -> Spot:
+    """The spot that a mask covers. Raises ValueError when it is empty."""
+    rows, columns = bounding_box(mask)
+    return Spot(rows.start, columns.start, mask[rows, columns].copy())
+
+
+def overlap(one: Spot, other: Spot) -> float:
+    """Intersection over union of two masks on the same image."""
+    top, left = max(one.top, other.top), max(one.left, other.left)
+    bottom, right = (
+        min(one.top + one.patch.shape[0], other.top + other.patch.shape[0]),
+        min(one.left + one.patch.shape[1], other.left + other.patch.shape[1]),
+    )
+    if bottom <= top or right <= left:
+        return 0.0
+    parts = [
+        spot.patch[top - spot.top : bottom - spot.top, left - spot.left : right - spot.left] for spot in (one, other)
+    ]
+    both = int((parts[0] & parts[1]).sum())
+    return both / (int(one.patch.sum()) + int(other.patch.sum()) - both)
+
+
+@dataclass(frozen=True)
 class SampledMask:
     """Where a defect is asked for."""
 
@@ -92,6 +128,11 @@ class SampledMask:
     """Which of SAMPLERS drew it; several are joined by a plus."""
     like: tuple[int, ...]
     """The references that its defects follow in size and direction."""
+
+    @cached_property
+    def spot(self) -> Spot:
+        """The mask without what is empty around it."""
+        return spot_of(self.mask)
 
 
 @dataclass(frozen=True)
@@ -151,18 +192,27 @@ class MaskSampler:
         own = scene(foreground, self.registration, permitted)
         return replace(own, density=self.places.density(own)) if self.settings.placement == "learned" else own
 
-    def sample(self, on: Scene, index: int) -> SampledMask:
-        """The mask of an index on a scene.
+    def sample(self, on: Scene, index: int, others: Sequence[Spot] = ()) -> SampledMask:
+        """The mask of an index on a scene; drawn again while it is nearly one of `others`, masks on the same image.
 
         Raises DoesNotFit, with what was tried, when TRIES shapes in a row are unlike the references or have no room.
         """
-        rng = np.random.default_rng([self._seed, index])
+        for redraw in range(REDRAWS):
+            sampled = self._sample(on, index, redraw)
+            if not any(overlap(sampled.spot, other) > MAX_OVERLAP for other in others):
+                return sampled
+        raise DoesNotFit(f"each of {REDRAWS} masks was nearly one that is there already")
+
+    def _sample(self, on: Scene, index: int, redraw: int) -> SampledMask:
+        """One draw; the first takes the evenly spread size and place of its index."""
+        rng = np.random.default_rng([self._seed, index, redraw])
         count = int(rng.integers(self.settings.count[0], self.settings.count[1] + 1))
         mask, free = np.zeros_like(on.allowed), None
         names: list[str] = []
         likes: list[int] = []
         for number in range(count):
-            quantiles = _spread_evenly(self._seed, index) if number == 0 else rng.random(3).tolist()
+            first = number == 0 and redraw == 0
+            quantiles = _spread_evenly(self._seed, index) if first else rng.random(3).tolist()
             one = self._one(on, quantiles, free, rng)
             mask |= one.mask
             if number + 1 < count:

@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt, label
 
 from mask_sampling import DoesNotFit, Mask
 from mask_sampling.priors import compare, measure
-from mask_sampling.sampling import SAMPLERS, MaskSampler, Reference, Settings
+from mask_sampling.sampling import SAMPLERS, MaskSampler, Reference, Settings, Spot
 from mask_sampling.shapes import ShapeSettings
 
 SETTINGS = Settings({"reference": 0.6, "morph": 0.4}, ShapeSettings(rotation_degrees=15))
@@ -69,9 +69,16 @@ def test_an_index_has_one_mask_whatever_was_asked_before() -> None:
 
 
 def test_no_two_masks_are_nearly_the_same() -> None:
-    masks = sampler()
+    """Not even where there is hardly any room for others."""
+    masks = sampler(references=spots(disc(), sizes=(20, 20)))
     on = masks.scene(disc())
-    drawn = np.array([masks.sample(on, index).mask.ravel() for index in range(100)])
+    others: list[Spot] = []
+    for index in range(100):
+        others.append(masks.sample(on, index, others).spot)
+    masks_drawn = np.zeros((100, 200, 200), dtype=np.bool_)
+    for mask, spot in zip(masks_drawn, others, strict=True):
+        mask[spot.top :, spot.left :][: spot.patch.shape[0], : spot.patch.shape[1]] = spot.patch
+    drawn = masks_drawn.reshape(100, -1)
     both = drawn.astype(int) @ drawn.T.astype(int)
     areas = drawn.sum(axis=1)
     overlap = both / (areas[:, None] + areas[None] - both)
