@@ -15,15 +15,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.training import peak_gib, random_base, random_window
-from defectfill.config import BaseConfig, GenerateConfig
+from benchmarks.training import add_base_arguments, base_and_resolution, peak_gib, random_window
+from defectfill.config import GenerateConfig
 from defectfill.model.adapter import stock_pipeline
-from defectfill.model.base import Base, load_base
+from defectfill.model.base import Base
 from defectfill.model.diffusion import DiffusionPainter, to_tensor
 from defectfill.model.perceptual import Distance, vae_distance
 from defectfill.window import Window
@@ -36,26 +35,14 @@ Paint = Callable[[Sequence[Window], Sequence[int]], list[int]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--base", type=Path, help="a base's folder in the diffusers format")
-    size.add_argument("--full", action="store_true", help="Stable Diffusion 2 inpainting's size, random weights")
-    parser.add_argument("--resolution", type=int, help="pixels; 512 with --full, else 128")
+    add_base_arguments(parser)
     parser.add_argument("--candidates", type=int, default=8)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--samples-per-batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
-    parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    resolution = arguments.resolution or (512 if arguments.full else 128)
-    config = BaseConfig(
-        model=str(arguments.base.resolve()) if arguments.base else "random",
-        resolution=resolution,
-        precision=arguments.precision,
-        device=arguments.device,
-    )
-    base = load_base(config) if arguments.base else random_base(config, full=arguments.full)
+    base, resolution = base_and_resolution(arguments)
     settings = GenerateConfig(
         candidates=arguments.candidates,
         steps=arguments.steps,
@@ -116,7 +103,7 @@ def stock(base: Base, settings: GenerateConfig, distance: Distance) -> Paint:
             candidates = [
                 pipeline(
                     PROMPT,
-                    image=image,
+                    image=(image + 1) / 2,
                     mask_image=mask,
                     height=image.shape[-2],
                     width=image.shape[-1],

@@ -51,24 +51,12 @@ Weights = tuple[list[nn.Parameter], list[nn.Parameter]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--base", type=Path, help="a base's folder in the diffusers format")
-    size.add_argument("--full", action="store_true", help="Stable Diffusion 2 inpainting's size, random weights")
-    parser.add_argument("--resolution", type=int, help="pixels; 512 with --full, else 128")
+    add_base_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=6, help="of steps, for either loop")
     parser.add_argument("--steps", type=int, default=8, help="in a block")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
-    parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    resolution = arguments.resolution or (512 if arguments.full else 128)
-    config = BaseConfig(
-        model=str(arguments.base.resolve()) if arguments.base else "random",
-        resolution=resolution,
-        precision=arguments.precision,
-        device=arguments.device,
-    )
-    base = load_base(config) if arguments.base else random_base(config, full=arguments.full)
+    base, resolution = base_and_resolution(arguments)
     settings = TrainConfig(batch_size=arguments.batch_size)
     windows = [random_window(round(resolution * settings.max_resize), seed) for seed in range(3)]
     plain = settings.model_copy(update={"pool": 0, "dropout": 0.0})
@@ -77,6 +65,28 @@ def main() -> None:
     print(f"largest relative difference of the losses over {COMPARED_STEPS} steps: {difference:.1e}")
     figures = {"loss_difference": difference, **compare(base, windows, settings, resolution, arguments)}
     print(json.dumps(figures))
+
+
+def add_base_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which base is measured, and where."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--base", type=Path, help="a base's folder in the diffusers format")
+    size.add_argument("--full", action="store_true", help="Stable Diffusion 2 inpainting's size, random weights")
+    parser.add_argument("--resolution", type=int, help="pixels; 512 with --full, else 128")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--device", default="auto")
+
+
+def base_and_resolution(arguments: argparse.Namespace) -> tuple[Base, int]:
+    """The base of `add_base_arguments`, loaded or with random weights, and the side of its input in pixels."""
+    resolution = arguments.resolution or (512 if arguments.full else 128)
+    config = BaseConfig(
+        model=str(arguments.base.resolve()) if arguments.base else "random",
+        resolution=resolution,
+        precision=arguments.precision,
+        device=arguments.device,
+    )
+    return (load_base(config) if arguments.base else random_base(config, full=arguments.full)), resolution
 
 
 def compare(

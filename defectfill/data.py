@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from defectfill.config import MasksConfig, RunConfig
+from defectfill.config import RunConfig
 from defectfill.errors import DataError
 from defectfill.hashing import digest
 from defectfill.images import SUFFIXES, content_sha256, file_sha256, read_image, read_mask
+from defectfill.mask_config import MasksConfig
 from defectfill.progress import progress
 from defectfill.snapshot import ImageRecord, Role
 from defectfill.split import assign_roles

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectfill.config import MasksConfig, RunConfig, ZonesConfig
+from defectfill.config import RunConfig
 from defectfill.data import find_images
 from defectfill.errors import DataError
 from defectfill.hashing import derive_seed
 from defectfill.images import ImageArray, read_image, read_mask
+from defectfill.mask_config import MasksConfig, ZonesConfig
 from defectfill.run import references_of
 from defectfill.snapshot import ImageRecord
 from mask_sampling import DoesNotFit, UncertainObject
