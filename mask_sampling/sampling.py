@@ -44,6 +44,8 @@ MAX_SCALE = 1.25
 """A shape follows a reference of the wished size up to this factor, as long as there is one."""
 AREA_ERROR = 0.006
 """A mask's area differs from what was wished for by at most this share, once it is cut at the outline."""
+LOOSE_AREA_ERROR = 0.15
+"""By this much after a third of the tries: where there is hardly any room, or the frame bounds what can be had."""
 AREA_ERROR_PX = 3
 """Or by this many pixels, where that is more."""
 OBJECT_SLACK = 1.8
@@ -146,6 +148,7 @@ class _Ask:
     spread: Sequence[float]
     limits: Sequence[tuple[float, float]] | None
     free: Mask | None
+    area_error: float
     beyond: bool
     """Whether it goes on beyond the frame where its reference does."""
 
@@ -226,12 +229,16 @@ class MaskSampler:
         settings = self.settings
         name = _draw(settings.samplers, rng)
         learned = settings.placement == "learned" and rng.random() >= settings.novelty
-        fraction = area_fraction_at(quantiles[2], [each.area_fraction for each in self.attributes])
+        fraction = min(1.0, area_fraction_at(quantiles[2], [each.area_fraction for each in self.attributes]))
         limits = self.places.limits() if learned else None
         refused: Counter[str] = Counter()
         for attempt in range(TRIES):
             like, seed = self._like(fraction, rng), int(rng.integers(2**63))
-            ask = _Ask(name, like, fraction, quantiles[:2], limits, free, beyond=attempt < TRIES // 2)
+            ask = _Ask(
+                name, like, fraction, quantiles[:2], limits, free,
+                area_error=AREA_ERROR if attempt < TRIES // 3 else LOOSE_AREA_ERROR,
+                beyond=attempt < 2 * TRIES // 3,
+            )  # fmt: skip
             try:
                 return SampledMask(self._fitted(ask, on, seed), name, (like,))
             except DoesNotFit as problem:
@@ -253,7 +260,7 @@ class MaskSampler:
                 sides=sides, free=ask.free,
             )  # fmt: skip
             error = float(mask.sum()) / wished_px
-            if abs(error - 1) <= max(AREA_ERROR, AREA_ERROR_PX / wished_px):
+            if abs(error - 1) <= max(ask.area_error, AREA_ERROR_PX / wished_px):
                 found = measure(mask, on.object_px, on.pose.axis)
                 unlike = departure(found, self.attributes, settings.area_tolerance)
                 if unlike:
