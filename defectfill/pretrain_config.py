@@ -65,7 +65,7 @@ class DenoiserConfig(Part):
     closest_px: int = Field(default=64, ge=16)
     """The closest view shows this much of a picture along a side, enlarged to `resolution`; the widest all of it."""
     marks: float = Field(default=0, ge=0, le=1)
-    """Share of the views whose hole is around a random line or spot, so that the base learns to draw such things."""
+    """Share of the views whose hole is around a random line or spot, which the caption names: "washer with a line"."""
     empty_prompts: float = Field(default=0.1, ge=0, le=1)
     """Share of captions left out, for classifier-free guidance."""
 

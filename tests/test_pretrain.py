@@ -15,7 +15,7 @@ from defectfill.files import read_table
 from defectfill.model.base import decode_latents, encode_images, load_base
 from defectfill.model.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.preflight import identify_base
-from defectfill.model.pretrain import autoencoder_losses, denoising_loss, pretrain
+from defectfill.model.pretrain import autoencoder_losses, denoising_loss, encode_views, pretrain
 from defectfill.model.small import VELOCITY_SCHEDULER
 from defectfill.pretrain_config import load_pretrain_config
 
@@ -186,10 +186,20 @@ def test_a_mark_changes_the_crop_inside_its_hole_and_nothing_beyond() -> None:
     rng = np.random.default_rng(0)
     shares = []
     for _ in range(40):
-        marked, hole = draw_mark(crop, rng)
+        marked, hole, name = draw_mark(crop, rng)
+        assert name in ("line", "spot")
         changed = (marked - crop).abs().amax(dim=0).numpy() > 1e-6
         assert changed.any()
         assert not (changed & ~hole).any()
         assert marked.abs().max() <= 1
         shares.append(hole.mean())
     assert 0.005 < min(shares) < max(shares) < 0.5
+
+
+def test_captions_name_the_marks(config_path: Path) -> None:
+    config_path.write_text(CONFIG.replace("denoiser: {", "denoiser: {marks: 0.5, "))
+    config = load_pretrain_config(config_path)
+    base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
+    views = encode_views(config, base, gather_pictures(config))
+    marked = [caption for caption in views.captions if caption.endswith((" with a line", " with a spot"))]
+    assert 0 < len(marked) < len(views.captions)

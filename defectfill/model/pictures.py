@@ -117,8 +117,8 @@ def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     return mask
 
 
-def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.bool_]]:
-    """(the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it).
+def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.bool_], str]:
+    """(the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it, the mark's name).
 
     A mark is a thin bent line or a ragged spot, with a core and a rim, each lighter, darker or of another colour than
     what it lies on. It is no damage of any kind, but what damage is drawn with: a base that has seen whole parts only
@@ -126,7 +126,8 @@ def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[n
     """
     side = crop.shape[-1]
     y, x = np.mgrid[:side, :side].astype(np.float32)
-    if rng.random() < 0.6:
+    name = "line" if rng.random() < 0.6 else "spot"
+    if name == "line":
         width = rng.uniform(0.005, 0.03) * side
         points = _wandering_line(side, rng)
         away = np.min([(y - down) ** 2 + (x - right) ** 2 for down, right in points], axis=0) ** 0.5 / width
@@ -143,7 +144,7 @@ def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[n
         colour = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.12, size=3), -1, 1)
         marked = marked * (1 - shade) + shade * colour
     hole = (away - 2) * width < rng.uniform(0.01, 0.05) * side
-    return torch.from_numpy(marked.astype(np.float32)).permute(2, 0, 1), hole
+    return torch.from_numpy(marked.astype(np.float32)).permute(2, 0, 1), hole, name
 
 
 def _wandering_line(side: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -229,6 +229,7 @@ def _set_latent_scale(config: PretrainConfig, base: Base, pictures: Pictures) ->
 def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> Views:
     """denoiser.views crops of every picture, each with a hole of its own, in random order of the pool."""
     rows = np.repeat(np.arange(len(pictures.pixels)), config.denoiser.views)
+    captions = [pictures.captions[row] for row in rows]
     parts = []
     for start in progress(range(0, len(rows), ENCODED_AT_ONCE), "encode views"):
         chunk = rows[start : start + ENCODED_AT_ONCE]
@@ -237,12 +238,13 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
         drawn = [draw_hole(config.resolution, rng) for _ in chunk]
         for index in range(len(chunk)):
             if rng.random() < config.denoiser.marks:
-                crops[index], drawn[index] = draw_mark(crops[index], rng)
+                crops[index], drawn[index], mark = draw_mark(crops[index], rng)
+                captions[start + index] += f" with a {mark}"
         holes = torch.from_numpy(np.stack(drawn))[:, None].float()
         clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
         parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, 8)))
     clean, background, holes = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Views(clean, background, holes, tuple(pictures.captions[row] for row in rows))
+    return Views(clean, background, holes, tuple(captions))
 
 
 def _views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -> Views:
