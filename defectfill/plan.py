@@ -84,7 +84,7 @@ def plan_samples(run: Run) -> list[SampleSpec]:
     """The plan for at least generate.count samples per defect; what was planned before stays as it is.
 
     A sample whose mask finds no room on any of several normals is kept with the reason. Raises DataError when that
-    is so for every new sample of a defect.
+    is so for every sample of a defect.
     """
     config = run.config
     planned = read_plan(run)
@@ -143,7 +143,7 @@ def _plan_defect(
                     del waiting[index]
         if not waiting:
             return specs
-    if not specs:
+    if not specs and not known:
         raise DataError(f"{defect}: no mask finds a place, see masks in the config; {next(iter(waiting.values()))}")
     return [*specs, *(_unplaced(config, defect, index, reason) for index, reason in waiting.items())]
 
