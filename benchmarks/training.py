@@ -77,8 +77,11 @@ def add_base_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
 
 
-def base_and_resolution(arguments: argparse.Namespace) -> tuple[Base, int]:
-    """The base of `add_base_arguments`, loaded or with random weights, and the side of its input in pixels."""
+def base_and_resolution(arguments: argparse.Namespace, latent_channels: int = 12) -> tuple[Base, int]:
+    """The base of `add_base_arguments` and the side of its input in pixels.
+
+    A small one with random weights has so many `latent_channels`; the full one has 4.
+    """
     resolution = arguments.resolution or (512 if arguments.full else 128)
     config = BaseConfig(
         model=str(arguments.base.resolve()) if arguments.base else "random",
@@ -86,7 +89,9 @@ def base_and_resolution(arguments: argparse.Namespace) -> tuple[Base, int]:
         precision=arguments.precision,
         device=arguments.device,
     )
-    return (load_base(config) if arguments.base else random_base(config, full=arguments.full)), resolution
+    if arguments.base:
+        return load_base(config), resolution
+    return random_base(config, full=arguments.full, latent_channels=latent_channels), resolution
 
 
 def compare(
@@ -294,7 +299,7 @@ def random_window(side: int, seed: int) -> Window:
     return Window((0, 0, side, side), rng.random((side, side, 3), dtype=np.float32), mask)
 
 
-def random_base(config: BaseConfig, *, full: bool) -> Base:
+def random_base(config: BaseConfig, *, full: bool, latent_channels: int = 12) -> Base:
     """A base with random weights, of Stable Diffusion 2 inpainting's size or of the bundled one's."""
     device, dtype = resolve_device(config)
     torch.manual_seed(SEED)
@@ -304,8 +309,8 @@ def random_base(config: BaseConfig, *, full: bool) -> Base:
             text_encoder, vae, unet = full_text_encoder(), full_autoencoder(), full_unet()
         else:
             text_encoder = build_text_encoder(tokenizer, width=128)
-            vae = build_autoencoder((16, 32, 64, 96), latent_channels=12)
-            unet = build_unet((64, 128, 192), latent_channels=12, text_width=128, sample_size=16)
+            vae = build_autoencoder((16, 32, 64, 96), latent_channels=latent_channels)
+            unet = build_unet((64, 128, 192), latent_channels=latent_channels, text_width=128, sample_size=16)
     text_encoder, vae, unet = (part.to(dtype).requires_grad_(False).eval() for part in (text_encoder, vae, unet))
     return Base(tokenizer, text_encoder, vae, unet, SCHEDULER, device, dtype)
 
