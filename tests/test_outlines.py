@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.ndimage import label
-from scipy.spatial import ConvexHull
+from shape_measures import direction, elongation, masks, seeds, shape_of, solidity
 
-from mask_sampling import Mask, bounding_box
-from mask_sampling.shapes import Sampler, Shape, ShapeSettings, Wish, second_moments
+from mask_sampling import Mask
+from mask_sampling.shapes import Sampler, ShapeSettings, Wish
 from mask_sampling.shapes.outlines import box, polygon, star
 
 STEADY = ShapeSettings(rotation_degrees=0)
@@ -21,36 +20,13 @@ ELLIPSE = np.hypot((X - 2 * Y) / 3, X + Y / 2) < 40
 LINE = np.ones((2, 300), dtype=np.bool_)
 
 samplers = pytest.mark.parametrize("sampler", [polygon, box, star])
-masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)).filter(np.any)
-seeds = st.integers(0, 2**32 - 1)
-
-
-def shape(mask: Mask) -> Shape:
-    patch = mask[bounding_box(mask)]
-    return Shape(patch, float(patch.sum()), 0.0)
 
 
 def draw(
     sampler: Sampler, mask: Mask, seed: int = 0, area_px: float = 0.0, axis: float = 0.0, mirrored: bool = False
 ) -> Mask:
-    like = shape(mask)
+    like = shape_of(mask)
     return sampler([like], Wish(0, area_px or like.area_px, axis, mirrored), STEADY, np.random.default_rng(seed))
-
-
-def direction(mask: Mask) -> float:
-    longest = np.linalg.eigh(second_moments(mask))[1][:, 1]
-    return math.atan2(longest[1], longest[0])
-
-
-def elongation(mask: Mask) -> float:
-    values = np.linalg.eigvalsh(second_moments(mask))
-    return float(math.sqrt(values[1] / values[0]))
-
-
-def solidity(mask: Mask) -> float:
-    """The area over that of the convex hull."""
-    corners = np.concatenate([np.argwhere(mask) + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))])
-    return float(mask.sum() / ConvexHull(corners).volume)
 
 
 @samplers
@@ -59,7 +35,7 @@ def solidity(mask: Mask) -> float:
 def test_an_outline_gives_a_tight_patch_in_one_piece(
     sampler: Sampler, mask: Mask, seed: int, area_px: float, mirrored: bool
 ) -> None:
-    drawn = sampler([shape(mask)], Wish(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
+    drawn = sampler([shape_of(mask)], Wish(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
     assert drawn.dtype == np.bool_
     assert all(edge.any() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
     assert label(drawn, np.ones((3, 3)))[1] == 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.ndimage import binary_dilation, label
+from shape_measures import masks, seeds, shape_of
 
 from mask_sampling import Mask, bounding_box
 from mask_sampling.priors import measure
@@ -17,13 +17,6 @@ from mask_sampling.shapes.morph import morph
 from mask_sampling.shapes.reference import reference
 
 UNCHANGED = ShapeSettings(rotation_degrees=0, elastic=0)
-
-masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)).filter(np.any)
-seeds = st.integers(0, 2**32 - 1)
-
-
-def shape_of(mask: Mask, axis: float = 0.0) -> Shape:
-    return Shape(mask[bounding_box(mask)], float(mask.sum()), axis)
 
 
 def drawn(

@@ -7,25 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.ndimage import binary_dilation, distance_transform_edt, label
+from shape_measures import direction, masks, seeds, shape_of
 from skimage.draw import line
 from skimage.morphology import skeletonize
 
-from mask_sampling import Mask, bounding_box
+from mask_sampling import Mask
 from mask_sampling.shapes import Shape, ShapeSettings, Wish, second_moments
 from mask_sampling.shapes.stroke import stroke
 
 STEADY = ShapeSettings(rotation_degrees=0)
-
-masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)).filter(np.any)
-seeds = st.integers(0, 2**32 - 1)
-
-
-def shape(mask: Mask, axis: float = 0.0) -> Shape:
-    patch = mask[bounding_box(mask)]
-    return Shape(patch, float(patch.sum()), axis)
 
 
 def crack(*corners: tuple[int, int], widenings: int = 1) -> Mask:
@@ -45,14 +37,9 @@ BRANCHED = crack((150, 10), (150, 290), widenings=3) | crack((150, 80), (80, 130
 
 
 def draw(mask: Mask, seed: int = 0, area_px: float | None = None, **wish: float | bool) -> Mask:
-    like = shape(mask)
+    like = shape_of(mask)
     wished = Wish(0, area_px or like.area_px, **{"axis": 0.0, **wish})  # type: ignore[arg-type]
     return stroke([like], wished, STEADY, np.random.default_rng(seed))
-
-
-def direction(mask: Mask) -> float:
-    longest = np.linalg.eigh(second_moments(mask))[1][:, 1]
-    return math.atan2(longest[1], longest[0])
 
 
 def between(one: float, other: float) -> float:
@@ -75,7 +62,7 @@ def thinness(mask: Mask) -> float:
 def test_a_stroke_is_a_tight_patch_in_one_piece_of_about_the_wished_area(
     references: list[Mask], seed: int, area_px: float, mirrored: bool
 ) -> None:
-    shapes = [shape(mask) for mask in references]
+    shapes = [shape_of(mask) for mask in references]
     drawn = stroke(shapes, Wish(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
     assert drawn.dtype == np.bool_
     assert all(edge.any() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
@@ -96,7 +83,7 @@ def test_a_stroke_has_the_wished_area(mask: Mask, scale: float) -> None:
 
 
 def test_what_goes_on_beyond_the_frame_is_drawn_as_well() -> None:
-    half = Shape(shape(STRAIGHT).patch, STRAIGHT.sum() / 2, 0.0)
+    half = Shape(shape_of(STRAIGHT).patch, STRAIGHT.sum() / 2, 0.0)
     drawn = stroke([half], Wish(0, half.area_px, 0.0), STEADY, np.random.default_rng(0))
     assert drawn.sum() == pytest.approx(STRAIGHT.sum(), rel=0.02)
 
@@ -110,13 +97,13 @@ def test_the_direction_turns_with_the_object_and_is_mirrored_across_its_axis(axi
 
 
 def test_the_direction_is_learnt_relative_to_the_references_object() -> None:
-    like = shape(STRAIGHT, axis=direction(STRAIGHT))
+    like = shape_of(STRAIGHT, axis=direction(STRAIGHT))
     drawn = stroke([like], Wish(0, like.area_px, 1.0), STEADY, np.random.default_rng(0))
     assert between(direction(drawn), 1.0) < math.radians(2)
 
 
 def test_a_stroke_turns_by_as_much_as_the_settings_allow() -> None:
-    like = shape(STRAIGHT)
+    like = shape_of(STRAIGHT)
     turns = [
         between(direction(stroke([like], Wish(0, like.area_px, 0.0), ShapeSettings(20), rng)), direction(STRAIGHT))
         for rng in map(np.random.default_rng, range(30))
@@ -129,7 +116,7 @@ def test_a_stroke_turns_by_as_much_as_the_settings_allow() -> None:
 def test_length_and_width_are_those_of_the_reference(seed: int, widenings: int) -> None:
     mask = crack((20, 20), (130, 280), widenings=widenings)
     drawn = draw(mask, seed)
-    assert math.hypot(*drawn.shape) == pytest.approx(math.hypot(*shape(mask).patch.shape), rel=0.08)
+    assert math.hypot(*drawn.shape) == pytest.approx(math.hypot(*shape_of(mask).patch.shape), rel=0.08)
     depths = [distance_transform_edt(padded)[skeletonize(padded)] for padded in (np.pad(mask, 1), np.pad(drawn, 1))]
     assert np.median(depths[1]) == pytest.approx(np.median(depths[0]), rel=0.2, abs=0.5)
 
