@@ -26,3 +26,9 @@ def bounding_box(mask: Mask) -> tuple[slice, slice]:
     if not rows.size:
         raise ValueError("the mask is empty")
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def second_moments(mask: Mask) -> NDArray[np.float64]:
+    """The covariance (2 2) of the x and y of a mask's pixels, each of them a unit square."""
+    y, x = np.nonzero(mask)
+    return np.cov(np.stack([x, y]), bias=True) + np.eye(2) / 12

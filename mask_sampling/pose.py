@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mask_sampling import Mask
+from mask_sampling import Mask, second_moments
 
 MIN_ELONGATION = 1.25
 """An object that is longer than wide by less than this, by second moments, has no main axis."""
@@ -115,10 +115,9 @@ def _kind(foregrounds: Sequence[Mask]) -> Kind:
 
 def _spread(foreground: Mask) -> Floats:
     """The two variances of a foreground's pixels along its axes, the smaller first."""
-    y, x = np.nonzero(foreground)
-    if not x.size:
+    if not foreground.any():
         raise ValueError("the foreground is empty")
-    values = np.linalg.eigvalsh(np.cov(np.stack([x, y]), bias=True) + np.eye(2) / 12)
+    values = np.linalg.eigvalsh(second_moments(foreground))
     return values.astype(np.float64)
 
 
@@ -133,7 +132,7 @@ def _pose(foreground: Mask, kind: Kind) -> Pose:
     if kind == "round":
         radius = math.sqrt(x.size / math.pi)
         return Pose("round", (float(x.mean()), float(y.mean())), 0.0, radius, radius)
-    direction = np.linalg.eigh(np.cov(np.stack([x, y]), bias=True))[1][:, 1]
+    direction = np.linalg.eigh(second_moments(foreground))[1][:, 1]
     axis = math.atan2(float(direction[1]), float(direction[0]))
     along = math.cos(axis) * x + math.sin(axis) * y
     across = math.cos(axis) * y - math.sin(axis) * x

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mask_sampling import Mask, bounding_box
+from mask_sampling import Mask, bounding_box, second_moments
 
 WIDEN = 1.15
 """Areas reach beyond the smallest and the largest reference by this factor."""
@@ -49,13 +49,12 @@ def measure(mask: Mask, object_px: float, axis: float = 0.0) -> Attributes:
     from skimage.morphology import skeletonize
 
     patch = np.pad(mask[bounding_box(mask)], 1)
-    y, x = np.nonzero(patch)
-    values, vectors = np.linalg.eigh(np.cov(np.stack([x, y]), bias=True) + np.eye(2) / 12)
+    values, vectors = np.linalg.eigh(second_moments(patch))
     elongation = math.sqrt(values[1] / values[0])
     direction = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]) - axis) % 180
     widths = 2 * distance_transform_edt(patch)[skeletonize(patch)] - 1
     return Attributes(
-        area_fraction=x.size / object_px,
+        area_fraction=float(patch.sum()) / object_px,
         elongation=elongation,
         width_px=float(np.median(widths)),
         direction_degrees=direction if elongation >= LONG else math.nan,

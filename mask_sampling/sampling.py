@@ -246,7 +246,7 @@ class MaskSampler:
         told = ", ".join(f"{count} found {what}" for what, count in refused.most_common())
         raise DoesNotFit(f"none of {TRIES} shapes of the sampler '{name}' could be used: {told}")
 
-    def _fitted(self, ask: "_Ask", on: Scene, seed: int) -> Mask:
+    def _fitted(self, ask: _Ask, on: Scene, seed: int) -> Mask:
         """The mask that the seed gives, asked for larger or smaller until its area is right once it is cut."""
         settings, wished_px = self.settings, ask.fraction * on.object_px
         asked_px = wished_px

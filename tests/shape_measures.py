@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.spatial import ConvexHull
 
-from mask_sampling import Mask, bounding_box
-from mask_sampling.shapes import Shape, second_moments
+from mask_sampling import Mask, bounding_box, second_moments
+from mask_sampling.shapes import Shape
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)).filter(np.any)
 seeds = st.integers(0, 2**32 - 1)

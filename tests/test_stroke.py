@@ -13,8 +13,8 @@ from shape_measures import direction, masks, seeds, shape_of
 from skimage.draw import line
 from skimage.morphology import skeletonize
 
-from mask_sampling import Mask
-from mask_sampling.shapes import Shape, ShapeSettings, Wish, second_moments
+from mask_sampling import Mask, second_moments
+from mask_sampling.shapes import Shape, ShapeSettings, Wish
 from mask_sampling.shapes.stroke import stroke
 
 STEADY = ShapeSettings(rotation_degrees=0)

@@ -77,9 +77,3 @@ def turning(like: Shape, wish: Wish, settings: ShapeSettings, rng: np.random.Gen
     turn = math.radians(float(rng.uniform(-1, 1)) * settings.rotation_degrees)
     side = -1.0 if wish.mirrored else 1.0
     return rotation(wish.axis + turn) @ np.diag([1.0, side]) @ rotation(-like.axis)
-
-
-def second_moments(patch: Mask) -> Floats:
-    """The covariance (2 2) of the x and y of a patch's pixels, each of them a unit square."""
-    y, x = np.nonzero(patch)
-    return np.cov(np.stack([x, y]), bias=True) + np.eye(2) / 12

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mask_sampling import Mask, bounding_box
-from mask_sampling.shapes import Floats, Shape, ShapeSettings, Wish, patch_area_px, second_moments, turning
+from mask_sampling import Mask, bounding_box, second_moments
+from mask_sampling.shapes import Floats, Shape, ShapeSettings, Wish, patch_area_px, turning
 
 AMPLITUDES = (0.05, 0.1, 0.15, 0.22, 0.33)
 """Standard deviations of the noise to choose from, over the radius of a disc of the same area."""

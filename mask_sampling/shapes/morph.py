@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mask_sampling import Mask, bounding_box
+from mask_sampling import Mask, bounding_box, second_moments
 from mask_sampling.shapes import (
     Floats,
     Shape,
@@ -13,7 +13,6 @@ from mask_sampling.shapes import (
     Wish,
     patch_area_px,
     rotation,
-    second_moments,
     turning,
 )
 from mask_sampling.shapes.reference import bent

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mask_sampling import Mask, bounding_box
+from mask_sampling import Mask, bounding_box, second_moments
 from mask_sampling.shapes import (
     MIN_WIDTH_PX,
     Floats,
@@ -13,7 +13,6 @@ from mask_sampling.shapes import (
     ShapeSettings,
     Wish,
     patch_area_px,
-    second_moments,
     turning,
 )
 

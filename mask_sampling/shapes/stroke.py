@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mask_sampling import Mask, bounding_box
+from mask_sampling import Mask, bounding_box, second_moments
 from mask_sampling.shapes import (
     MIN_WIDTH_PX,
     Floats,
@@ -16,7 +16,6 @@ from mask_sampling.shapes import (
     Wish,
     patch_area_px,
     rotation,
-    second_moments,
     turning,
 )
 
