@@ -83,21 +83,24 @@ def synthesize(
         )
 
 
-def inpaint_shard(run: Run, shard: Shard) -> None:
+def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> None:
     """The inpaint step for one shard: images, masks and rows.parquet in a folder that appears when all is written.
 
-    Raises DataError when a source is no longer the file that was planned with.
+    painter: in place of the run's base with the defect's adapter. Raises DataError when a source is no longer the file
+    that was planned with.
     """
-    from defectfill.model.diffusion import open_painter
-
     config = run.config
+    if painter is None:
+        from defectfill.model.diffusion import open_painter
+
+        painter = open_painter(config.base, config.generate, run.record.distance, run.adapter_folder(shard.defect))
     planned = [spec for spec in read_plan(run) if spec.defect == shard.defect]
     specs = [spec for spec in planned[shard.start : shard.stop] if not spec.reason]
     samples = synthesize(
         specs,
         [_read_source(config.category_folder / spec.source_path, spec.source_sha256) for spec in specs],
         [read_mask(run.folder / spec.planned_mask_path) for spec in specs],
-        open_painter(config.base, config.generate, run.record.distance, run.adapter_folder(shard.defect)),
+        painter,
         config.base.resolution,
         min_change=config.generate.min_change,
         min_drawn_fraction=config.generate.min_drawn_fraction,
