@@ -18,6 +18,7 @@ BUNDLED_BASES = Path(__file__).parent / "bases"
 """Bases that come with defectfill, each a folder in the diffusers format."""
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Solver = Literal["ddim", "dpm", "unipc"]
 FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """A category or defect: it becomes the name of folders, so it is letters, digits, `_`, `-` and `.`."""
 
@@ -209,7 +210,9 @@ class GenerateConfig(Part):
     candidates: int = Field(default=8, ge=1)
     """Paintings per sample, of which Low-Fidelity Selection keeps one."""
     steps: int = Field(default=50, ge=1, le=500)
-    """DDIM steps. The noise schedule's 1000 are divided evenly, so best a divisor of 1000."""
+    """The noise schedule's 1000 timesteps are divided evenly; for DDIM best a divisor of 1000."""
+    solver: Solver = "ddim"
+    """DDIM as in the paper; DPM-Solver++ (2M) and UniPC paint nearly as well in fewer steps."""
     guidance_scale: float = Field(default=2.0, ge=1)
     """Classifier-free guidance; 1 turns it off and halves the cost."""
     selection: Literal["full", "early"] = "full"
@@ -233,14 +236,12 @@ class GenerateConfig(Part):
         """Candidates per sample that are painted to the end."""
         return min(self.early_keep, self.candidates) if self.selection == "early" else self.candidates
 
-    @field_validator("steps")
-    @classmethod
-    def _start_near_pure_noise(cls, steps: int) -> int:
-        if 1000 % steps > 100:
-            raise ValueError(
-                f"{steps} steps would start at timestep {1000 - 1000 % steps} of 1000; take a divisor of 1000"
-            )
-        return steps
+    @model_validator(mode="after")
+    def _start_near_pure_noise(self) -> Self:
+        if self.solver == "ddim" and 1000 % self.steps > 100:
+            start = 1000 - 1000 % self.steps
+            raise ValueError(f"steps: {self.steps} of DDIM would start at timestep {start} of 1000; take a divisor")
+        return self
 
 
 class DatasetConfig(Part):

@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from conftest import with_velocity
+from diffusers.schedulers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from defectfill.config import GenerateConfig
+from defectfill.config import GenerateConfig, Solver
 from defectfill.model.adapter import stock_pipeline
 from defectfill.model.base import Base, decode_latents, encode_images, encode_prompts, mask_out, mask_to_latent
 from defectfill.model.diffusion import Conditions, DiffusionPainter, codec_tint, sample_latents, to_tensor
@@ -41,18 +42,29 @@ def make_conditions(base: Base, window: Window, guidance: float, rows: int = 2) 
         )
 
 
-@pytest.mark.parametrize(("guidance", "velocity"), [(1.0, False), (3.0, False), (3.0, True)])
+@pytest.mark.parametrize(
+    ("guidance", "velocity", "solver", "scheduler"),
+    [
+        (1.0, False, "ddim", DDIMScheduler),
+        (3.0, False, "ddim", DDIMScheduler),
+        (3.0, True, "ddim", DDIMScheduler),
+        (3.0, False, "dpm", DPMSolverMultistepScheduler),
+        (3.0, True, "unipc", UniPCMultistepScheduler),
+    ],
+)
 def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints(
-    base: Base, guidance: float, velocity: bool
+    base: Base, guidance: float, velocity: bool, solver: Solver, scheduler: Any
 ) -> None:
     base = with_velocity(base) if velocity else base
     window = make_window()
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     conditions = make_conditions(base, window, guidance)
     pipeline = stock_pipeline(base)
+    if solver != "ddim":
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     pipeline.set_progress_bar_config(disable=True)
     with torch.no_grad():
-        settings = GenerateConfig(steps=7, guidance_scale=guidance)
+        settings = GenerateConfig(steps=7, guidance_scale=guidance, solver=solver)
         ours = sample_latents(base, conditions, noise, settings, replace_background=False).latents
         stock = pipeline(
             PROMPT,
@@ -70,7 +82,8 @@ def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints
     torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
 
 
-def test_a_unet_that_knows_the_answer_leads_to_it_however_far_from_zero(base: Base) -> None:
+@pytest.mark.parametrize("solver", get_args(Solver))
+def test_a_unet_that_knows_the_answer_leads_to_it_however_far_from_zero(base: Base, solver: Solver) -> None:
     answer = torch.full((2, 4, 8, 8), 3.0)
     alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
 
@@ -79,7 +92,8 @@ def test_a_unet_that_knows_the_answer_leads_to_it_however_far_from_zero(base: Ba
         return SimpleNamespace(sample=(inputs[:, :4] - alpha.sqrt() * answer) / (1 - alpha).sqrt())
 
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    conditions, settings = make_conditions(base, make_window(), 1.0), GenerateConfig(steps=10, guidance_scale=1)
+    conditions = make_conditions(base, make_window(), 1.0)
+    settings = GenerateConfig(steps=10, guidance_scale=1, solver=solver)
     latents = sample_latents(replace(base, unet=unet), conditions, noise, settings).latents
     painted = (conditions.latent_mask == 1).expand_as(latents)
     torch.testing.assert_close(latents[painted], answer[painted], rtol=0, atol=0.15)
@@ -95,18 +109,21 @@ def test_after_the_last_step_the_background_is_the_clean_latent(base: Base) -> N
     assert not torch.isclose(latents[~outside], conditions.clean_latents[~outside]).any()
 
 
-def test_before_a_step_the_background_is_the_clean_latent_noised_to_that_steps_timestep(base: Base) -> None:
+@pytest.mark.parametrize("solver", get_args(Solver))
+def test_before_a_step_the_background_is_the_clean_latent_noised_to_that_steps_timestep(
+    base: Base, solver: Solver
+) -> None:
     conditions = make_conditions(base, make_window(), 1.0)
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     seen: list[tuple[int, torch.Tensor]] = []
     hook = base.unet.register_forward_pre_hook(lambda _, args: seen.append((int(args[1]), args[0][:, :4].clone())))
     with torch.no_grad():
-        sample_latents(base, conditions, noise, GenerateConfig(steps=4, guidance_scale=1))
+        sample_latents(base, conditions, noise, GenerateConfig(steps=4, guidance_scale=1, solver=solver))
     hook.remove()
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alphas = torch.cumprod(1 - betas, 0)
     outside = (conditions.latent_mask == 0).expand_as(noise)
-    assert [timestep for timestep, _ in seen] == [751, 501, 251, 1]
+    assert [timestep for timestep, _ in seen] == ([751, 501, 251, 1] if solver == "ddim" else [999, 749, 499, 249])
     for timestep, latents in seen[1:]:
         alpha = alphas[timestep]
         expected = alpha.sqrt() * conditions.clean_latents + (1 - alpha).sqrt() * noise
@@ -133,9 +150,12 @@ def test_more_candidates_begin_with_the_same_noise(base: Base) -> None:
     assert torch.equal(few._noise(3, (4, 8, 8)), many._noise(3, (4, 8, 8))[:2])
 
 
-def test_early_selection_paints_the_kept_candidates_as_before_and_notes_what_it_dropped(base: Base) -> None:
+@pytest.mark.parametrize("solver", get_args(Solver))
+def test_early_selection_paints_the_kept_candidates_as_before_and_notes_what_it_dropped(
+    base: Base, solver: Solver
+) -> None:
     windows, seeds = [make_window(seed) for seed in range(2)], [5, 6]
-    settings = {"candidates": 4, "steps": 5, "guidance_scale": 1}
+    settings = {"candidates": 4, "steps": 5, "guidance_scale": 1, "early_share": 0.4, "solver": solver}
     full = list(make_painter(base, **settings).paint(windows, seeds, [PROMPT] * 2))
     early = list(make_painter(base, selection="early", **settings).paint(windows, seeds, [PROMPT] * 2))
     for whole, part in zip(full, early, strict=True):

@@ -1,4 +1,4 @@
-"""DefectFill's painter: DDIM from pure noise with background replacement (section 3.4 of the paper).
+"""DefectFill's painter: sampling from pure noise with background replacement (section 3.4 of the paper).
 
 Shapes: S samples of a batch, K candidates, N = S x K rows, C latent channels, h w latent pixels,
 R the model's resolution, L tokens, D text width.
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectfill.config import BaseConfig, GenerateConfig
+from defectfill.config import BaseConfig, GenerateConfig, Solver
 from defectfill.errors import ModelError
 from defectfill.model.adapter import load_adapter
 from defectfill.model.base import (
@@ -31,6 +31,14 @@ from defectfill.model.base import (
 from defectfill.model.perceptual import Distance, make_distance
 from defectfill.painting import Painting
 from defectfill.window import Window
+
+SOLVERS: dict[Solver, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "dpm": ("DPMSolverMultistepScheduler", {"timestep_spacing": "trailing"}),
+    "unipc": ("UniPCMultistepScheduler", {"timestep_spacing": "trailing"}),
+}
+"""generate.solver -> diffusers' scheduler, and what it changes of the base's schedule. DDIM keeps the base's spacing of
+timesteps; trailing starts at the last one, whatever the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ def sample_latents(
     *,
     replace_background: bool = True,
 ) -> Sampled:
-    """What is painted from `noise` [N, C, h, w] in settings.steps DDIM steps (eta 0).
+    """What is painted from `noise` [N, C, h, w] in settings.steps steps of settings.solver, none of which adds noise.
 
     The rows are settings.candidates of each sample in turn.
 
@@ -185,28 +193,52 @@ def sample_latents(
     what the stock inpainting pipeline does. With settings.selection "early", only settings.early_keep rows of each
     sample go on after the first settings.early_share of the steps.
     """
-    from diffusers.schedulers import DDIMScheduler
-
-    scheduler: Any = DDIMScheduler.from_config(base.scheduler_config)
-    scheduler.set_timesteps(settings.steps, device=base.device)
+    scheduler = _make_scheduler(base, settings)
     timesteps: Tensor = scheduler.timesteps
     latents = noise * scheduler.init_noise_sigma
     rows, early_scores = torch.arange(len(noise), device=noise.device), None
     drop_at = max(1, round(settings.early_share * settings.steps))
     for index, timestep in enumerate(timesteps, 1):
         predicted = _predict_noise(base, conditions, latents, timestep, settings.guidance_scale)
-        step = scheduler.step(predicted, timestep, latents, eta=0.0)
-        latents = step.prev_sample
+        if index == drop_at and settings.kept_candidates < settings.candidates:
+            early_scores = _latent_distance(_predict_clean(scheduler, predicted, timestep, latents), conditions)
+        latents = scheduler.step(predicted, timestep, latents).prev_sample
         if replace_background:
             background = conditions.clean_latents.float()
             if index < len(timesteps):
                 background = scheduler.add_noise(background, noise, timesteps[index].expand(len(noise)))
             latents = torch.where(conditions.latent_mask > 0.5, latents, background)
-        if index == drop_at and settings.kept_candidates < settings.candidates:
-            early_scores = _latent_distance(step.pred_original_sample, conditions)
+        if index == drop_at and early_scores is not None:
             rows = _largest(early_scores.unflatten(0, (-1, settings.candidates)), settings.kept_candidates)
             latents, noise, conditions = latents[rows], noise[rows], conditions.rows(rows)
+            _keep_rows(scheduler, rows)
     return Sampled(latents, rows, early_scores)
+
+
+def _make_scheduler(base: Base, settings: GenerateConfig) -> Any:
+    """The scheduler of settings.solver with the base's noise schedule, its timesteps set."""
+    import diffusers.schedulers as schedulers
+
+    name, changes = SOLVERS[settings.solver]
+    scheduler = getattr(schedulers, name).from_config({**base.scheduler_config, **changes})
+    scheduler.set_timesteps(settings.steps, device=base.device)
+    return scheduler
+
+
+def _predict_clean(scheduler: Any, predicted: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
+    """Clean latents [N, C, h, w] that `latents` at a timestep and what the UNet predicts for them amount to."""
+    alpha = scheduler.alphas_cumprod.to(latents)[timestep]
+    if scheduler.config.prediction_type == "v_prediction":
+        return alpha.sqrt() * latents - (1 - alpha).sqrt() * predicted
+    return (latents - (1 - alpha).sqrt() * predicted) / alpha.sqrt()
+
+
+def _keep_rows(scheduler: Any, rows: Tensor) -> None:
+    """Drops all but some rows from what a multistep scheduler remembers of earlier steps."""
+    if hasattr(scheduler, "model_outputs"):
+        scheduler.model_outputs = [None if past is None else past[rows] for past in scheduler.model_outputs]
+    if getattr(scheduler, "last_sample", None) is not None:
+        scheduler.last_sample = scheduler.last_sample[rows]
 
 
 def _latent_distance(predicted: Tensor, conditions: Conditions) -> Tensor:
