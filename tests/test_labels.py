@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from defectfill.config import WindowConfig
 from defectfill.images import ImageArray
 from defectfill.labels import MIN_SPECK_PX, draw_label, intersection_over_union
+from defectfill.painting import FlatPainter
+from defectfill.toy import make_sample
 from defectfill.window import Box, blend_width, crop_window, window_box
 
 SIDE = 32
@@ -111,6 +113,24 @@ def test_a_pixel_is_drawn_above_the_least_change_of_its_range(
         candidate = lighter(unpainted(source), DISC, change / np.iinfo(dtype).max)
         found = draw_label(source, candidate, unpainted(source), BOX, DISC, min_change=0.04)
         np.testing.assert_array_equal(found, DISC & drawn)
+
+
+@pytest.mark.parametrize(("name", "least"), [("hole", 0.95), ("stain", 0.93), ("scratch", 0.9)])
+@pytest.mark.parametrize("enlarged", [1, 3])
+def test_what_a_painter_filled_is_the_drawn_mask(name: str, least: float, enlarged: int) -> None:
+    """Windows of another size than the model's, so that painting is blurred on its way back."""
+    for index in range(4):
+        toy = make_sample((0, index), "washer", name)
+        source, planned = (
+            np.kron(part, np.ones((enlarged, enlarged, 1), part.dtype))
+            for part in (toy.image, toy.defect_mask[..., None])
+        )
+        box = window_box(planned[..., 0], WindowConfig())
+        window = crop_window(source, planned[..., 0], box, 256)
+        [painting] = FlatPainter(candidates=1).paint([window], [index], [""])
+        filled = painting.candidates[0]
+        drawn = draw_label(source, filled, painting.reconstruction, box, planned[..., 0], min_change=0.04)
+        assert intersection_over_union(drawn, planned[..., 0]) >= least
 
 
 @settings(deadline=None, max_examples=60)
