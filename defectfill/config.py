@@ -215,6 +215,10 @@ class GenerateConfig(Part):
     """DDIM as in the paper; DPM-Solver++ (2M) and UniPC paint nearly as well in fewer steps."""
     guidance_scale: float = Field(default=2.0, ge=1)
     """Classifier-free guidance; 1 turns it off and halves the cost."""
+    choice: Literal["lfs", "balanced"] = "lfs"
+    """lfs: the least reconstructed candidate, as in the paper, which favours the grossest change. balanced: of those
+    that pass the gates, the one whose drawn mask agrees best with the planned one and whose looks are nearest a
+    reference's."""
     selection: Literal["full", "early"] = "full"
     """early: after `early_share` of the steps only the `early_keep` candidates go on that promise to be the least
     reconstructed, by their predicted latents inside the mask."""
@@ -226,8 +230,6 @@ class GenerateConfig(Part):
     """The UNet sees samples_per_batch x candidates (x 2 under guidance) images at once."""
     shard_size: int = Field(default=16, ge=1)
     """Samples per shard, the unit of work and of resume."""
-    min_drawn_fraction: float = Field(default=0.05, ge=0, le=1)
-    """A sample is rejected when less than this share of its planned mask really changed."""
     min_change: float = Field(default=0.04, gt=0, lt=1)
     """A pixel counts as drawn when it differs by more than this share of the value range."""
 
@@ -242,6 +244,20 @@ class GenerateConfig(Part):
             start = 1000 - 1000 % self.steps
             raise ValueError(f"steps: {self.steps} of DDIM would start at timestep {start} of 1000; take a divisor")
         return self
+
+
+class GatesConfig(Part):
+    """What a sample must be like to be kept."""
+
+    min_drawn_fraction: float = Field(default=0.05, ge=0, le=1)
+    """mask_lost: less than this share of the planned mask really changed."""
+    max_off_mask_fraction: float = Field(default=0.75, ge=0, le=1)
+    """off_mask: more than this share of the drawn mask lies outside the planned one."""
+    tolerance: float = Field(default=1.0, ge=0, le=20)
+    """too_faint, out_of_range, seam_visible: contrast and seam may lie beyond the references' range by this many times
+    (in logarithms) what a reference lies beyond the range of the others."""
+    max_likeness: float = Field(default=0.5, ge=0, le=1)
+    """near_copy: this share of the way from the most alike two references to equality."""
 
 
 class DatasetConfig(Part):
@@ -268,6 +284,7 @@ class RunConfig(Part):
     train: TrainConfig = TrainConfig()
     masks: MasksConfig = MasksConfig()
     generate: GenerateConfig = GenerateConfig()
+    gates: GatesConfig = GatesConfig()
     dataset: DatasetConfig = DatasetConfig()
     output: OutputConfig
 

@@ -42,6 +42,16 @@ class ManifestRow(BaseModel):
     """Intersection over union of planned and drawn mask."""
     drawn_fraction: float | None = None
     """Share of the planned mask that really changed."""
+    off_mask_fraction: float | None = None
+    """Share of the drawn mask outside the planned one."""
+    contrast: float | None = None
+    """Root mean square difference of the defect from its surroundings, of the value range."""
+    rim_step: float | None = None
+    """Median gradient around the planned mask, of the value range per pixel of a window of 128."""
+    likeness: float | None = None
+    """Correlation with the reference that is most alike."""
+    strangeness: float | None = None
+    """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
     window: tuple[int, ...] | None = None
     """left, top, right, bottom of the crop window in source pixels."""
     background_intact: bool | None = None
@@ -86,6 +96,11 @@ REJECTED_SCHEMA = pa.schema(
         ("planned_mask_path", pa.string()),
         ("planned_iou", pa.float32()),
         ("drawn_fraction", pa.float32()),
+        ("off_mask_fraction", pa.float32()),
+        ("contrast", pa.float32()),
+        ("rim_step", pa.float32()),
+        ("likeness", pa.float32()),
+        ("strangeness", pa.float32()),
         ("window", pa.list_(pa.int32(), 4)),
         ("background_intact", pa.bool_()),
         ("base_model", pa.string()),

@@ -34,8 +34,14 @@ class Painting:
 
     def candidate(self, number: int) -> NDArray[np.float32]:
         """[R, R, 3]: the candidate of that number, 0 to K - 1, which must not be one that was dropped."""
-        found: NDArray[np.float32] = self.candidates[np.flatnonzero(~np.isnan(self.scores)).tolist().index(number)]
+        found: NDArray[np.float32] = self.candidates[self.numbers.index(number)]
         return found
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the M candidates."""
+        numbers: list[int] = np.flatnonzero(~np.isnan(self.scores)).tolist()
+        return numbers
 
 
 class Painter(Protocol):

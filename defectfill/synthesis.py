@@ -8,22 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.adapters import adapter_sha256
+from defectfill.config import GenerateConfig
 from defectfill.errors import DataError
 from defectfill.files import new_folder, write_table
+from defectfill.gates import Gate, Measures, Reason, gate_of, measure_sample
 from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
 from defectfill.labels import draw_label, intersection_over_union
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
-from defectfill.painting import Painter
+from defectfill.painting import Painter, Painting
 from defectfill.plan import SampleSpec, read_plan
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
-from defectfill.selection import Reason, judge, select_low_fidelity
+from defectfill.selection import select_low_fidelity
 from defectfill.window import background_intact, crop_window, stitch
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What has become of one row of the plan."""
+    """What has become of one row of the plan, with one of its candidates."""
 
     spec: SampleSpec
     image: ImageArray
@@ -32,10 +34,16 @@ class Sample:
     """[H, W]"""
     planned_iou: float
     drawn_fraction: float
+    off_mask_fraction: float
     background_intact: bool
     scores: tuple[float, ...]
     early_scores: tuple[float, ...]
     chosen: int
+    measures: Measures
+    likeness: float
+    """To the reference that is most alike."""
+    strangeness: float
+    """Distance of its looks to the nearest reference's."""
     reason: Reason | None
     """None: kept."""
 
@@ -45,10 +53,9 @@ def synthesize(
     sources: Sequence[ImageArray],
     planned_masks: Sequence[NDArray[np.bool_]],
     painter: Painter,
+    gate: Gate,
+    settings: GenerateConfig,
     resolution: int,
-    *,
-    min_change: float,
-    min_drawn_fraction: float,
 ) -> Iterator[Sample]:
     """One shard: planned samples to kept or rejected samples, in plan order.
 
@@ -60,27 +67,47 @@ def synthesize(
     ]
     paintings = painter.paint(windows, [spec.seed for spec in specs], [spec.prompt for spec in specs])
     for spec, source, planned_mask, painting in zip(specs, sources, planned_masks, paintings, strict=True):
-        chosen = select_low_fidelity(painting.scores)
-        candidate = painting.candidate(chosen)
-        image = stitch(source, candidate, spec.window, planned_mask)
-        drawn_mask = draw_label(
-            source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=min_change
-        )
-        drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
-        intact = background_intact(source, image, spec.window, planned_mask)
-        assert intact, f"{spec.sample_id}: the background was changed"
-        yield Sample(
-            spec=spec,
-            image=image,
-            drawn_mask=drawn_mask,
-            planned_iou=intersection_over_union(planned_mask, drawn_mask),
-            drawn_fraction=drawn_fraction,
-            background_intact=intact,
-            scores=tuple(float(score) for score in painting.scores),
-            early_scores=painting.early_scores,
-            chosen=chosen,
-            reason=judge(drawn_fraction, min_drawn_fraction),
-        )
+        numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
+        samples = [finish(spec, source, planned_mask, painting, number, gate, settings) for number in numbers]
+        yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.strangeness))
+
+
+def finish(
+    spec: SampleSpec,
+    source: ImageArray,
+    planned_mask: NDArray[np.bool_],
+    painting: Painting,
+    number: int,
+    gate: Gate,
+    settings: GenerateConfig,
+) -> Sample:
+    """The sample that candidate `number` makes: put into its source, labelled, measured and judged."""
+    candidate = painting.candidate(number)
+    image = stitch(source, candidate, spec.window, planned_mask)
+    drawn_mask = draw_label(
+        source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=settings.min_change
+    )
+    intact = background_intact(source, image, spec.window, planned_mask)
+    assert intact, f"{spec.sample_id}: the background was changed"
+    drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
+    off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
+    measures = measure_sample(image, drawn_mask, planned_mask, spec.window)
+    return Sample(
+        spec=spec,
+        image=image,
+        drawn_mask=drawn_mask,
+        planned_iou=intersection_over_union(planned_mask, drawn_mask),
+        drawn_fraction=drawn_fraction,
+        off_mask_fraction=off_mask_fraction,
+        background_intact=intact,
+        scores=tuple(float(score) for score in painting.scores),
+        early_scores=painting.early_scores,
+        chosen=number,
+        measures=measures,
+        likeness=gate.most_alike(measures),
+        strangeness=gate.strangeness(measures),
+        reason=gate.judge(measures, drawn_fraction, off_mask_fraction),
+    )
 
 
 def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> None:
@@ -101,9 +128,9 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
         [_read_source(config.category_folder / spec.source_path, spec.source_sha256) for spec in specs],
         [read_mask(run.folder / spec.planned_mask_path) for spec in specs],
         painter,
+        gate_of(run.folder, shard.defect),
+        config.generate,
         config.base.resolution,
-        min_change=config.generate.min_change,
-        min_drawn_fraction=config.generate.min_drawn_fraction,
     )
     adapter = adapter_sha256(run, shard.defect)
     with new_folder(run.shard_folder(shard), replace=True) as folder:
@@ -145,6 +172,11 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         planned_mask_path=spec.planned_mask_path,
         planned_iou=sample.planned_iou,
         drawn_fraction=sample.drawn_fraction,
+        off_mask_fraction=sample.off_mask_fraction,
+        contrast=sample.measures.contrast,
+        rim_step=sample.measures.rim_step,
+        likeness=sample.likeness,
+        strangeness=sample.strangeness,
         window=spec.window,
         background_intact=sample.background_intact,
         base_model=run.record.base.model,

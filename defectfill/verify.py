@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from defectfill.errors import DataError
 from defectfill.files import read_table
+from defectfill.gates import REASONS
 from defectfill.images import ImageArray, file_sha256, read_image
 from defectfill.labels import intersection_over_union
 from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
 from defectfill.progress import progress
-from defectfill.selection import REASONS
 from defectfill.window import background_intact
 
 
@@ -126,6 +126,7 @@ def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> l
     measured = {
         "mask_area_fraction": float(planned.mean()),
         "drawn_fraction": float((planned & drawn).sum() / max(planned.sum(), 1)),
+        "off_mask_fraction": float((drawn & ~planned).sum() / max(drawn.sum(), 1)),
         "planned_iou": intersection_over_union(planned, drawn),
     }
     return [

@@ -59,6 +59,7 @@ data: {{root: {root}/data, defects: [hole, scratch], references: {{count: 2}}}}
 base: {{model: {base}, resolution: 64, device: cpu}}
 train: {{steps: 2, batch_size: 1, rank: 2, alpha: 2}}
 generate: {{count: 5, candidates: 2, steps: 2, samples_per_batch: 2, shard_size: 2}}
+gates: {{tolerance: 20, max_off_mask_fraction: 1}}
 output: {{root: {root}/out}}
 """
 

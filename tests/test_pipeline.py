@@ -213,17 +213,15 @@ def test_the_dataset_is_replaced_whole(finished: Run, tmp_path: Path) -> None:
 
 
 def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> None:
-    toy_config.write_text(
-        toy_config.read_text().replace("count: 5", "count: 2, min_change: 0.999, min_drawn_fraction: 1.0")
-    )
+    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 2, min_change: 0.999"))
     run = run_all_steps(toy_config)
     rejected = read_table(run.dataset / "rejected.parquet")
-    assert [row["reason"] for row in rejected] == ["nothing_drawn"] * 4
+    assert [row["reason"] for row in rejected] == ["mask_lost"] * 4
     assert all((run.dataset / row["image_path"]).is_file() for row in rejected)
     assert all(row["origin"] == "real" for row in manifest(run))
     assert summary(run.dataset) == [
-        "hole: 0 kept, 2 rejected: nothing_drawn",
-        "scratch: 0 kept, 2 rejected: nothing_drawn",
+        "hole: 0 kept, 2 rejected: mask_lost",
+        "scratch: 0 kept, 2 rejected: mask_lost",
     ]
     verify_dataset(run.dataset)
 

@@ -1,13 +1,15 @@
 """A shard from planned samples to kept and rejected ones, with painters that need no model."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defectfill.config import WindowConfig
+from defectfill.config import GatesConfig, GenerateConfig, WindowConfig
+from defectfill.gates import Gate, Measures
 from defectfill.images import ImageArray
 from defectfill.labels import intersection_over_union
 from defectfill.painting import FlatPainter, Painter, Painting
@@ -17,6 +19,11 @@ from defectfill.window import Window, blend_alpha, blend_width, crop_window, sti
 
 HEIGHT, WIDTH, COUNT = 40, 56, 5
 RESOLUTION = 24
+
+
+ANYTHING = Measures(0.2, np.zeros(3, np.float32), 0.01, np.full((32, 32), np.nan, np.float32))
+OPEN = Gate(GatesConfig(max_off_mask_fraction=1), (0.0, np.inf), np.inf, 1.0, (ANYTHING,))
+"""Lets everything through in which something is drawn."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,14 @@ def source_for(index: int, dtype: type[np.unsignedinteger] = np.uint8, channels:
 def samples(
     painter: Painter,
     indices: Sequence[int] = range(COUNT),
-    least: float = 0.05,
+    gate: Gate = OPEN,
     dtype: type[np.unsignedinteger] = np.uint8,
     channels: int = 3,
+    choice: Literal["lfs", "balanced"] = "lfs",
 ) -> list[Sample]:
     sources = [source_for(index, dtype, channels) for index in indices]
     specs, masks = [spec_for(index) for index in indices], [planned_mask(index) for index in indices]
-    drawn = synthesize(specs, sources, masks, painter, RESOLUTION, min_change=0.04, min_drawn_fraction=least)
-    return list(drawn)
+    return list(synthesize(specs, sources, masks, painter, gate, GenerateConfig(choice=choice), RESOLUTION))
 
 
 def same(first: Sample, second: Sample) -> bool:
@@ -151,18 +158,33 @@ def test_a_painted_sample_is_kept_with_its_mask_measured() -> None:
 
 
 def test_a_painter_that_paints_nothing_has_all_its_samples_rejected() -> None:
-    for index, sample in enumerate(samples(WindowPainter(), least=0)):
-        assert sample.reason == "nothing_drawn"
+    for index, sample in enumerate(samples(WindowPainter())):
+        assert sample.reason == "mask_lost"
         assert sample.drawn_fraction == 0
         assert not sample.drawn_mask.any()
         assert sample.image.shape == source_for(index).shape
 
 
-@pytest.mark.parametrize(("least", "reason"), [(0.4, None), (0.6, "nothing_drawn")])
+@pytest.mark.parametrize(("least", "reason"), [(0.4, None), (0.6, "mask_lost")])
 def test_a_sample_is_rejected_where_too_little_of_its_mask_changed(least: float, reason: str | None) -> None:
-    (sample,) = samples(PartPainter(RESOLUTION // 2), [1], least)
+    gate = replace(OPEN, settings=GatesConfig(min_drawn_fraction=least, max_off_mask_fraction=1))
+    (sample,) = samples(PartPainter(RESOLUTION // 2), [1], gate)
     assert 0.4 < sample.drawn_fraction < 0.6
     assert sample.reason == reason
+
+
+def test_the_balanced_choice_prefers_what_passes_and_what_looks_like_a_reference() -> None:
+    painter = FlatPainter(candidates=8)
+    grossest = samples(painter)
+    middling = float(np.median([sample.measures.contrast for sample in grossest])) / 2
+    like_references = replace(OPEN, references=(replace(ANYTHING, contrast=middling),))
+    for first, balanced in zip(grossest, samples(painter, gate=like_references, choice="balanced"), strict=True):
+        assert balanced.scores == first.scores
+        assert balanced.measures.contrast < first.measures.contrast
+        assert balanced.strangeness < like_references.strangeness(first.measures)
+    narrow = replace(OPEN, contrast=(0.0, middling))
+    assert {sample.reason for sample in samples(painter, gate=narrow, choice="balanced")} == {None}
+    assert "out_of_range" in {sample.reason for sample in samples(painter, gate=narrow)}
 
 
 def test_a_painter_that_stops_early_is_an_error() -> None:

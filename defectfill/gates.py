@@ -1,0 +1,178 @@
+"""Which sample is kept: its picture is measured as the references are, and must lie in the range that they span.
+
+Everything is measured in the window, brought to MEASURED_SIDE_PX pixels, and in shares of the value range.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectfill.config import GatesConfig
+from defectfill.images import ImageArray, read_image, read_mask
+from defectfill.run import Run, references_of
+from defectfill.window import Box, Window, crop_window, window_box
+
+Reason = Literal["mask_lost", "off_mask", "seam_visible", "near_copy", "too_faint", "out_of_range"]
+"""Why a sample is rejected: a closed list, in the order in which it is asked."""
+
+REASONS: tuple[str, ...] = get_args(Reason)
+
+MEASURED_SIDE_PX = 128
+SURROUNDINGS_PX = 8
+"""How far around a defect its surroundings reach."""
+LIKENESS_SIDE_PX = 32
+LEAST_EXCESS = 1.25
+"""The range of the references is widened by this factor at least."""
+LONE_EXCESS = 2.0
+"""And by this one where there is a single reference."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of a defect in its window, of references and of samples alike."""
+
+    contrast: float
+    """Root mean square difference of the defect's pixels from the mean colour of its surroundings."""
+    shade: NDArray[np.float32]
+    """[3], the defect's mean colour less that of its surroundings."""
+    rim_step: float
+    """Median, along the outline of the mask in which the defect was asked for, of the largest gradient of the luma per
+    pixel within a pixel of it."""
+    appearance: NDArray[np.float32]
+    """[LIKENESS_SIDE_PX, LIKENESS_SIDE_PX] luma of the box around the defect, nan beside it."""
+
+
+def measure_sample(
+    image: ImageArray, drawn_mask: NDArray[np.bool_], planned_mask: NDArray[np.bool_], box: Box
+) -> Measures:
+    """The measures of a sample's image [H, W, C] in its window, with its masks [H, W]."""
+    asked = crop_window(image, planned_mask, box, MEASURED_SIDE_PX).mask
+    return measure(crop_window(image, drawn_mask, box, MEASURED_SIDE_PX), asked)
+
+
+def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
+    """The measures of a defect, window.mask, in a picture that was asked to have it in the mask `asked` [R, R]."""
+    from scipy import ndimage
+
+    mask, luma = window.mask, window.image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    around = ndimage.binary_dilation(mask, iterations=SURROUNDINGS_PX) & ~ndimage.binary_dilation(mask)
+    surroundings = window.image[around if around.any() else ~mask]
+    colour = surroundings.mean(axis=0) if len(surroundings) else np.full(3, 0.5, dtype=np.float32)
+    outline = ndimage.binary_dilation(asked) & ~asked
+    steps = ndimage.maximum_filter(np.hypot(*np.gradient(luma)), size=3)[outline]
+    apart = window.image[mask] - colour if mask.any() else np.zeros((1, 3), dtype=np.float32)
+    return Measures(
+        contrast=float(np.sqrt(np.square(apart).mean())),
+        shade=apart.mean(axis=0),
+        rim_step=float(np.median(steps)) if len(steps) else 0.0,
+        appearance=_appearance(luma, mask),
+    )
+
+
+def _appearance(luma: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.full((LIKENESS_SIDE_PX, LIKENESS_SIDE_PX), np.nan, dtype=np.float32)
+    spread = [
+        np.linspace(span[0], span[-1], LIKENESS_SIDE_PX).round().astype(int)[:, None].swapaxes(0, axis)
+        for axis, span in enumerate((rows, columns))
+    ]
+    return np.where(mask[spread[0], spread[1]], luma[spread[0], spread[1]], np.float32(np.nan))
+
+
+def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Correlation of two appearances where both have a defect, in [-1, 1]; 0 where there is nothing to compare."""
+    both = ~np.isnan(one) & ~np.isnan(other)
+    if both.sum() < 0.5 * max((~np.isnan(one)).sum(), (~np.isnan(other)).sum(), 1):
+        return 0.0
+    first, second = one[both] - one[both].mean(), other[both] - other[both].mean()
+    norm = float(np.sqrt(np.square(first).sum() * np.square(second).sum()))
+    return float((first * second).sum()) / norm if norm > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the references of one defect allow."""
+
+    settings: GatesConfig
+    contrast: tuple[float, float]
+    """Least and largest."""
+    rim_step: float
+    """Largest."""
+    likeness: float
+    """Largest to any reference."""
+    references: tuple[Measures, ...]
+
+    @classmethod
+    def calibrated(cls, references: Sequence[Measures], settings: GatesConfig) -> "Gate":
+        """The gate of measured references, at least one, none of which it would reject."""
+        alike = [likeness(one.appearance, other.appearance) for one, other in combinations(references, 2)]
+        most = max([0.0, *alike])
+        return cls(
+            settings=settings,
+            contrast=widened([each.contrast for each in references], settings.tolerance),
+            rim_step=widened([each.rim_step for each in references], settings.tolerance)[1],
+            likeness=most + settings.max_likeness * (1 - most),
+            references=tuple(references),
+        )
+
+    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> Reason | None:
+        """None for a sample to keep, else the first reason against it.
+
+        drawn_fraction: share of the planned mask that was drawn; off_mask_fraction: share of the drawn mask that lies
+        outside the planned one.
+        """
+        least, largest = self.contrast
+        against: dict[Reason, bool] = {
+            "mask_lost": drawn_fraction == 0 or drawn_fraction < self.settings.min_drawn_fraction,
+            "off_mask": off_mask_fraction > self.settings.max_off_mask_fraction,
+            "seam_visible": measures.rim_step > self.rim_step,
+            "near_copy": self.most_alike(measures) > self.likeness,
+            "too_faint": measures.contrast < least,
+            "out_of_range": measures.contrast > largest,
+        }
+        return next((reason for reason in against if against[reason]), None)
+
+    def most_alike(self, measures: Measures) -> float:
+        """Likeness to the reference that is most alike."""
+        return max(likeness(measures.appearance, each.appearance) for each in self.references)
+
+    def strangeness(self, measures: Measures) -> float:
+        """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
+        nearest = min(
+            float(np.hypot(measures.contrast - each.contrast, np.linalg.norm(measures.shade - each.shade)))
+            for each in self.references
+        )
+        return nearest / max(float(np.median([each.contrast for each in self.references])), 1e-6)
+
+
+def widened(values: Sequence[float], tolerance: float) -> tuple[float, float]:
+    """The range of positive values, widened on both sides by `tolerance` times its leave-one-out excess.
+
+    The excess is the largest factor by which one value lies beyond the range of the others, LEAST_EXCESS at least; of
+    a single value nothing is known, and LONE_EXCESS is taken.
+    """
+    ordered = sorted(max(value, 1e-6) for value in values)
+    excess = LONE_EXCESS
+    if len(ordered) > 1:
+        excess = max(ordered[1] / ordered[0], ordered[-1] / ordered[-2], LEAST_EXCESS)
+    return ordered[0] / excess**tolerance, ordered[-1] * excess**tolerance
+
+
+@lru_cache(maxsize=8)
+def gate_of(run_folder: Path, defect: str) -> Gate:
+    """The gate of a defect of the run in `run_folder`, calibrated on its references; kept within the process."""
+    run = Run.at(run_folder)
+    folder, measured = run.config.category_folder, []
+    for record in references_of(run.snapshot(), defect):
+        mask = read_mask(folder / record.mask_path)
+        box = window_box(mask, run.config.window)
+        window = crop_window(read_image(folder / record.path), mask, box, MEASURED_SIDE_PX)
+        measured.append(measure(window, window.mask))
+    return Gate.calibrated(measured, run.config.gates)
