@@ -63,7 +63,7 @@ def compare(base: Base, settings: GenerateConfig, resolution: int, rounds: int) 
         "full": ours(DiffusionPainter(base, settings, distance)),
         "early": ours(DiffusionPainter(base, early, distance)),
     }
-    windows = [random_window(resolution, seed) for seed in range(settings.samples_per_batch)]
+    windows = [random_window(resolution, seed) for seed in range(int(settings.samples_per_batch))]
     seeds = range(len(windows))
     peaks = {name: peak_gib(partial(paint, windows, seeds), base.device) for name, paint in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -226,8 +226,9 @@ class GenerateConfig(Part):
     early_keep: int = Field(default=2, ge=1)
     distance: Literal["auto", "vae", "lpips"] = "auto"
     """Perceptual distance of the selection. auto: lpips where its extra and weights are installed, else vae."""
-    samples_per_batch: int = Field(default=2, ge=1)
-    """The UNet sees samples_per_batch x candidates (x 2 under guidance) images at once."""
+    samples_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """The UNet sees samples_per_batch x candidates (x 2 under guidance) images at once. auto: as many as fit into the
+    memory of the GPU, 2 on a CPU."""
     shard_size: int = Field(default=16, ge=1)
     """Samples per shard, the unit of work and of resume."""
     min_change: float = Field(default=0.04, gt=0, lt=1)

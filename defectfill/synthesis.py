@@ -120,7 +120,13 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     if painter is None:
         from defectfill.model.diffusion import open_painter
 
-        painter = open_painter(config.base, config.generate, run.record.distance, run.adapter_folder(shard.defect))
+        painter = open_painter(
+            config.base,
+            config.generate,
+            run.record.distance,
+            run.adapter_folder(shard.defect),
+            run.folder / "samples_per_batch",
+        )
     planned = [spec for spec in read_plan(run) if spec.defect == shard.defect]
     specs = [spec for spec in planned[shard.start : shard.stop] if not spec.reason]
     samples = synthesize(

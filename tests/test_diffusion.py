@@ -1,6 +1,7 @@
 """The painter: against the stock pipeline, and the background after the last step."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -10,10 +11,19 @@ import torch
 from conftest import with_velocity
 from diffusers.schedulers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from defectfill.config import GenerateConfig, Solver
-from defectfill.model.adapter import stock_pipeline
+from defectfill.config import BaseConfig, GenerateConfig, Solver, TrainConfig
+from defectfill.errors import ModelError
+from defectfill.model.adapter import save_adapter, stock_pipeline, trainable_adapter
 from defectfill.model.base import Base, decode_latents, encode_images, encode_prompts, mask_out, mask_to_latent
-from defectfill.model.diffusion import Conditions, DiffusionPainter, codec_tint, sample_latents, to_tensor
+from defectfill.model.diffusion import (
+    CPU_SAMPLES,
+    Conditions,
+    DiffusionPainter,
+    codec_tint,
+    open_painter,
+    sample_latents,
+    to_tensor,
+)
 from defectfill.model.perceptual import vae_distance
 from defectfill.window import Window
 
@@ -143,6 +153,36 @@ def test_a_sample_does_not_depend_on_what_is_painted_with_it(base: Base) -> None
         (alone,) = painter.paint([windows[index]], [5 + index], [PROMPT])
         assert np.array_equal(alone.candidates, expected.candidates)
         assert np.array_equal(alone.scores, expected.scores)
+
+
+def test_where_memory_runs_out_batches_are_halved_and_paint_the_same_but_for_rounding(base: Base) -> None:
+    windows, seeds, sizes = [make_window(seed) for seed in range(4)], [5, 6, 7, 8], []
+
+    def unet(inputs: torch.Tensor, *others: Any, **named: Any) -> Any:
+        sizes.append(len(inputs))
+        if len(inputs) > 4:
+            raise torch.OutOfMemoryError
+        return base.unet(inputs, *others, **named)
+
+    settings: dict[str, Any] = {"candidates": 2, "samples_per_batch": 4, "guidance_scale": 1}
+    small = make_painter(replace(base, unet=unet), **settings).paint(windows, seeds, [PROMPT] * 4)
+    whole = make_painter(base, **settings).paint(windows, seeds, [PROMPT] * 4)
+    for halved, expected in zip(small, whole, strict=True):
+        np.testing.assert_allclose(halved.candidates, expected.candidates, atol=1e-5)
+        assert np.argmax(halved.scores) == np.argmax(expected.scores)
+    assert sizes == [8, *[4] * 6]
+    with pytest.raises(ModelError, match=r"generate\.candidates"):
+        list(make_painter(replace(base, unet=unet), candidates=3).paint(windows, seeds, [PROMPT] * 4))
+
+
+def test_the_number_of_samples_that_was_found_is_kept(base_folder: Path, base: Base, tmp_path: Path) -> None:
+    config, kept = BaseConfig(model=str(base_folder), resolution=64, device="cpu"), tmp_path / "samples_per_batch"
+    with trainable_adapter(base, TrainConfig(rank=2)):
+        save_adapter(base, tmp_path)
+    found = open_painter(config, GenerateConfig(), "vae", tmp_path, kept)
+    assert (found.settings.samples_per_batch, kept.read_text()) == (CPU_SAMPLES, f"{CPU_SAMPLES}\n")
+    kept.write_text("5\n")
+    assert open_painter(config, GenerateConfig(), "vae", tmp_path, kept).settings.samples_per_batch == 5
 
 
 def test_more_candidates_begin_with_the_same_noise(base: Base) -> None:

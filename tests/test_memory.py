@@ -9,7 +9,7 @@ from test_training import SETTINGS, training
 
 from defectfill.errors import ModelError
 from defectfill.model.base import Base
-from defectfill.model.memory import _left_in_container, choose_profile, count_kept_bytes, free_memory
+from defectfill.model.memory import _left_in_container, batch_that_fits, choose_profile, count_kept_bytes, free_memory
 from defectfill.model.training import Losses, training_losses
 
 
@@ -98,3 +98,10 @@ def watch_checkpointing(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[boo
 
     monkeypatch.setattr(training_module, "gradient_checkpointing", noting)
     return seen
+
+
+@pytest.mark.parametrize(
+    ("sample", "free", "batch"), [(10, 100, 8), (10, 79, 4), (10, 12, 1), (10, 1, 1), (1, 10**6, 16), (0, 1, 1)]
+)
+def test_a_batch_is_the_power_of_two_that_leaves_a_fifth_of_the_memory_free(sample: int, free: int, batch: int) -> None:
+    assert batch_that_fits(sample, free) == batch

@@ -5,7 +5,7 @@ R the model's resolution, L tokens, D text width.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from defectfill.config import BaseConfig, GenerateConfig, Solver
 from defectfill.errors import ModelError
+from defectfill.files import write_bytes
 from defectfill.model.adapter import load_adapter
 from defectfill.model.base import (
     Base,
@@ -28,6 +29,7 @@ from defectfill.model.base import (
     shared_base,
     unet_input,
 )
+from defectfill.model.memory import batch_that_fits, free_memory
 from defectfill.model.perceptual import Distance, make_distance
 from defectfill.painting import Painting
 from defectfill.window import Window
@@ -39,6 +41,10 @@ SOLVERS: dict[Solver, tuple[str, dict[str, Any]]] = {
 }
 """generate.solver -> diffusers' scheduler, and what it changes of the base's schedule. DDIM keeps the base's spacing of
 timesteps; trailing starts at the last one, whatever the number of steps."""
+
+
+CPU_SAMPLES = 2
+"""Samples per batch on a CPU, which more do not make faster."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +87,12 @@ class DiffusionPainter:
         """One Painting per window, in order.
 
         Batches always have samples_per_batch windows, the last one filled up by repetition: kernels then see
-        the same shapes whatever is painted together, and a sample's bytes do not depend on its company.
+        the same shapes whatever is painted together, and a sample's bytes do not depend on its company. Where memory
+        runs out, batches are halved from there on, which changes no more than rounding.
         """
-        size = self.settings.samples_per_batch
-        for start in range(0, len(windows), size):
+        size, start = self.settings.samples_per_batch, 0
+        assert isinstance(size, int), "open_painter finds the number"
+        while start < len(windows):
             stop = min(start + size, len(windows))
             rows = [min(row, stop - 1) for row in range(start, start + size)]
             try:
@@ -94,11 +102,15 @@ class DiffusionPainter:
                     [prompts[row] for row in rows],
                 )
             except torch.OutOfMemoryError as error:
-                raise ModelError(
-                    "painting ran out of GPU memory: lower generate.samples_per_batch "
-                    f"(now {size}) or generate.candidates (now {self.settings.candidates})"
-                ) from error
+                if size == 1:
+                    raise ModelError(
+                        "painting a single sample ran out of GPU memory: lower generate.candidates "
+                        f"(now {self.settings.candidates})"
+                    ) from error
+                size //= 2
+                continue
             yield from batch[: stop - start]
+            start = stop
 
     def _paint_batch(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> list[Painting]:
         images = torch.stack([to_tensor(window.image) for window in windows]).to(self.base.device)
@@ -267,12 +279,39 @@ def _predict_noise(base: Base, conditions: Conditions, latents: Tensor, timestep
 
 
 def open_painter(
-    config: BaseConfig, settings: GenerateConfig, distance: Literal["vae", "lpips"], adapter: Path
+    config: BaseConfig,
+    settings: GenerateConfig,
+    distance: Literal["vae", "lpips"],
+    adapter: Path,
+    batch_file: Path,
 ) -> DiffusionPainter:
-    """The painter of one adapter, put into the process's shared base; good until another one is opened."""
+    """The painter of one adapter, put into the process's shared base; good until another one is opened.
+
+    batch_file: where the number of samples per batch that was found is kept, so that a run that goes on paints the same
+    bytes though another amount of memory is free.
+    """
     base = shared_base(config)
     load_adapter(base, adapter)
-    return DiffusionPainter(base, settings, make_distance(distance, base))
+    painter = DiffusionPainter(base, settings, make_distance(distance, base))
+    if settings.samples_per_batch != "auto":
+        return painter
+    if not batch_file.is_file():
+        write_bytes(batch_file, f"{find_samples_per_batch(painter, config.resolution)}\n".encode())
+    return replace(painter, settings=settings.model_copy(update={"samples_per_batch": int(batch_file.read_text())}))
+
+
+def find_samples_per_batch(painter: DiffusionPainter, resolution: int) -> int:
+    """How many samples are painted at once: as many as a GPU has room for, by what one takes; on a CPU CPU_SAMPLES."""
+    device = painter.base.device
+    if device.type != "cuda":
+        return CPU_SAMPLES
+    one = replace(painter, settings=painter.settings.model_copy(update={"samples_per_batch": 1, "steps": 1}))
+    mask = np.ones((resolution, resolution), dtype=bool)
+    window = Window((0, 0, resolution, resolution), np.zeros((resolution, resolution, 3), dtype=np.float32), mask)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    list(one.paint([window], [0], [""]))
+    return batch_that_fits(torch.cuda.max_memory_allocated(device) - before, free_memory(device))
 
 
 def to_tensor(image: NDArray[np.float32]) -> Tensor:

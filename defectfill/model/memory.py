@@ -1,4 +1,4 @@
-"""How much memory a training step keeps, how much is free, and the profile that follows (train.memory: auto)."""
+"""How much memory is needed and how much is free, and what follows for train.memory and generate.samples_per_batch."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 BEYOND_ACTIVATIONS = 1.5
 """What a step takes at its peak over what it keeps for the backward pass: gradients, workspaces, fragments."""
+
+
+MOST_SAMPLES = 16
+"""Samples that are painted at once at most; a GPU is full before."""
 
 
 @contextmanager
@@ -35,6 +39,12 @@ def count_kept_bytes(weights: Iterable[nn.Parameter]) -> Iterator[list[int]]:
 def choose_profile(kept_bytes_per_row: int, rows: int, free_bytes: int) -> str:
     """ "fast" where a step of `rows` rows fits into what is free, else "low"."""
     return "fast" if kept_bytes_per_row * rows * BEYOND_ACTIVATIONS <= free_bytes else "low"
+
+
+def batch_that_fits(bytes_per_sample: int, free_bytes: int) -> int:
+    """How many samples take at most 0.8 of what is free: a power of two, from 1 to MOST_SAMPLES."""
+    fitting = min(int(0.8 * free_bytes / max(bytes_per_sample, 1)), MOST_SAMPLES)
+    return 1 << (max(fitting, 1).bit_length() - 1)
 
 
 def free_memory(device: torch.device) -> int:
