@@ -4,7 +4,7 @@
 run, `FlatPainter` in tests.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,8 +47,11 @@ class Painting:
 class Painter(Protocol):
     """Paints planned defects into clean windows."""
 
-    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
-        """One Painting per window, in order; the same window, seed and prompt give the same bytes in any company."""
+    def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+        """One Painting per window, in order; the same window, seed and prompt give the same bytes in any company.
+
+        Windows are taken a batch at a time.
+        """
         ...
 
 
@@ -58,7 +61,7 @@ class FlatPainter:
 
     candidates: int = 2
 
-    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+    def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
         for window, seed in zip(windows, seeds, strict=True):
             levels = np.random.default_rng(seed).random(self.candidates, dtype=np.float32)
             painted = np.where(window.mask[..., None], levels[:, None, None, None], window.image)

@@ -1,6 +1,7 @@
 """From planned samples to kept or rejected ones, in one straight line. Read this first."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,11 @@ from defectfill.plan import SampleSpec, read_plan
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
 from defectfill.selection import select_low_fidelity
-from defectfill.window import background_intact, crop_window, stitch
+from defectfill.stages import ahead
+from defectfill.window import Window, background_intact, crop_window, stitch
+
+AHEAD = 4
+"""Sources that are read, and samples that are painted, before they are needed."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,7 @@ class Sample:
 
 def synthesize(
     specs: Sequence[SampleSpec],
-    sources: Sequence[ImageArray],
-    planned_masks: Sequence[NDArray[np.bool_]],
+    scenes: Iterable[tuple[ImageArray, NDArray[np.bool_]]],
     painter: Painter,
     gate: Gate,
     settings: GenerateConfig,
@@ -59,17 +63,32 @@ def synthesize(
 ) -> Iterator[Sample]:
     """One shard: planned samples to kept or rejected samples, in plan order.
 
-    sources [H, W, C] (8 or 16 bit) and planned_masks [H, W] belong to `specs`, row by row.
+    scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
+    painted while a sample is finished.
     """
-    windows = [
-        crop_window(source, mask, spec.window, resolution)
-        for spec, source, mask in zip(specs, sources, planned_masks, strict=True)
-    ]
-    paintings = painter.paint(windows, [spec.seed for spec in specs], [spec.prompt for spec in specs])
-    for spec, source, planned_mask, painting in zip(specs, sources, planned_masks, paintings, strict=True):
+    paintings = _paint(specs, ahead(iter(scenes), AHEAD), painter, resolution)
+    for spec, (source, planned_mask, painting) in zip(specs, ahead(paintings, AHEAD), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
         samples = [finish(spec, source, planned_mask, painting, number, gate, settings) for number in numbers]
         yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.strangeness))
+
+
+def _paint(
+    specs: Sequence[SampleSpec],
+    scenes: Iterator[tuple[ImageArray, NDArray[np.bool_]]],
+    painter: Painter,
+    resolution: int,
+) -> Iterator[tuple[ImageArray, NDArray[np.bool_], Painting]]:
+    """Every scene with its painting."""
+    taken: deque[tuple[ImageArray, NDArray[np.bool_]]] = deque()
+
+    def windows() -> Iterator[Window]:
+        for spec, scene in zip(specs, scenes, strict=True):
+            taken.append(scene)
+            yield crop_window(*scene, spec.window, resolution)
+
+    for painting in painter.paint(windows(), [spec.seed for spec in specs], [spec.prompt for spec in specs]):
+        yield *taken.popleft(), painting
 
 
 def finish(
@@ -131,8 +150,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     specs = [spec for spec in planned[shard.start : shard.stop] if not spec.reason]
     samples = synthesize(
         specs,
-        [_read_source(config.category_folder / spec.source_path, spec.source_sha256) for spec in specs],
-        [read_mask(run.folder / spec.planned_mask_path) for spec in specs],
+        (_read_scene(run, spec) for spec in specs),
         painter,
         gate_of(run.folder, shard.defect),
         config.generate,
@@ -145,10 +163,12 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
         write_table(folder / "rows.parquet", [row.model_dump() for row in rows], REJECTED_SCHEMA)
 
 
-def _read_source(path: Path, sha256: str) -> ImageArray:
-    if file_sha256(path) != sha256:
+def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool_]]:
+    """The source and the planned mask of a sample."""
+    path = run.config.category_folder / spec.source_path
+    if file_sha256(path) != spec.source_sha256:
         raise DataError(f"{path}: expected the file that was ingested, found another content; run again")
-    return read_image(path)
+    return read_image(path), read_mask(run.folder / spec.planned_mask_path)
 
 
 def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> ManifestRow:

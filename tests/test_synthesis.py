@@ -1,7 +1,8 @@
 """A shard from planned samples to kept and rejected ones, with painters that need no model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ OPEN = Gate(GatesConfig(max_off_mask_fraction=1), (0.0, np.inf), np.inf, 1.0, (A
 class WindowPainter:
     """Paints nothing: every candidate is the window itself."""
 
-    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+    def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
         for window in windows:
             yield Painting(window.image[None], np.zeros(1, np.float32), window.image)
 
@@ -41,7 +42,7 @@ class PartPainter:
 
     rows: int
 
-    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+    def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
         for window in windows:
             candidate = window.image.copy()
             candidate[: self.rows] = 1
@@ -52,8 +53,8 @@ class PartPainter:
 class LazyPainter:
     """Stops before the last window."""
 
-    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
-        return FlatPainter().paint(windows[:-1], seeds[:-1], prompts[:-1])
+    def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+        return FlatPainter().paint(islice(windows, len(seeds) - 1), seeds[:-1], prompts[:-1])
 
 
 def planned_mask(index: int) -> NDArray[np.bool_]:
@@ -92,9 +93,9 @@ def samples(
     channels: int = 3,
     choice: Literal["lfs", "balanced"] = "lfs",
 ) -> list[Sample]:
-    sources = [source_for(index, dtype, channels) for index in indices]
-    specs, masks = [spec_for(index) for index in indices], [planned_mask(index) for index in indices]
-    return list(synthesize(specs, sources, masks, painter, gate, GenerateConfig(choice=choice), RESOLUTION))
+    specs = [spec_for(index) for index in indices]
+    scenes = [(source_for(index, dtype, channels), planned_mask(index)) for index in indices]
+    return list(synthesize(specs, scenes, painter, gate, GenerateConfig(choice=choice), RESOLUTION))
 
 
 def same(first: Sample, second: Sample) -> bool:

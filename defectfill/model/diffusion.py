@@ -4,8 +4,9 @@ Shapes: S samples of a batch, K candidates, N = S x K rows, C latent channels, h
 R the model's resolution, L tokens, D text width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,24 +84,20 @@ class DiffusionPainter:
     distance: Distance
 
     @torch.inference_mode()
-    def paint(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
+    def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
         """One Painting per window, in order.
 
         Batches always have samples_per_batch windows, the last one filled up by repetition: kernels then see
         the same shapes whatever is painted together, and a sample's bytes do not depend on its company. Where memory
         runs out, batches are halved from there on, which changes no more than rounding.
         """
-        size, start = self.settings.samples_per_batch, 0
+        size, jobs = self.settings.samples_per_batch, zip(windows, seeds, prompts, strict=True)
         assert isinstance(size, int), "open_painter finds the number"
-        while start < len(windows):
-            stop = min(start + size, len(windows))
-            rows = [min(row, stop - 1) for row in range(start, start + size)]
+        waiting = list(islice(jobs, size))
+        while waiting:
+            batch = waiting[:size]
             try:
-                batch = self._paint_batch(
-                    [windows[row] for row in rows],
-                    [seeds[row] for row in rows],
-                    [prompts[row] for row in rows],
-                )
+                paintings = self._paint_batch(*zip(*batch, *[batch[-1]] * (size - len(batch)), strict=True))
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise ModelError(
@@ -109,8 +106,8 @@ class DiffusionPainter:
                     ) from error
                 size //= 2
                 continue
-            yield from batch[: stop - start]
-            start = stop
+            yield from paintings[: len(batch)]
+            waiting = [*waiting[size:], *islice(jobs, max(size - len(waiting[size:]), 0))]
 
     def _paint_batch(self, windows: Sequence[Window], seeds: Sequence[int], prompts: Sequence[str]) -> list[Painting]:
         images = torch.stack([to_tensor(window.image) for window in windows]).to(self.base.device)
