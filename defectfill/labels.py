@@ -8,6 +8,8 @@ from defectfill.window import Box, blend_alpha, blend_width, inside_frame, like_
 
 MIN_SPECK_PX = 3
 """Connected changes of fewer pixels are noise."""
+MIN_SPECK_SHARE = 0.05
+"""And those of a smaller share of all that is drawn."""
 
 
 def draw_label(
@@ -23,34 +25,31 @@ def draw_label(
 
     Candidate and reconstruction [R, R, 3] went through the same codec and are blended in the same way; a pixel is
     drawn where they differ by more than `min_change` of the value range in any channel, and by more than half of
-    what a neighbour within one of the model's pixels does: less than that is its blur. Specks are dropped
+    what a neighbour within one of the model's pixels does: less than that is its blur. Cracks up to two of the model's
+    pixels wide are closed, specks are dropped
     and holes of the drawn region filled, but for those that reach out of the blend region. It lies inside the
     blend region; it can be empty.
     """
+    import cv2
     from scipy import ndimage
 
     inner = inside_frame(box, planned_mask.shape)
     alpha = blend_alpha(planned_mask[inner], blend_width(box))
     difference = like_source(candidate, box, source) - like_source(reconstruction, box, source)
     change = alpha * np.abs(difference).max(axis=2) / np.iinfo(source.dtype).max
-    changed = (change > min_change) & (2 * change >= _largest_around(change, (box[2] - box[0]) / len(candidate)))
+    pixel = max((box[2] - box[0]) // len(candidate), 1)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    changed = (change > min_change) & (2 * change >= cv2.dilate(change, cross, iterations=pixel))
+    closed = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_CLOSE, cross, iterations=pixel)
     # Filled: what cannot be reached over unchanged pixels from outside the blend region.
     outside = np.pad(alpha == 0, 1, constant_values=True)
-    unchanged = np.pad(~changed, 1, constant_values=True)
+    unchanged = np.pad((closed == 0) | (alpha == 0), 1, constant_values=True)
     drawn = ~ndimage.binary_propagation(outside, mask=unchanged)[1:-1, 1:-1]
     regions, count = ndimage.label(drawn, structure=np.ones((3, 3)))
     areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     drawn_mask = np.zeros_like(planned_mask)
-    drawn_mask[inner] = np.isin(regions, np.flatnonzero(areas >= MIN_SPECK_PX) + 1)
+    drawn_mask[inner] = np.isin(regions, np.flatnonzero(areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas.sum())) + 1)
     return drawn_mask
-
-
-def _largest_around(change: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
-    """The largest of the changes [h, w] within `distance` steps to one of the four neighbours, at least one."""
-    import cv2
-
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return np.asarray(cv2.dilate(change, cross, iterations=max(int(distance), 1)))
 
 
 def intersection_over_union(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
