@@ -13,13 +13,7 @@ from defectfill.plan import finished_shards
 from defectfill.run import Run, prepare_run, references_of
 from defectfill.snapshot import ImageRecord
 from defectfill.training_data import divide_references
-from defectfill.window import window_box
-
-FEW_CELLS = 9
-"""A reference whose mask covers fewer latent cells than this is learnt poorly."""
-
-LATENT_SCALE = 8
-"""Pixels per latent cell of every Stable Diffusion model."""
+from defectfill.window import latent_cells, window_box
 
 
 def check_config(config: RunConfig, run: Run | None = None) -> list[str]:
@@ -103,17 +97,15 @@ def _to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
 
 
 def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """References too small in their window to be learnt well."""
-    cells = config.base.resolution // LATENT_SCALE
+    """References too thin in their window to be learnt well."""
     for record in records:
         if record.role != "reference":
             continue
         mask = read_mask(config.category_folder / record.mask_path)
-        left, top, right, bottom = window_box(mask, config.window)
-        window = mask[max(top, 0) : bottom, max(left, 0) : right]
-        covered = int(window.sum() * (cells / (right - left)) ** 2)
-        if covered < FEW_CELLS:
+        box = window_box(mask, config.window, config.base.resolution)
+        cells = latent_cells(mask, box, config.base.resolution)
+        if cells < 1:
             yield (
-                f"warning: {record.path}: its defect covers about {covered} latent cells of {cells} x {cells}; "
-                "a smaller window.context or a larger base.resolution shows more of it"
+                f"warning: {record.path}: the width of its defect spans {cells:.1f} latent cells; "
+                "a larger base.resolution shows more of it"
             )

@@ -84,6 +84,9 @@ class WindowConfig(Part):
     """Side of the window over the longer side of the mask's bounding box."""
     min_side_px: int = Field(default=64, ge=16)
     """Never less than this many source pixels."""
+    min_cells: float = Field(default=1.0, ge=0)
+    """Latent cells that the defect's width is to span: the window of a long thin one gets smaller for it, as far as
+    both ends stay inside and min_side_px allows."""
 
 
 class LossWeights(Part):

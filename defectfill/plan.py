@@ -179,7 +179,7 @@ def _write_spec(
         source_path=source.path,
         source_sha256=source.sha256,
         planned_mask_path=mask_path.as_posix(),
-        window=window_box(sampled.mask, run.config.window),
+        window=window_box(sampled.mask, run.config.window, run.config.base.resolution),
         mask_sampler=sampled.sampler,
         mask_like=tuple(names[like] for like in sampled.like),
         mask_area_fraction=float(sampled.mask.mean()),

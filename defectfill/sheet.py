@@ -40,7 +40,8 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     references = []
     for record in references_of(run.snapshot(), defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
-        references.append(crop_window(read_image(folder / record.path), mask, window_box(mask, config.window), TILE_PX))
+        box = window_box(mask, config.window, config.base.resolution)
+        references.append(crop_window(read_image(folder / record.path), mask, box, TILE_PX))
     yield f"{defect}: references", [outlined(window) for window in references]
     painted = [
         ManifestRow.model_validate(row)

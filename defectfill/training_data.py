@@ -101,7 +101,7 @@ def _reference_window(run: Run, record: ImageRecord) -> Window:
     config, folder = run.config, run.config.category_folder
     image, mask = read_image(folder / record.path), read_mask(folder / record.mask_path)
     side = round(config.base.resolution * config.train.max_resize)
-    return crop_window(image, mask, window_box(mask, config.window), side)
+    return crop_window(image, mask, window_box(mask, config.window, config.base.resolution), side)
 
 
 def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) -> Iterator[Scene]:
@@ -118,5 +118,6 @@ def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) 
             placed = place(mask[bounding_box(mask)], scene(foreground, register([foreground])), rng)
         except (DoesNotFit, UncertainObject):
             continue
-        window = crop_window(image, placed, window_box(placed, config.window), config.base.resolution)
+        resolution = config.base.resolution
+        window = crop_window(image, placed, window_box(placed, config.window, resolution), resolution)
         yield Scene(window, config.prompts(defect)[1])

@@ -20,6 +20,13 @@ BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
 
 
+LEAST_CONTEXT = 1.2
+"""Side of the window over the mask's longer side where the mask is thin."""
+
+LATENT_SCALE = 8
+"""Pixels per latent cell of every Stable Diffusion model."""
+
+
 @dataclass(frozen=True)
 class Window:
     """One crop at the model's resolution R."""
@@ -31,11 +38,12 @@ class Window:
     """[R, R], True where the defect is (or is planned)."""
 
 
-def window_box(mask: NDArray[np.bool_], config: WindowConfig) -> Box:
-    """The square box around the mask [H, W], moved inside the frame.
+def window_box(mask: NDArray[np.bool_], config: WindowConfig, resolution: int) -> Box:
+    """The square box around the mask [H, W], moved inside the frame, for a model of that resolution.
 
-    Its side is `context` times the mask's longer side, at least `min_side_px`, at most the frame's shorter
-    side; where the mask itself is longer than that, or in mode "whole", it reaches beyond the frame.
+    Its side is `context` times the mask's longer side, but less for a thin mask, so that `min_cells` latent cells span
+    its width; at least `min_side_px` and LEAST_CONTEXT times the longer side, at most the frame's shorter side; where
+    the mask itself is longer than that, or in mode "whole", it reaches beyond the frame.
     """
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -43,11 +51,30 @@ def window_box(mask: NDArray[np.bool_], config: WindowConfig) -> Box:
     if config.mode == "whole":
         side = max(height, width)
     else:
-        side = max(round(config.context * longer), config.min_side_px)
+        side = config.context * longer
+        if config.min_cells > 0:
+            thin = mask_width(mask) * resolution / LATENT_SCALE / config.min_cells
+            side = min(side, max(thin, LEAST_CONTEXT * longer))
+        side = max(round(side), config.min_side_px)
         side = max(min(side, height, width), longer)
     left = _start((int(columns[0]) + int(columns[-1]) + 1) // 2, side, width)
     top = _start((int(rows[0]) + int(rows[-1]) + 1) // 2, side, height)
     return left, top, left + side, top + side
+
+
+def mask_width(mask: NDArray[np.bool_]) -> float:
+    """The width of a mask [H, W] in pixels, exact for a line; of a disc two thirds of its diameter."""
+    import cv2
+
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return 4 * float(depth[part].mean()) - 2
+
+
+def latent_cells(mask: NDArray[np.bool_], box: Box, resolution: int) -> float:
+    """How many latent cells the width of a mask [H, W] spans in a window."""
+    return mask_width(mask) * resolution / LATENT_SCALE / (box[2] - box[0])
 
 
 def _start(centre: int, side: int, length: int) -> int:

@@ -24,7 +24,7 @@ def toys(defect: str, count: int, first: int = 0) -> list[Measures]:
     measured = []
     for index in range(first, first + count):
         toy = make_sample((3, index), "washer", defect)
-        crop = crop_window(toy.image, toy.defect_mask, window_box(toy.defect_mask, WindowConfig()), SIDE)
+        crop = crop_window(toy.image, toy.defect_mask, window_box(toy.defect_mask, WindowConfig(), SIDE), SIDE)
         measured.append(measure(crop, crop.mask))
     return measured
 

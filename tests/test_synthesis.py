@@ -73,7 +73,7 @@ def spec_for(index: int) -> SampleSpec:
         source_path=f"train/good/{index:03d}.png",
         source_sha256="0" * 64,
         planned_mask_path=f"planned_masks/hole/{index}.png",
-        window=window_box(planned_mask(index), WindowConfig(context=2, min_side_px=16)),
+        window=window_box(planned_mask(index), WindowConfig(context=2, min_side_px=16, min_cells=0), RESOLUTION),
         mask_sampler="reference",
         mask_like=("000",),
         mask_area_fraction=float(planned_mask(index).mean()),
