@@ -92,7 +92,8 @@ def _run(config: RunConfig) -> Run:
         if not run.is_finished():
             for defect in config.data.defects:
                 train_adapter(run, defect)
-            for shard in shards_to_do(run, plan_samples(run)):
+            plan_samples(run)
+            for shard in shards_to_do(run):
                 inpaint_shard(run, shard)
             write_dataset(run)
     return run

@@ -209,7 +209,9 @@ class GenerateConfig(Part):
     """Painting."""
 
     count: int = Field(default=200, ge=1)
-    """Samples planned per defect. Raising it later extends the dataset and touches nothing made before."""
+    """Images wanted per defect. Raising it later extends the dataset and touches nothing made before."""
+    max_attempts: float = Field(default=2.0, ge=1)
+    """Samples are planned anew for those rejected, up to this many times the count in all; 1: none."""
     candidates: int = Field(default=8, ge=1)
     """Paintings per sample, of which Low-Fidelity Selection keeps one."""
     steps: int = Field(default=50, ge=1, le=500)
@@ -234,6 +236,9 @@ class GenerateConfig(Part):
     memory of the GPU, 2 on a CPU."""
     shard_size: int = Field(default=16, ge=1)
     """Samples per shard, the unit of work and of resume."""
+    codec_normals: float = Field(default=0, ge=0, le=1)
+    """For this share of the kept images the same window without a defect is added too, as a normal: a detector then
+    cannot tell defects by the traces of codec and blend."""
     min_change: float = Field(default=0.04, gt=0, lt=1)
     """A pixel counts as drawn when it differs by more than this share of the value range."""
 
@@ -269,6 +274,8 @@ class DatasetConfig(Part):
 
     real_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of anomalous draws that sampling_weight gives to real references, the rest being synthetic."""
+    label: Literal["drawn", "planned"] = "drawn"
+    """The mask of a synthetic image: what really changed, or what was asked for. Both are kept."""
 
 
 class OutputConfig(Part):

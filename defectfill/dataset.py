@@ -3,18 +3,28 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from defectfill.errors import DataError
-from defectfill.files import new_folder, read_table, write_bytes, write_table
+from defectfill.files import in_blocks, new_folder, new_table, write_bytes
+from defectfill.gates import REASONS
 from defectfill.images import file_sha256, is_turned, read_image, read_mask, write_png
-from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
-from defectfill.plan import finished_shards, read_plan
+from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_table
+from defectfill.plan import finished_shards, plan_table, shard_rows
 from defectfill.progress import progress
 from defectfill.run import Run
 from defectfill.sheet import write_contact_sheet
 from defectfill.snapshot import ImageRecord
+
+BLOCK = 8192
+"""Rows that are written together."""
 
 
 def write_dataset(run: Run) -> Path:
@@ -26,33 +36,160 @@ def write_dataset(run: Run) -> Path:
     run.mark_unfinished()
     with new_folder(run.dataset, replace=True) as folder:
         real, image_path_of = _copy_real_images(run, folder)
-        synthetic = _copy_shards(run, folder, image_path_of)
-        kept = [row for row in synthetic if not row.reason]
-        rejected = [row for row in synthetic if row.reason]
-        rows = _with_weights([*real, *kept], run.config.dataset.real_share)
-        write_table(folder / "rejected.parquet", [row.model_dump() for row in rejected], REJECTED_SCHEMA)
-        write_table(folder / "metadata.parquet", [metadata_row(row) for row in rows], METADATA_SCHEMA)
-        write_bytes(folder / "README.md", dataset_card(run, rows, rejected).encode())
-        write_table(folder / "manifest.parquet", [row.model_dump(exclude={"reason"}) for row in rows], SCHEMA)
+        _copy_shards(run, folder)
+        merge_rows(run, folder, real, image_path_of)
+        write_bytes(folder / "README.md", dataset_card(run, folder).encode())
     write_contact_sheet(run)
     run.mark_finished()
     return run.dataset
 
 
+def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_of: Mapping[str, str]) -> None:
+    """Writes manifest.parquet, metadata.parquet and rejected.parquet of real images and finished shards.
+
+    image_path_of: where each source file of the snapshot lies in the dataset. Raises DataError when a planned sample
+    is in no shard.
+    """
+    known = pa.Table.from_pylist([row.model_dump() for row in real], schema=REJECTED_SCHEMA)
+    painted = (_as_in_dataset(run, rows, image_path_of) for _, rows in _finished_rows(run))
+    counts: Counter[tuple[str, str, str]] = Counter()
+    merged = folder / ".merged.parquet"
+    with new_table(folder / "rejected.parquet", REJECTED_SCHEMA) as rejected, new_table(merged, SCHEMA) as kept:
+        for rows in in_blocks(chain([known], painted), BLOCK):
+            good = pc.equal(rows["reason"], "")
+            rejected.write_table(rows.filter(pc.invert(good)))
+            kept.write_table(rows.filter(good).select(SCHEMA.names))
+            counts += count_rows(rows.filter(good))
+    weights = _sampling_weights(counts, run.config.dataset.real_share)
+    with (
+        pq.ParquetFile(merged) as source,
+        new_table(folder / "metadata.parquet", METADATA_SCHEMA) as metadata,
+        new_table(folder / "manifest.parquet", SCHEMA) as manifest,
+    ):
+        for group in range(source.num_row_groups):
+            rows = source.read_row_group(group)
+            keys = zip(*(rows[name].to_pylist() for name in ("defect", "split", "origin")), strict=True)
+            column = pa.array([weights[key] for key in keys], pa.float32())
+            rows = rows.set_column(SCHEMA.names.index("sampling_weight"), SCHEMA.field("sampling_weight"), column)
+            manifest.write_table(rows)
+            metadata.write_table(metadata_table(rows))
+    merged.unlink()
+
+
+def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
+    """The folder of every finished shard with its rows, in the plan's order, until generate.count are kept."""
+    for defect in run.config.data.defects:
+        plan = plan_table(run, defect, columns=["sample_id", "reason"])
+        expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"]
+        seen, left = 0, run.config.generate.count
+        for shard in finished_shards(run, defect):
+            rows = shard_rows(run, shard)
+            of_defect = rows["defect"].to_numpy() == defect
+            found = rows["sample_id"].filter(pa.array(of_defect))
+            if not found.equals(expected.slice(seen, len(found))):
+                break
+            seen += len(found)
+            so_far = np.cumsum(of_defect & (rows["reason"].to_numpy() == ""))
+            enough = np.flatnonzero(so_far == left)
+            if left and len(enough):
+                rows = rows.slice(0, int(enough[0]) + 1)
+            yield run.shard_folder(shard), rows
+            left -= int(so_far[-1]) if len(so_far) else 0
+            if left <= 0:
+                break
+        if left > 0 and seen < len(expected):
+            raise DataError(
+                f"{run.folder / 'shards'}: expected the planned sample {expected[seen]}, found it in no shard"
+            )
+
+
+def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
+    """A shard's rows with the places of their sources in the dataset, and with the label that is asked for."""
+    sources = pa.array([image_path_of[path] for path in rows["source_path"].to_pylist()], pa.string())
+    changed = {"source_path": sources}
+    if run.config.dataset.label == "planned":
+        kept = pc.and_(pc.equal(rows["reason"], ""), pc.equal(rows["label_index"], 1))
+        changed["mask_path"] = pc.if_else(kept, rows["planned_mask_path"], rows["mask_path"])
+        changed["mask_sha256"] = pc.if_else(kept, rows["planned_mask_sha256"], rows["mask_sha256"])
+    for name, column in changed.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
+
+
+def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
+    """How many rows have each defect, split and origin."""
+    names = ["defect", "split", "origin"]
+    counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
+    return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})
+
+
+def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:
+    """Weights of rows by defect, split and origin, so that of the draws of a defect `real_share` are real references.
+
+    Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
+    only one origin, its rows weigh 1.
+    """
+    weights = {}
+    for defect, split, origin in counts:
+        real, synthetic = counts[defect, "train", "real"], counts[defect, "train", "synthetic"]
+        if split == "test":
+            weight = 0.0
+        elif defect == "good" or not real or not synthetic:
+            weight = 1.0
+        else:
+            share, count = (real_share, real) if origin == "real" else (1 - real_share, synthetic)
+            weight = share * (real + synthetic) / count
+        weights[defect, split, origin] = weight
+    return weights
+
+
 def summary(dataset: Path) -> list[str]:
-    """Lines for each defect: how many synthetic images were kept, how many rejected or never painted, and why."""
-    kept = Counter(row["defect"] for row in read_table(dataset / "manifest.parquet") if row["origin"] == "synthetic")
-    rejected = Counter((row["defect"], row["reason"]) for row in read_table(dataset / "rejected.parquet"))
-    unplaced = [spec for spec in read_table(dataset.with_name("plan.parquet")) if spec["reason"]]
-    lines = []
-    for defect in sorted({*kept, *(defect for defect, _ in rejected)}):
-        refused = [
-            f"{count} rejected: {reason}" for (name, reason), count in sorted(rejected.items()) if name == defect
-        ]
-        lines.append(", ".join([f"{defect}: {kept[defect]} kept", *refused]))
-        reasons = [spec["reason"] for spec in unplaced if spec["defect"] == defect]
-        lines += [f"{defect}: {len(reasons)} found no place, the first because: {reasons[0]}"] if reasons else []
+    """What became of the planned samples of each defect, as a table, and why there are fewer than wanted."""
+    run = Run.at(dataset.parent)
+    wanted, lines = run.config.generate.count, []
+    funnels = {defect: _funnel(run, dataset, defect) for defect in run.config.data.defects}
+    stages = [
+        "planned",
+        "no place",
+        *(reason for reason in REASONS if any(f[reason] for f in funnels.values())),
+        "kept",
+    ]
+    lines.append(f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages))
+    for defect, funnel in funnels.items():
+        numbers = "".join(f"{funnel[stage]:>{max(len(stage), 7) + 2}}" for stage in stages)
+        lines.append(f"{defect:16}{numbers} of {wanted}")
+    for defect, funnel in funnels.items():
+        if funnel["kept"] < wanted:
+            worst = max(stages[1:-1], key=lambda stage: funnel[stage])
+            lines.append(
+                f"{defect}: {wanted - funnel['kept']} fewer than wanted, since the plan ends at "
+                f"generate.max_attempts {run.config.generate.max_attempts:g} times the count; most common: {worst}"
+            )
+        if funnel["no place"]:
+            reasons = plan_table(run, defect, columns=["reason"])["reason"]
+            first = reasons.filter(pc.not_equal(reasons, ""))[0]
+            lines.append(f"{defect}: {funnel['no place']} found no place, the first because: {first}")
     return lines
+
+
+def _funnel(run: Run, dataset: Path, defect: str) -> Counter[str]:
+    """How many samples of a defect are planned, and how many went which way; kept are those in the dataset."""
+    of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
+    funnel: Counter[str] = Counter()
+    funnel["kept"] = pq.read_table(dataset / "manifest.parquet", columns=["defect"], filters=of_defect).num_rows
+    rejected = pq.read_table(dataset / "rejected.parquet", columns=["reason"], filters=of_defect)["reason"]
+    funnel.update(rejected.to_pylist())
+    last = funnel.total()
+    plan = plan_table(run, defect, columns=["reason"])["reason"].to_pylist()
+    funnel["no place"] = sum(map(bool, plan[: _end(plan, last)]))
+    funnel["planned"] = last + funnel["no place"]
+    return funnel
+
+
+def _end(reasons: Sequence[str], placed: int) -> int:
+    """Where the plan ends of which so many samples were placed: behind the last of them, or behind all."""
+    positions = [position for position, reason in enumerate(reasons) if not reason]
+    return positions[placed - 1] + 1 if 0 < placed < len(positions) else len(reasons)
 
 
 def _copy_real_images(run: Run, folder: Path) -> tuple[list[ManifestRow], dict[str, str]]:
@@ -93,30 +230,22 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
     )
 
 
-def _copy_shards(run: Run, folder: Path, image_path_of: dict[str, str]) -> list[ManifestRow]:
-    """Rows of all planned samples up to generate.count, in plan order, their files copied into the dataset."""
-    painted: dict[str, tuple[Path, ManifestRow]] = {}
-    for defect in run.config.data.defects:
-        for shard in finished_shards(run, defect):
-            shard_folder = run.shard_folder(shard)
-            for values in read_table(shard_folder / "rows.parquet"):
-                painted[values["sample_id"]] = shard_folder, ManifestRow.model_validate(values)
-    rows = []
-    for spec in read_plan(run):
-        if spec.index >= run.config.generate.count or spec.reason:
-            continue
-        if spec.sample_id not in painted:
-            raise DataError(
-                f"{run.folder / 'shards'}: expected the planned sample {spec.sample_id}, found it in no shard"
-            )
-        shard_folder, row = painted[spec.sample_id]
-        for path, sha256 in ((row.image_path, row.image_sha256), (row.mask_path, row.mask_sha256)):
-            if file_sha256(shard_folder / path) != sha256:
-                raise DataError(f"{shard_folder / path}: expected the file that was painted, found another content")
-            _copy(shard_folder / path, folder / path)
-        _copy(run.folder / row.planned_mask_path, folder / row.planned_mask_path)
-        rows.append(row.model_copy(update={"source_path": image_path_of[row.source_path]}))
-    return rows
+def _copy_shards(run: Run, folder: Path) -> None:
+    """Copies the files of the finished shards into the dataset, after a check that they are what was painted."""
+    for shard_folder, rows in _finished_rows(run):
+        for row in rows.select(["image_path", "image_sha256", "mask_path", "mask_sha256"]).to_pylist():
+            files = {row["image_path"]: row["image_sha256"], row["mask_path"]: row["mask_sha256"]}
+            for path, sha256 in files.items():
+                if path:
+                    _copy_checked(shard_folder / path, folder / path, sha256)
+        for path in dict.fromkeys(rows["planned_mask_path"].to_pylist()):
+            _copy(run.folder / path, folder / path)
+
+
+def _copy_checked(source: Path, target: Path, sha256: str) -> None:
+    if file_sha256(source) != sha256:
+        raise DataError(f"{source}: expected the file that was painted, found another content")
+    _copy(source, target)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -124,35 +253,21 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _with_weights(rows: Sequence[ManifestRow], real_share: float) -> list[ManifestRow]:
-    """The rows with sampling weights: a sampler over train draws real references with `real_share` of each defect.
-
-    Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
-    only one origin, its rows weigh 1.
-    """
-    counts = Counter((row.defect, row.origin) for row in rows if row.split == "train")
-
-    def weight(row: ManifestRow) -> float:
-        if row.split == "test":
-            return 0.0
-        real, synthetic = counts[row.defect, "real"], counts[row.defect, "synthetic"]
-        if row.defect == "good" or not real or not synthetic:
-            return 1.0
-        share, count = (real_share, real) if row.origin == "real" else (1 - real_share, synthetic)
-        return share * (real + synthetic) / count
-
-    return [row.model_copy(update={"sampling_weight": weight(row)}) for row in rows]
-
-
-def dataset_card(run: Run, rows: Sequence[ManifestRow], rejected: Sequence[ManifestRow]) -> str:
-    """README.md of the dataset: what is in it, how it was made, how to read it."""
+def dataset_card(run: Run, folder: Path) -> str:
+    """README.md of the dataset in a folder: what is in it, how it was made, how to read it."""
     config, record = run.config, run.record
-    counts = Counter((row.defect, row.split, row.origin) for row in rows)
+    counts = count_rows(pq.read_table(folder / "manifest.parquet", columns=["defect", "split", "origin"]))
     table = [
         f"| {defect} | {split} | {origin} | {count} |" for (defect, split, origin), count in sorted(counts.items())
     ]
-    reasons = Counter(row.reason for row in rejected)
+    reasons: Counter[str] = Counter(
+        pq.read_table(folder / "rejected.parquet", columns=["reason"])["reason"].to_pylist()
+    )
     refused = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none"
+    labels, other = "masks", "planned_masks"
+    if config.dataset.label == "planned":
+        labels, other = other, labels
+    choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
 tags: [synthetic, anomaly-detection, defectfill]
@@ -160,7 +275,7 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: [metadata.parquet, "images/**", "masks/**"]
+    path: [metadata.parquet, "images/**", "{labels}/**"]
 ---
 # {config.category}: real and synthetic defects
 
@@ -172,13 +287,14 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
 
 - `manifest.parquet` has one row per image with its mask, hashes and how it was made; `metadata.parquet` is the
   small table that Hugging Face's imagefolder reads. The column `split` says what may be trained on.
-- Masks of synthetic images are the pixels that were really drawn; where the defect was asked for is in
-  `planned_masks/`. Outside a narrow rim around the planned mask, every pixel is the source photograph's own.
+- Labels of synthetic images are in `{labels}/`, the others in `{other}/`: `masks/` has the pixels that were really
+  drawn, `planned_masks/` where the defect was asked for. Outside a narrow rim around the planned mask, every pixel is
+  the source photograph's own.
 - Draw training images by `sampling_weight`: real references then keep {config.dataset.real_share:.0%} of the draws
   of their defect.
 - Painted by {record.base.model} ({record.base.revision[:12]}) with one DefectFill adapter per defect,
-  {config.generate.steps} DDIM steps, guidance {config.generate.guidance_scale:g}, the least reconstructed of
-  {config.generate.candidates} candidates, seed {config.seed}.
+  {config.generate.steps} steps of {config.generate.solver}, guidance {config.generate.guidance_scale:g}, of
+  {config.generate.candidates} candidates {choice[config.generate.choice]}, seed {config.seed}.
 - The images derive from the photographs they were painted on and inherit their licence.
 
 Check it at any time: `defectfill verify <this folder>`.

@@ -1,8 +1,7 @@
 """The manifest: one row per image of a dataset, real and synthetic."""
 
-from typing import Any
-
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -17,7 +16,7 @@ class ManifestRow(BaseModel):
     sample_id: str
     image_path: str
     mask_path: str = ""
-    """Empty for normals. The drawn mask: 8 bit, 0 and 255, the image's size."""
+    """Empty for normals. The label: 8 bit, 0 and 255, the image's size."""
     label_index: int
     """0 normal, 1 anomalous."""
     category: str
@@ -38,6 +37,9 @@ class ManifestRow(BaseModel):
     source_sha256: str = ""
     planned_mask_path: str = ""
     """Where the defect was asked for."""
+    planned_mask_sha256: str = ""
+    drawn_mask_path: str = ""
+    """What really changed: mask_path too, unless dataset.label says otherwise."""
     planned_iou: float | None = None
     """Intersection over union of planned and drawn mask."""
     drawn_fraction: float | None = None
@@ -54,6 +56,8 @@ class ManifestRow(BaseModel):
     """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
     window: tuple[int, ...] | None = None
     """left, top, right, bottom of the crop window in source pixels."""
+    latent_cells: float | None = None
+    """How many latent cells the planned mask's width spans in the window."""
     background_intact: bool | None = None
     """That this was checked, pixel by pixel."""
     base_model: str = ""
@@ -94,6 +98,8 @@ REJECTED_SCHEMA = pa.schema(
         ("source_path", pa.string()),
         ("source_sha256", pa.string()),
         ("planned_mask_path", pa.string()),
+        ("planned_mask_sha256", pa.string()),
+        ("drawn_mask_path", pa.string()),
         ("planned_iou", pa.float32()),
         ("drawn_fraction", pa.float32()),
         ("off_mask_fraction", pa.float32()),
@@ -102,6 +108,7 @@ REJECTED_SCHEMA = pa.schema(
         ("likeness", pa.float32()),
         ("strangeness", pa.float32()),
         ("window", pa.list_(pa.int32(), 4)),
+        ("latent_cells", pa.float32()),
         ("background_intact", pa.bool_()),
         ("base_model", pa.string()),
         ("base_revision", pa.string()),
@@ -138,14 +145,12 @@ METADATA_SCHEMA = pa.schema(
 """metadata.parquet: the table by which Hugging Face's imagefolder reads the dataset as it stands."""
 
 
-def metadata_row(row: ManifestRow) -> dict[str, Any]:
-    """The row of metadata.parquet for a row of the manifest; no mask is null there."""
-    return {
-        "file_name": row.image_path,
-        "mask_file_name": row.mask_path or None,
-        "label": row.label_index,
-        "defect": row.defect,
-        "split": row.split,
-        "origin": row.origin,
-        "sampling_weight": row.sampling_weight,
-    }
+def metadata_table(manifest: pa.Table) -> pa.Table:
+    """The rows of metadata.parquet for rows of the manifest; no mask is null there."""
+    masks = manifest["mask_path"]
+    columns = [
+        manifest["image_path"],
+        pc.if_else(pc.equal(masks, ""), None, masks),
+        *(manifest[name] for name in ("label_index", "defect", "split", "origin", "sampling_weight")),
+    ]
+    return pa.table(columns, schema=METADATA_SCHEMA)

@@ -1,29 +1,43 @@
 """The plan: one row per image to be made, written before any painting."""
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
 from defectfill.errors import DataError
-from defectfill.files import read_table, write_table
+from defectfill.files import new_table, read_rows
 from defectfill.hashing import derive_seed, digest
 from defectfill.images import read_image, read_mask, write_png
 from defectfill.masks import CategoryMasks
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
 from defectfill.snapshot import ImageRecord
-from defectfill.window import window_box
+from defectfill.window import latent_cells, window_box
 from mask_sampling import DoesNotFit
 from mask_sampling.sampling import SampledMask, Spot, spot_of
 
 SOURCES_TRIED = 5
 """Normals that are tried for a sample before its mask counts as impossible to place."""
+
+
+REMEMBERED = 128
+"""Masks on the same normal that a new one is compared with; so many are held in memory for each normal."""
+
+BLOCK = 8192
+"""Samples that are planned and written together."""
+
+ROWS_FILE = "rows.arrow"
+"""In the folder of a shard."""
 
 
 class SampleSpec(BaseModel):
@@ -45,6 +59,8 @@ class SampleSpec(BaseModel):
     """Relative to the run's folder."""
     window: tuple[int, int, int, int]
     """left, top, right, bottom in source pixels."""
+    latent_cells: float
+    """How many of the model's latent cells the width of the mask spans there; below 1 it is hardly painted as asked."""
     mask_sampler: str
     mask_like: tuple[str, ...]
     """The references that the mask's defects follow in size and direction."""
@@ -65,6 +81,7 @@ SCHEMA = pa.schema(
         ("source_sha256", pa.string()),
         ("planned_mask_path", pa.string()),
         ("window", pa.list_(pa.int32(), 4)),
+        ("latent_cells", pa.float32()),
         ("mask_sampler", pa.string()),
         ("mask_like", pa.list_(pa.string())),
         ("mask_area_fraction", pa.float32()),
@@ -73,86 +90,161 @@ SCHEMA = pa.schema(
 )
 
 
-def read_plan(run: Run) -> list[SampleSpec]:
-    """The plan so far, by defect and index; empty when there is none."""
+def read_plan(run: Run, defect: str, start: int = 0, stop: int | None = None) -> list[SampleSpec]:
+    """The planned samples of a defect from index `start` to before `stop`, in order; those that are there."""
+    return [SampleSpec.model_validate(row) for row in plan_table(run, defect, start, stop).to_pylist()]
+
+
+def plan_table(
+    run: Run, defect: str, start: int = 0, stop: int | None = None, columns: list[str] | None = None
+) -> pa.Table:
+    """The same as a table."""
     if not run.plan_path.is_file():
-        return []
-    return [SampleSpec.model_validate(row) for row in read_table(run.plan_path)]
+        return SCHEMA.empty_table()
+    wanted = (pc.field("defect") == defect) & (pc.field("index") >= start)
+    if stop is not None:
+        wanted &= pc.field("index") < stop
+    return pq.read_table(run.plan_path, columns=columns, filters=wanted, schema=SCHEMA)
 
 
-def plan_samples(run: Run) -> list[SampleSpec]:
-    """The plan for at least generate.count samples per defect; what was planned before stays as it is.
+def count_planned(run: Run) -> Counter[str]:
+    """How many samples of each defect are planned."""
+    if not run.plan_path.is_file():
+        return Counter()
+    counted = pq.read_table(run.plan_path, columns=["defect"])["defect"].value_counts().to_pylist()
+    return Counter({each["values"]: each["counts"] for each in counted})
 
-    A sample whose mask finds no room on any of several normals is kept with the reason. Raises DataError when that
-    is so for every sample of a defect.
+
+def plan_samples(run: Run) -> None:
+    """Plans as many samples of each defect as its generate.count asks for, and one more for each that was rejected.
+
+    Rejected are those painted and found bad, and those whose mask finds no room on any of several normals, which are
+    kept in the plan with the reason. The plan ends at generate.max_attempts times the count. What was planned before
+    stays as it is. Raises DataError when no mask of a defect finds room.
     """
-    config = run.config
-    planned = read_plan(run)
-    count_of = {defect: sum(spec.defect == defect for spec in planned) for defect in config.data.defects}
+    config, planned = run.config, count_planned(run)
+    rejected = {defect: count_rejected(run, defect) for defect in config.data.defects}
+    if not any(_missing(config, planned[defect], rejected[defect]) for defect in config.data.defects):
+        return
     snapshot = run.snapshot()
-    for defect in config.data.defects:
-        if count_of[defect] < config.generate.count:
-            known = [spec for spec in planned if spec.defect == defect]
-            planned += _plan_defect(run, snapshot, defect, known)
-    order = {defect: position for position, defect in enumerate(config.data.defects)}
-    planned.sort(key=lambda spec: (order[spec.defect], spec.index))
-    write_table(run.plan_path, [spec.model_dump() for spec in planned], SCHEMA)
-    return planned
+    with new_table(run.plan_path, SCHEMA) as writer:
+        for defect in config.data.defects:
+            start, bad = planned[defect], rejected[defect]
+            for known in range(0, start, BLOCK):
+                writer.write_table(plan_table(run, defect, known, known + BLOCK))
+            planner = DefectPlanner(run, snapshot, defect, start)
+            while missing := min(_missing(config, start, bad), BLOCK):
+                specs = planner.plan(range(start, start + missing))
+                writer.write_table(pa.Table.from_pylist([spec.model_dump() for spec in specs], schema=SCHEMA))
+                start, bad = start + missing, bad + sum(bool(spec.reason) for spec in specs)
 
 
-def _plan_defect(
-    run: Run, snapshot: Sequence[ImageRecord], defect: str, known: Sequence[SampleSpec]
-) -> list[SampleSpec]:
-    """Specs of the samples that follow the `known` ones; each normal is read once.
+def _missing(config: RunConfig, planned: int, rejected: int) -> int:
+    """How many samples of a defect are still to be planned."""
+    count = config.generate.count
+    most = math.ceil(count * config.generate.max_attempts)
+    return max(min(count - (planned - rejected), most - planned), 0)
 
-    No mask is nearly one of a smaller index on the same normal, as far as either is there at its first attempt: so
-    a plan that grows is the plan that was made at once.
+
+def count_rejected(run: Run, defect: str) -> int:
+    """How many planned samples of a defect will not be in the dataset, as far as is known."""
+    unplaced = pc.sum(pc.not_equal(plan_table(run, defect, columns=["reason"])["reason"], "")).as_py() or 0
+    shards = finished_shards(run, defect)
+    return unplaced + sum(pc.sum(pc.not_equal(shard_rows(run, shard)["reason"], "")).as_py() or 0 for shard in shards)
+
+
+class DefectPlanner:
+    """Plans the samples of one defect from index `first` on, block by block.
+
+    No mask is nearly one of a smaller index on the same normal, as far as either is there at its first attempt and not
+    more than REMEMBERED others lie between: so a plan that grows is the plan that was made at once.
     """
-    config = run.config
-    indices = range(len(known), config.generate.count)
-    normals = [record for record in snapshot if record.role == "normal"]
-    masks = CategoryMasks(config, snapshot, defect)
-    spots: dict[int, list[tuple[int, Spot]]] = defaultdict(list)
-    for spec in known:
-        source = _source_of(config, defect, spec.index, 0, len(normals))
-        if spec.source_path == normals[source].path:
-            spots[source].append((spec.index, spot_of(read_mask(run.folder / spec.planned_mask_path))))
-    specs: list[SampleSpec] = []
-    waiting = dict.fromkeys(indices, "")
-    for attempt in range(min(SOURCES_TRIED, len(normals))):
-        by_source: dict[int, list[int]] = defaultdict(list)
-        for index in waiting:
-            by_source[_source_of(config, defect, index, attempt, len(normals))].append(index)
-        for source in progress(sorted(by_source), f"plan {defect}"):
-            path = config.category_folder / normals[source].path
-            try:
-                scene = masks.scene(read_image(path))
-            except DoesNotFit as problem:
-                waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
-                continue
-            for index in by_source[source]:
-                before = [spot for other, spot in spots[source] if other < index]
+
+    def __init__(self, run: Run, snapshot: Sequence[ImageRecord], defect: str, first: int) -> None:
+        self.run, self.defect, self.first = run, defect, first
+        self.normals = [record for record in snapshot if record.role == "normal"]
+        self.masks = CategoryMasks(run.config, snapshot, defect)
+        self.spots: dict[int, list[tuple[int, Spot]]] = {}
+        self.any_placed = first > 0
+
+    def plan(self, indices: range) -> list[SampleSpec]:
+        """Specs of the samples, in order; each normal is read once per attempt."""
+        config = self.run.config
+        specs: dict[int, SampleSpec] = {}
+        waiting = dict.fromkeys(indices, "")
+        for attempt in range(min(SOURCES_TRIED, len(self.normals))):
+            by_source: dict[int, list[int]] = defaultdict(list)
+            for index in waiting:
+                by_source[self._source(index, attempt)].append(index)
+            for source in progress(sorted(by_source), f"plan {self.defect}"):
+                path = config.category_folder / self.normals[source].path
                 try:
-                    sampled = masks.sampler.sample(scene, index, before)
+                    scene = self.masks.scene(read_image(path))
                 except DoesNotFit as problem:
-                    waiting[index] = f"{path}: {problem}"
-                else:
-                    if attempt == 0:
-                        spots[source].append((index, sampled.spot))
-                    specs.append(_write_spec(run, normals[source], defect, index, sampled, masks.names))
-                    del waiting[index]
-        if not waiting:
-            return specs
-    if not specs and not known:
-        raise DataError(f"{defect}: no mask finds a place, see masks in the config; {next(iter(waiting.values()))}")
-    return [*specs, *(_unplaced(config, defect, index, reason) for index, reason in waiting.items())]
+                    waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
+                    continue
+                for index in by_source[source]:
+                    before = self._before(source, index)
+                    try:
+                        sampled = self.masks.sampler.sample(scene, index, [spot for _, spot in before])
+                    except DoesNotFit as problem:
+                        waiting[index] = f"{path}: {problem}"
+                    else:
+                        if attempt == 0:
+                            self.spots[source] = [*before, (index, sampled.spot)]
+                        specs[index] = self._write(self.normals[source], index, sampled)
+                        del waiting[index]
+            if not waiting:
+                break
+        self.any_placed = self.any_placed or bool(specs)
+        if not self.any_placed:
+            reason = next(iter(waiting.values()))
+            raise DataError(f"{self.defect}: no mask finds a place, see masks in the config; {reason}")
+        specs |= {index: _unplaced(config, self.defect, index, reason) for index, reason in waiting.items()}
+        return [specs[index] for index in indices]
+
+    def _source(self, index: int, attempt: int) -> int:
+        """Which normal a sample is painted on: all in random order before any comes twice; the next one per attempt."""
+        epoch, position = divmod(index, len(self.normals))
+        order = _order_of_normals(self.run.config.seed, self.run.config.category, self.defect, epoch, len(self.normals))
+        return order[(position + attempt) % len(self.normals)]
+
+    def _before(self, source: int, index: int) -> list[tuple[int, Spot]]:
+        """Index and spot of the masks placed on a normal at their first attempt in the REMEMBERED epochs before."""
+        oldest = index - REMEMBERED * len(self.normals)
+        if source not in self.spots:
+            columns = ["index", "source_path", "planned_mask_path"]
+            known = plan_table(self.run, self.defect, max(oldest, 0), self.first, columns).to_pylist()
+            self.spots[source] = [
+                (row["index"], spot_of(read_mask(self.run.folder / row["planned_mask_path"])))
+                for row in known
+                if row["source_path"] == self.normals[source].path and self._source(row["index"], 0) == source
+            ]
+        return [(other, spot) for other, spot in self.spots[source] if oldest <= other < index]
+
+    def _write(self, source: ImageRecord, index: int, sampled: SampledMask) -> SampleSpec:
+        """Writes the planned mask and gives the row that points to it."""
+        config, identity = self.run.config, _identity(self.run.config, self.defect, index)
+        mask_path = Path("planned_masks") / self.defect / f"{identity['sample_id']}.png"
+        write_png(self.run.folder / mask_path, sampled.mask)
+        box = window_box(sampled.mask, config.window, config.base.resolution)
+        return SampleSpec(
+            **identity,
+            source_path=source.path,
+            source_sha256=source.sha256,
+            planned_mask_path=mask_path.as_posix(),
+            window=box,
+            latent_cells=latent_cells(sampled.mask, box, config.base.resolution),
+            mask_sampler=sampled.sampler,
+            mask_like=tuple(self.masks.names[like] for like in sampled.like),
+            mask_area_fraction=float(sampled.mask.mean()),
+        )
 
 
-def _source_of(config: RunConfig, defect: str, index: int, attempt: int, normals: int) -> int:
-    """Which normal a sample is painted on: all in random order before any comes twice; the next one per attempt."""
-    epoch, position = divmod(index, normals)
-    rng = np.random.default_rng(derive_seed(config.seed, config.category, defect, "sources", epoch))
-    return int(rng.permutation(normals)[(position + attempt) % normals])
+@lru_cache(maxsize=4096)
+def _order_of_normals(seed: int, category: str, defect: str, epoch: int, normals: int) -> tuple[int, ...]:
+    rng = np.random.default_rng(derive_seed(seed, category, defect, "sources", epoch))
+    return tuple(rng.permutation(normals).tolist())
 
 
 def _identity(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
@@ -167,25 +259,6 @@ def _identity(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
     }
 
 
-def _write_spec(
-    run: Run, source: ImageRecord, defect: str, index: int, sampled: SampledMask, names: Sequence[str]
-) -> SampleSpec:
-    """Writes the planned mask and gives the row that points to it; `names` are the references'."""
-    identity = _identity(run.config, defect, index)
-    mask_path = Path("planned_masks") / defect / f"{identity['sample_id']}.png"
-    write_png(run.folder / mask_path, sampled.mask)
-    return SampleSpec(
-        **identity,
-        source_path=source.path,
-        source_sha256=source.sha256,
-        planned_mask_path=mask_path.as_posix(),
-        window=window_box(sampled.mask, run.config.window, run.config.base.resolution),
-        mask_sampler=sampled.sampler,
-        mask_like=tuple(names[like] for like in sampled.like),
-        mask_area_fraction=float(sampled.mask.mean()),
-    )
-
-
 def _unplaced(config: RunConfig, defect: str, index: int, reason: str) -> SampleSpec:
     """The row of a sample that is not painted."""
     nothing: dict[str, Any] = {"source_path": "", "source_sha256": "", "planned_mask_path": "", "mask_sampler": ""}
@@ -193,22 +266,26 @@ def _unplaced(config: RunConfig, defect: str, index: int, reason: str) -> Sample
         **_identity(config, defect, index),
         **nothing,
         window=(0, 0, 0, 0),
+        latent_cells=0.0,
         mask_like=(),
         mask_area_fraction=0.0,
         reason=reason,
     )
 
 
-def shards_to_do(run: Run, plan: Sequence[SampleSpec]) -> list[Shard]:
-    """The shards that are missing up to generate.count, in order: runs of unpainted samples, shard_size at most."""
-    missing = []
+def shards_to_do(run: Run) -> list[Shard]:
+    """The shards of planned samples that are missing, in order: runs of unpainted samples, shard_size at most.
+
+    Samples beyond generate.count, planned when more were asked for, are left out unless those before are rejected.
+    """
+    missing, counts, size = [], count_planned(run), run.config.generate.shard_size
     for defect in run.config.data.defects:
+        stops = min(counts[defect], run.config.generate.count + count_rejected(run, defect))
         painted = {index for shard in finished_shards(run, defect) for index in range(shard.start, shard.stop)}
-        count = min(sum(spec.defect == defect for spec in plan), run.config.generate.count)
         start = 0
-        while start < count:
+        while start < stops:
             stop = start
-            while stop < count and stop not in painted and stop - start < run.config.generate.shard_size:
+            while stop < stops and stop not in painted and stop - start < size:
                 stop += 1
             if stop > start:
                 missing.append(Shard(defect, start, stop))
@@ -220,3 +297,8 @@ def finished_shards(run: Run, defect: str) -> list[Shard]:
     """The shards of `defect` that are on disk, in order."""
     names = sorted(path.name for path in (run.folder / "shards" / defect).glob("[0-9]*-[0-9]*"))
     return [Shard(defect, int(start), int(stop)) for start, stop in (name.split("-") for name in names)]
+
+
+def shard_rows(run: Run, shard: Shard) -> pa.Table:
+    """The rows of a finished shard, as manifest.REJECTED_SCHEMA has them."""
+    return read_rows(run.shard_folder(shard) / ROWS_FILE)

@@ -49,9 +49,8 @@ class RunRecord(BaseModel):
     def key(self) -> str:
         """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
 
-        Left out are the paths, and what only extends or divides the work: count, shard size, sampling weights,
-        checkpoints.
-        Device and precision count as what they resolve to.
+        Left out are the paths, and what only extends or divides the work: count, attempts, shard size, checkpoints,
+        sampling weights, the choice of the label. Device and precision count as what they resolve to.
         """
         return digest(["run", METHOD_VERSION, self._content()])[:KEY_LENGTH]
 
@@ -61,7 +60,7 @@ class RunRecord(BaseModel):
             "base": {"model", "revision", "device", "precision"},
             "train": set(WITHOUT_EFFECT),
             "masks": {"folder", "zones"},
-            "generate": {"count", "shard_size", "distance"},
+            "generate": {"count", "max_attempts", "shard_size", "distance"},
             "dataset": True,
             "output": True,
         }
@@ -75,7 +74,8 @@ class RunRecord(BaseModel):
 
     def settings_digest(self) -> str:
         """Digest of what finished.json stands for: the key and what extends it."""
-        return digest([self.key, self.config.generate.count, self.config.dataset.model_dump(mode="json")])
+        generate = self.config.generate
+        return digest([self.key, generate.count, generate.max_attempts, self.config.dataset.model_dump(mode="json")])
 
 
 @dataclass(frozen=True)

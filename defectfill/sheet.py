@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from pyarrow.dataset import dataset
 
-from defectfill.files import read_table
 from defectfill.images import ImageArray, read_image, read_mask, write_png
 from defectfill.manifest import ManifestRow
 from defectfill.run import Run, references_of
@@ -43,11 +44,9 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
         box = window_box(mask, config.window, config.base.resolution)
         references.append(crop_window(read_image(folder / record.path), mask, box, TILE_PX))
     yield f"{defect}: references", [outlined(window) for window in references]
-    painted = [
-        ManifestRow.model_validate(row)
-        for row in read_table(run.dataset / "manifest.parquet")
-        if row["origin"] == "synthetic" and row["defect"] == defect
-    ][:columns]
+    of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
+    first = dataset(run.dataset / "manifest.parquet").head(columns, filter=of_defect)
+    painted = [ManifestRow.model_validate(row) for row in first.to_pylist()]
     planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
     yield (
         f"{defect}: normals, planned mask outlined",
@@ -57,7 +56,8 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
         ],
     )
     drawn = [
-        _crop(read_image(run.dataset / row.image_path), read_mask(run.dataset / row.mask_path), row) for row in painted
+        _crop(read_image(run.dataset / row.image_path), read_mask(run.dataset / row.drawn_mask_path), row)
+        for row in painted
     ]
     yield f"{defect}: results", [window.image for window in drawn]
     yield (

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from defectfill.adapters import adapter_sha256
 from defectfill.config import GenerateConfig
 from defectfill.errors import DataError
-from defectfill.files import new_folder, write_table
+from defectfill.files import new_folder, write_rows
 from defectfill.gates import Gate, Measures, Reason, gate_of, measure_sample
+from defectfill.hashing import derive_seed
 from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
 from defectfill.labels import draw_label, intersection_over_union
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import Painter, Painting
-from defectfill.plan import SampleSpec, read_plan
+from defectfill.plan import ROWS_FILE, SampleSpec, read_plan
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
 from defectfill.selection import select_low_fidelity
@@ -51,6 +53,8 @@ class Sample:
     """Distance of its looks to the nearest reference's."""
     reason: Reason | None
     """None: kept."""
+    codec_normal: ImageArray | None
+    """[H, W, C]: the source after the same window, codec and blend, without a defect; for a share of the samples."""
 
 
 def synthesize(
@@ -126,11 +130,16 @@ def finish(
         likeness=gate.most_alike(measures),
         strangeness=gate.strangeness(measures),
         reason=gate.judge(measures, drawn_fraction, off_mask_fraction),
+        codec_normal=(
+            stitch(source, painting.reconstruction, spec.window, planned_mask)
+            if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.codec_normals
+            else None
+        ),
     )
 
 
 def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> None:
-    """The inpaint step for one shard: images, masks and rows.parquet in a folder that appears when all is written.
+    """The inpaint step for one shard: images, masks and their rows in a folder that appears when all is written.
 
     painter: in place of the run's base with the defect's adapter. Raises DataError when a source is no longer the file
     that was planned with.
@@ -146,8 +155,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             run.adapter_folder(shard.defect),
             run.folder / "samples_per_batch",
         )
-    planned = [spec for spec in read_plan(run) if spec.defect == shard.defect]
-    specs = [spec for spec in planned[shard.start : shard.stop] if not spec.reason]
+    specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
     samples = synthesize(
         specs,
         (_read_scene(run, spec) for spec in specs),
@@ -158,9 +166,10 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     )
     adapter = adapter_sha256(run, shard.defect)
     with new_folder(run.shard_folder(shard), replace=True) as folder:
-        watched = progress(samples, f"inpaint {shard.defect}", done=shard.start, total=len(planned))
-        rows = [_write_sample(run, adapter, folder, sample) for sample in watched]
-        write_table(folder / "rows.parquet", [row.model_dump() for row in rows], REJECTED_SCHEMA)
+        total = max(config.generate.count, shard.stop)
+        watched = progress(samples, f"inpaint {shard.defect}", done=shard.start, total=total)
+        rows = [row for sample in watched for row in _write_sample(run, adapter, folder, sample)]
+        write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
 
 
 def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool_]]:
@@ -171,31 +180,58 @@ def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool
     return read_image(path), read_mask(run.folder / spec.planned_mask_path)
 
 
-def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> ManifestRow:
-    """Writes image and drawn mask where the dataset will have them, below the shard's folder; gives the row."""
+def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Iterator[ManifestRow]:
+    """Writes image and drawn mask where the dataset will have them, below the shard's folder; gives the row.
+
+    Before it the row of the same window without a defect, where there is one.
+    """
     config, spec = run.config, sample.spec
     rejected = "rejected/" if sample.reason else ""
+    height, width = sample.drawn_mask.shape
+    painted: dict[str, Any] = {
+        "category": config.category,
+        "split": "train",
+        "origin": "synthetic",
+        "width": width,
+        "height": height,
+        "source_path": spec.source_path,
+        "source_sha256": spec.source_sha256,
+        "planned_mask_path": spec.planned_mask_path,
+        "planned_mask_sha256": file_sha256(run.folder / spec.planned_mask_path),
+        "window": spec.window,
+        "latent_cells": spec.latent_cells,
+        "background_intact": sample.background_intact,
+        "base_model": run.record.base.model,
+        "base_revision": run.record.base.revision,
+        "mask_sampler": spec.mask_sampler,
+        "mask_area_fraction": spec.mask_area_fraction,
+    }
+    if sample.codec_normal is not None and not sample.reason:
+        sample_id = f"codec-{spec.sample_id}"
+        image_path = f"images/good/{sample_id}.png"
+        write_png(folder / image_path, sample.codec_normal)
+        yield ManifestRow(
+            **painted,
+            sample_id=sample_id,
+            image_path=image_path,
+            image_sha256=file_sha256(folder / image_path),
+            label_index=0,
+            defect="good",
+        )
     image_path = f"{rejected}images/{spec.defect}/{spec.sample_id}.png"
     mask_path = f"{rejected}masks/{spec.defect}/{spec.sample_id}.png"
     write_png(folder / image_path, sample.image)
     write_png(folder / mask_path, sample.drawn_mask)
-    height, width = sample.drawn_mask.shape
-    return ManifestRow(
+    yield ManifestRow(
+        **painted,
         sample_id=spec.sample_id,
         image_path=image_path,
         mask_path=mask_path,
         label_index=1,
-        category=config.category,
         defect=spec.defect,
-        split="train",
-        origin="synthetic",
-        width=width,
-        height=height,
         image_sha256=file_sha256(folder / image_path),
         mask_sha256=file_sha256(folder / mask_path),
-        source_path=spec.source_path,
-        source_sha256=spec.source_sha256,
-        planned_mask_path=spec.planned_mask_path,
+        drawn_mask_path=mask_path,
         planned_iou=sample.planned_iou,
         drawn_fraction=sample.drawn_fraction,
         off_mask_fraction=sample.off_mask_fraction,
@@ -203,10 +239,6 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         rim_step=sample.measures.rim_step,
         likeness=sample.likeness,
         strangeness=sample.strangeness,
-        window=spec.window,
-        background_intact=sample.background_intact,
-        base_model=run.record.base.model,
-        base_revision=run.record.base.revision,
         adapter_sha256=adapter,
         prompt=spec.prompt,
         seed=spec.seed,
@@ -216,7 +248,5 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         early_scores=sample.early_scores,
         candidate_index=sample.chosen,
         score=sample.scores[sample.chosen],
-        mask_sampler=spec.mask_sampler,
-        mask_area_fraction=spec.mask_area_fraction,
         reason=sample.reason or "",
     )

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from defectfill.errors import DataError
-from defectfill.files import read_table
 from defectfill.gates import REASONS
 from defectfill.images import ImageArray, file_sha256, read_image
 from defectfill.labels import intersection_over_union
-from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_row
+from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_table
 from defectfill.progress import progress
 from defectfill.window import background_intact
 
@@ -34,32 +35,29 @@ def verify_dataset(folder: Path) -> int:
     content = {name: _read(folder / name, schema, problems) for name, schema in tables.items()}
     if problems:
         raise DataError(problems)
-    rows, rejected = (_validated(folder / name, content[name], problems) for name in list(tables)[:2])
+    rows, rejected = (_validated(folder / name, content[name].to_pylist(), problems) for name in list(tables)[:2])
     for row in progress([*rows, *rejected], "verify"):
         problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
-    problems += [
-        f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected, content["metadata.parquet"])
-    ]
+    problems += [f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected)]
+    if not content["metadata.parquet"].equals(metadata_table(content["manifest.parquet"])):
+        problems.append(f"{folder}: metadata.parquet does not hold the rows of manifest.parquet")
     if problems:
         raise DataError(problems)
     return len(rows)
 
 
-def _read(path: Path, schema: Any, problems: list[str]) -> list[dict[str, Any]]:
-    """The rows of a table; a missing, broken or differently typed file is added to `problems`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
+    """The table in a file; a missing, broken or differently typed one is added to `problems`."""
     try:
         found = pq.read_schema(path)
         if not found.equals(schema):
             wrong = [field.name for field in schema if field not in found] or "other columns"
             problems.append(f"{path}: expected the columns of a {path.stem} table, differing in {wrong}")
-            return []
-        return read_table(path)
+            return schema.empty_table()
+        return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         problems.append(f"{path}: cannot be read: {error}")
-        return []
+        return schema.empty_table()
 
 
 def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str]) -> list[ManifestRow]:
@@ -76,13 +74,20 @@ def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str])
 
 def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     """What is wrong with one row and its files."""
-    files = {row.image_path: row.image_sha256, row.mask_path: row.mask_sha256, row.planned_mask_path: ""}
+    files = {
+        row.image_path: row.image_sha256,
+        row.drawn_mask_path: "",
+        row.planned_mask_path: row.planned_mask_sha256,
+        row.mask_path: row.mask_sha256,
+    }
     files.pop("", None)
     problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder / path, path, sha256)]
     if bool(row.mask_path) != (row.label_index == 1):
         problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
-    if row.origin == "synthetic" and (row.split, row.label_index) != ("train", 1):
-        problems.append(f"a synthetic image is anomalous and in train, found {row.split} and label {row.label_index}")
+    if row.origin == "synthetic" and row.split != "train":
+        problems.append(f"a synthetic image is in train, found {row.split}")
+    if (row.defect == "good") != (row.label_index == 0):
+        problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
     if row.reason and row.reason not in REASONS:
         problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
     if problems:
@@ -98,7 +103,8 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
         if path != row.image_path:
             problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
     if row.origin == "synthetic" and not problems:
-        problems += _measure_problems(row, pictures) + _background_problems(folder, row, pictures)
+        problems += _background_problems(folder, row, pictures)
+        problems += _measure_problems(row, pictures) if row.label_index == 1 else []
     return problems
 
 
@@ -122,7 +128,7 @@ def _mask_problems(path: str, values: ImageArray, *, may_be_empty: bool) -> list
 
 def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> list[str]:
     """Whether planned and drawn mask are those that the row's figures were measured on."""
-    planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.mask_path))
+    planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.drawn_mask_path))
     measured = {
         "mask_area_fraction": float(planned.mean()),
         "drawn_fraction": float((planned & drawn).sum() / max(planned.sum(), 1)),
@@ -156,21 +162,22 @@ def _table_problems(
     folder: Path,
     rows: Sequence[ManifestRow],
     rejected: Sequence[ManifestRow],
-    metadata: Sequence[dict[str, Any]],
 ) -> list[str]:
     """Contradictions between the tables, and files that no row lists."""
     everything = [*rows, *rejected]
     counts = Counter(row.sample_id for row in everything)
     problems = [f"row {name}: the sample_id stands {count} times" for name, count in counts.items() if count > 1]
-    if list(metadata) != [metadata_row(row) for row in rows]:
-        problems.append("metadata.parquet does not hold the rows of manifest.parquet")
     normals = {row.image_path for row in rows if (row.origin, row.defect, row.split) == ("real", "good", "train")}
     problems += [
         f"row {row.sample_id}: its source {row.source_path} is no normal of the train split"
         for row in everything
         if row.origin == "synthetic" and row.source_path not in normals
     ]
-    listed = {path for row in everything for path in (row.image_path, row.mask_path, row.planned_mask_path)}
+    listed = {
+        path
+        for row in everything
+        for path in (row.image_path, row.mask_path, row.drawn_mask_path, row.planned_mask_path)
+    }
     for part in ("images", "masks", "planned_masks", "rejected"):
         found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
         problems += [f"{path} is listed in no row" for path in found if path not in listed]

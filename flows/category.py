@@ -21,8 +21,9 @@ def synthesize_category(config_path: Path) -> Path:
             return run.dataset
         for defect in config.data.defects:
             train_adapter(run_folder, defect)
-        for shard in sample_masks(run_folder):
-            inpaint_shard(run_folder, shard)
+        while shards := sample_masks(run_folder):  # again for those that are rejected
+            for shard in shards:
+                inpaint_shard(run_folder, shard)
         dataset = write_manifest(run_folder)
     create_markdown_artifact(
         key=f"dataset-{config.category.lower().replace('_', '-').replace('.', '-')}",

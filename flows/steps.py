@@ -39,9 +39,10 @@ def train_adapter(run_folder: Path, defect: str) -> None:
 
 @task(cache_policy=NO_CACHE)
 def sample_masks(run_folder: Path) -> list[Shard]:
-    """The plan, written; what is still to be painted, in shards."""
+    """The plan, extended by what is still wanted; what is to be painted of it, in shards."""
     run = Run.at(run_folder)
-    return shards_to_do(run, plan_samples(run))
+    plan_samples(run)
+    return shards_to_do(run)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_condition_fn=_can_be_retried)

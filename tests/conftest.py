@@ -99,17 +99,26 @@ def run_all_steps(config_path: Path) -> "Run":
     """The steps of the flow, in its order, without Prefect."""
     from defectfill.adapters import train_adapter
     from defectfill.dataset import write_dataset
-    from defectfill.plan import plan_samples, shards_to_do
     from defectfill.run import start_run
-    from defectfill.synthesis import inpaint_shard
 
     run = start_run(load_config(config_path))
     for defect in run.config.data.defects:
         train_adapter(run, defect)
-    for shard in shards_to_do(run, plan_samples(run)):
-        inpaint_shard(run, shard)
+    paint(run)
     write_dataset(run)
     return run
+
+
+def paint(run: "Run") -> None:
+    """Plans and paints until enough samples are kept."""
+    from defectfill.plan import plan_samples, shards_to_do
+    from defectfill.synthesis import inpaint_shard
+
+    plan_samples(run)
+    while shards := shards_to_do(run):
+        for shard in shards:
+            inpaint_shard(run, shard)
+        plan_samples(run)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

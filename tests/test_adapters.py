@@ -19,7 +19,7 @@ from defectfill.config import load_config
 from defectfill.errors import ConfigError
 from defectfill.files import read_table
 from defectfill.images import read_image
-from defectfill.plan import plan_samples
+from defectfill.plan import plan_samples, read_plan
 from defectfill.run import Run, start_run
 
 TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, pool: 4, checkpoint_every: 3}"
@@ -149,7 +149,8 @@ def test_joint_training_makes_one_adapter_with_a_word_for_every_defect(config_pa
     assert record["tokens"] == {"hole": "q", "scratch": "z"}
     assert record["prompts"]["scratch"] == ["A photo of z", "A washer with z"]
     assert {path.split("/")[1] for path in record["references"]} == {"hole", "scratch"}
-    assert {spec.defect: spec.prompt for spec in plan_samples(run)} == {
+    plan_samples(run)
+    assert {defect: read_plan(run, defect)[0].prompt for defect in ("hole", "scratch")} == {
         "hole": "A washer with q",
         "scratch": "A washer with z",
     }

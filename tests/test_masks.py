@@ -38,7 +38,8 @@ def test_masks_stay_in_the_zones(toy_config: Path, tmp_path: Path, placement: st
     zone(tmp_path / "middle.png", slice(40, 96))
     with_masks(toy_config, f"{{placement: {placement}, zones: {{allowed: upper.png, forbidden: middle.png}}}}")
     run = start_run(load_config(toy_config))
-    plan = plan_samples(run)
+    plan_samples(run)
+    plan = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
     masks = [read_mask(run.folder / spec.planned_mask_path) for spec in plan if not spec.reason]
     assert len(masks) >= 8
     assert not any(mask[40:].any() for mask in masks)
@@ -96,11 +97,11 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
     for level, path in enumerate(normals[1:], 100):
         Image.fromarray(np.full((96, 96, 3), level, np.uint8)).save(path)  # nothing to be seen: no object
     run = run_all_steps(toy_config)
-    plan = read_plan(run)
+    plan = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
     unplaced = [spec for spec in plan if spec.reason]
     assert 0 < len(unplaced) < len(plan)
     assert all("expected an object that covers" in spec.reason for spec in unplaced)
-    assert shards_to_do(run, plan) == []
+    assert shards_to_do(run) == []
     assert verify_dataset(run.dataset) > 0
     told = [line for line in summary(run.dataset) if "found no place" in line]
     assert sum(int(line.split()[1]) for line in told) == len(unplaced)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import contents, run_all_steps, write_toy_config
+from conftest import contents, paint, run_all_steps, write_toy_config
 from PIL import Image
 
 from defectfill.adapters import train_adapter
@@ -110,7 +110,7 @@ def test_what_is_done_is_found_and_not_done_again(finished: Run) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in finished.category_output.rglob("*.safetensors")}
     run = start_run(load_config(config_path))
     assert run.is_finished()
-    assert shards_to_do(run, read_plan(run)) == []
+    assert shards_to_do(run) == []
     train_adapter(run, "hole")
     assert stamps == {path: path.stat().st_mtime_ns for path in finished.category_output.rglob("*.safetensors")}
 
@@ -125,8 +125,7 @@ def test_held_out_images_are_not_read_after_ingest(finished: Run, toy_config: Pa
             (run.config.category_folder / record.mask_path).unlink()
     train_adapter(run, "hole")
     train_adapter(run, "scratch")
-    for shard in shards_to_do(run, plan_samples(run)):
-        inpaint_shard(run, shard)
+    paint(run)
     assert contents(run.folder / "shards") == contents(finished.folder / "shards")
 
 
@@ -155,7 +154,8 @@ def test_a_run_killed_while_painting_ends_with_the_same_bytes(finished: Run, toy
 def test_a_source_that_changed_after_ingest_is_a_data_error(toy_config: Path) -> None:
     run = start_run(load_config(toy_config))
     train_adapter(run, "hole")
-    spec = next(spec for spec in plan_samples(run) if spec.defect == "hole")
+    plan_samples(run)
+    [spec] = read_plan(run, "hole", 0, 1)
     (run.config.category_folder / spec.source_path).write_bytes(b"another")
     with pytest.raises(DataError, match=spec.source_path):
         inpaint_shard(run, Shard("hole", 0, 1))
@@ -216,14 +216,56 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
     toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 2, min_change: 0.999"))
     run = run_all_steps(toy_config)
     rejected = read_table(run.dataset / "rejected.parquet")
-    assert [row["reason"] for row in rejected] == ["mask_lost"] * 4
+    assert [row["reason"] for row in rejected] == ["mask_lost"] * 8
     assert all((run.dataset / row["image_path"]).is_file() for row in rejected)
     assert all(row["origin"] == "real" for row in manifest(run))
-    assert summary(run.dataset) == [
-        "hole: 0 kept, 2 rejected: mask_lost",
-        "scratch: 0 kept, 2 rejected: mask_lost",
-    ]
+    title, hole, scratch, *why = summary(run.dataset)
+    assert title.split() == ["planned", "no", "place", "mask_lost", "kept"]
+    assert hole.split() == ["hole", "4", "0", "4", "0", "of", "2"]
+    assert scratch.split()[1:] == hole.split()[1:]
+    assert why[0].startswith(
+        "hole: 2 fewer than wanted, since the plan ends at generate.max_attempts 2 times the count"
+    )
     verify_dataset(run.dataset)
+
+
+def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(toy_config: Path) -> None:
+    """Gates as narrow as the toy's untrained painter often fails them."""
+    text = toy_config.read_text().replace("tolerance: 20", "tolerance: 1")
+    toy_config.write_text(text.replace("count: 5", "count: 3, max_attempts: 10"))
+    run_all_steps(toy_config)
+    toy_config.write_text(text.replace("count: 5", "count: 6, max_attempts: 10"))
+    grown = run_all_steps(toy_config)
+    rejected = read_table(grown.dataset / "rejected.parquet")
+    kept = [row for row in manifest(grown) if row["origin"] == "synthetic"]
+    assert rejected
+    assert [sum(row["defect"] == defect for row in kept) for defect in ("hole", "scratch")] == [6, 6]
+    shutil.rmtree(grown.folder)
+    assert contents(run_all_steps(toy_config).dataset) == contents(grown.dataset)
+
+
+def test_the_planned_mask_is_the_label_where_that_is_asked_for(toy_config: Path, finished: Run) -> None:
+    toy_config.write_text(toy_config.read_text() + "dataset: {label: planned}\n")
+    run = run_all_steps(toy_config)
+    for row, drawn in zip(manifest(run), manifest(finished), strict=True):
+        assert row["drawn_mask_path"] == drawn["drawn_mask_path"]
+        assert row["mask_path"] == (row["planned_mask_path"] or drawn["mask_path"])
+    assert verify_dataset(run.dataset) == len(manifest(run))
+
+
+def test_codec_normals_are_the_same_windows_without_a_defect(toy_config: Path) -> None:
+    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 5, codec_normals: 0.5"))
+    run = run_all_steps(toy_config)
+    rows = {row["sample_id"]: row for row in manifest(run)}
+    normals = [row for row in rows.values() if (row["origin"], row["defect"]) == ("synthetic", "good")]
+    assert 1 <= len(normals) <= 9
+    for row in normals:
+        painted = rows[row["sample_id"].removeprefix("codec-")]
+        assert (row["label_index"], row["mask_path"], row["split"]) == (0, "", "train")
+        assert (row["source_path"], row["window"]) == (painted["source_path"], painted["window"])
+        source, passed = (read_image(run.dataset / str(row[name])) for name in ("source_path", "image_path"))
+        assert (source != passed).any()
+    assert verify_dataset(run.dataset) == len(rows)
 
 
 def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path) -> None:
@@ -262,7 +304,7 @@ def copied(finished: Run, tmp_path: Path) -> Run:
 
 def test_a_shard_that_is_missing_in_the_middle_is_painted_again(copied: Run, finished: Run) -> None:
     shutil.rmtree(copied.shard_folder(Shard("hole", 2, 4)))
-    assert shards_to_do(copied, read_plan(copied)) == [Shard("hole", 2, 4)]
+    assert shards_to_do(copied) == [Shard("hole", 2, 4)]
     with pytest.raises(DataError, match="expected the planned sample hole-000002"):
         write_dataset(copied)
     assert not copied.is_finished()
@@ -283,7 +325,7 @@ def test_a_lowered_count_paints_no_more_and_makes_a_smaller_dataset(copied: Run)
     config.write_text(config.read_text().replace("count: 5", "count: 3"))
     fewer = start_run(load_config(config))
     shutil.rmtree(fewer.folder / "shards" / "hole")
-    assert shards_to_do(fewer, read_plan(fewer)) == [Shard("hole", 0, 2), Shard("hole", 2, 3)]
+    assert shards_to_do(fewer) == [Shard("hole", 0, 2), Shard("hole", 2, 3)]
     run_all_steps(config)
     assert sum(row["origin"] == "synthetic" for row in manifest(fewer)) == 6
 

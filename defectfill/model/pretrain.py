@@ -58,6 +58,9 @@ OUTSIDE = 0.1
 SAMPLES = 8
 """Pictures on each sample sheet."""
 
+POLISH_RATE = 0.25
+"""Learning rate of the polishing over that of the training before."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -258,16 +261,40 @@ def _views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -
 
 
 def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> Rows:
+    """The curve of all steps, those of the polishing after the others."""
+    settings, everything = config.denoiser, list(range(len(views.captions)))
+    curve = _train_denoiser_on(
+        config, base, views, everything, work, "denoiser", settings.steps, settings.learning_rate
+    )
+    if not settings.polish_steps:
+        return curve
+    unmarked = [row for row in everything if " with a " not in views.captions[row]]
+    rate = settings.learning_rate * POLISH_RATE
+    polishing = _train_denoiser_on(config, base, views, unmarked, work, "polish", settings.polish_steps, rate)
+    return [*curve, *({**row, "step": settings.steps + row["step"]} for row in polishing)]
+
+
+def _train_denoiser_on(
+    config: PretrainConfig,
+    base: Base,
+    views: Views,
+    rows: Sequence[int],
+    work: Path,
+    label: str,
+    steps: int,
+    learning_rate: float,
+) -> Rows:
+    """Trains UNet and text encoder on some rows of the views."""
     from diffusers.schedulers import DDPMScheduler
 
-    settings = config.denoiser
+    settings, choice = config.denoiser, torch.tensor(rows)
     scheduler: Any = DDPMScheduler.from_config(base.scheduler_config)
     prompts = ["", *(f"{start} {name}" for name in sorted(set(views.captions)) for start in ("A", "A photo of"))]
 
     def step_losses(step: int) -> list[Mapping[str, Tensor]]:
-        seed = derive_seed(config.seed, "denoiser", step)
+        seed = derive_seed(config.seed, label, step)
         rng = np.random.default_rng(seed)
-        rows = torch.from_numpy(rng.integers(len(views.clean), size=settings.batch_size))
+        rows = choice[torch.from_numpy(rng.integers(len(choice), size=settings.batch_size))]
         generator = torch.Generator().manual_seed(seed)
         clean = views.clean[rows].to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
@@ -285,7 +312,7 @@ def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path
     base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
-    curve = _train(config, "denoiser", work, models, step_losses, settings.steps, settings.learning_rate)
+    curve = _train(config, label, work, models, step_losses, steps, learning_rate)
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve
