@@ -27,7 +27,7 @@ from defectfill.demo import make_toy_category, painted_windows, recognized, toy_
 from defectfill.files import read_table
 from defectfill.model.base import load_base
 from defectfill.model.recognition import Recognizer
-from defectfill.plan import plan_samples, shards_to_do
+from defectfill.plan import plan_samples
 from defectfill.run import Run, locked, start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.window import Window
@@ -92,8 +92,7 @@ def _run(config: RunConfig) -> Run:
         if not run.is_finished():
             for defect in config.data.defects:
                 train_adapter(run, defect)
-            plan_samples(run)
-            for shard in shards_to_do(run):
+            for shard in plan_samples(run):
                 inpaint_shard(run, shard)
             write_dataset(run)
     return run

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from defectfill.config import GatesConfig
 from defectfill.images import ImageArray, read_image, read_mask
 from defectfill.run import Run, references_of
-from defectfill.window import Box, Window, crop_window, window_box
+from defectfill.window import Box, Window, crop_mask, crop_window, window_box
 
 Reason = Literal["mask_lost", "off_mask", "seam_visible", "near_copy", "too_faint", "out_of_range"]
 """Why a sample is rejected: a closed list, in the order in which it is asked."""
@@ -52,20 +52,20 @@ def measure_sample(
     image: ImageArray, drawn_mask: NDArray[np.bool_], planned_mask: NDArray[np.bool_], box: Box
 ) -> Measures:
     """The measures of a sample's image [H, W, C] in its window, with its masks [H, W]."""
-    asked = crop_window(image, planned_mask, box, MEASURED_SIDE_PX).mask
-    return measure(crop_window(image, drawn_mask, box, MEASURED_SIDE_PX), asked)
+    window = crop_window(image, drawn_mask, box, MEASURED_SIDE_PX)
+    return measure(window, crop_mask(planned_mask, box, MEASURED_SIDE_PX))
 
 
 def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
     """The measures of a defect, window.mask, in a picture that was asked to have it in the mask `asked` [R, R]."""
-    from scipy import ndimage
+    import cv2
 
     mask, luma = window.mask, window.image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    around = ndimage.binary_dilation(mask, iterations=SURROUNDINGS_PX) & ~ndimage.binary_dilation(mask)
+    around = _grown(mask, SURROUNDINGS_PX) & ~_grown(mask, 1)
     surroundings = window.image[around if around.any() else ~mask]
     colour = surroundings.mean(axis=0) if len(surroundings) else np.full(3, 0.5, dtype=np.float32)
-    outline = ndimage.binary_dilation(asked) & ~asked
-    steps = ndimage.maximum_filter(np.hypot(*np.gradient(luma)), size=3)[outline]
+    outline = _grown(asked, 1) & ~asked
+    steps = cv2.dilate(np.hypot(*np.gradient(luma)), np.ones((3, 3), np.uint8))[outline]
     apart = window.image[mask] - colour if mask.any() else np.zeros((1, 3), dtype=np.float32)
     return Measures(
         contrast=float(np.sqrt(np.square(apart).mean())),
@@ -73,6 +73,14 @@ def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
         rim_step=float(np.median(steps)) if len(steps) else 0.0,
         appearance=_appearance(luma, mask),
     )
+
+
+def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """A mask with all pixels within so many steps to one of the four neighbours."""
+    import cv2
+
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), cross, iterations=steps) > 0)
 
 
 def _appearance(luma: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

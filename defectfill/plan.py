@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -115,28 +115,41 @@ def count_planned(run: Run) -> Counter[str]:
     return Counter({each["values"]: each["counts"] for each in counted})
 
 
-def plan_samples(run: Run) -> None:
-    """Plans as many samples of each defect as its generate.count asks for, and one more for each that was rejected.
+class Planner(Protocol):
+    """Plans samples of one defect."""
 
-    Rejected are those painted and found bad, and those whose mask finds no room on any of several normals, which are
-    kept in the plan with the reason. The plan ends at generate.max_attempts times the count. What was planned before
-    stays as it is. Raises DataError when no mask of a defect finds room.
+    def plan(self, indices: range) -> list[SampleSpec]:
+        """Specs of the samples, in order."""
+        ...
+
+
+def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | None = None) -> list[Shard]:
+    """Extends the plan by what is still wanted, and gives the shards to paint.
+
+    Of each defect generate.count samples are planned, and one more for each that was rejected: that was painted and
+    found bad, or whose mask finds no room on any of several normals, which is kept in the plan with the reason. The
+    plan ends at generate.max_attempts times the count. What was planned before stays as it is. Raises DataError when
+    no mask of a defect finds room.
+
+    open_planner: takes the run, a defect and the first index that is not planned; DefectPlanner, if not given.
     """
     config, planned = run.config, count_planned(run)
     rejected = {defect: count_rejected(run, defect) for defect in config.data.defects}
     if not any(_missing(config, planned[defect], rejected[defect]) for defect in config.data.defects):
-        return
-    snapshot = run.snapshot()
+        return shards_to_do(run, rejected)
     with new_table(run.plan_path, SCHEMA) as writer:
         for defect in config.data.defects:
-            start, bad = planned[defect], rejected[defect]
-            for known in range(0, start, BLOCK):
+            for known in range(0, planned[defect], BLOCK):
                 writer.write_table(plan_table(run, defect, known, known + BLOCK))
-            planner = DefectPlanner(run, snapshot, defect, start)
-            while missing := min(_missing(config, start, bad), BLOCK):
-                specs = planner.plan(range(start, start + missing))
+            if not _missing(config, planned[defect], rejected[defect]):
+                continue
+            planner = (open_planner or DefectPlanner)(run, defect, planned[defect])
+            while missing := min(_missing(config, planned[defect], rejected[defect]), BLOCK):
+                specs = planner.plan(range(planned[defect], planned[defect] + missing))
                 writer.write_table(pa.Table.from_pylist([spec.model_dump() for spec in specs], schema=SCHEMA))
-                start, bad = start + missing, bad + sum(bool(spec.reason) for spec in specs)
+                planned[defect] += missing
+                rejected[defect] += sum(bool(spec.reason) for spec in specs)
+    return shards_to_do(run, rejected)
 
 
 def _missing(config: RunConfig, planned: int, rejected: int) -> int:
@@ -160,8 +173,8 @@ class DefectPlanner:
     more than REMEMBERED others lie between: so a plan that grows is the plan that was made at once.
     """
 
-    def __init__(self, run: Run, snapshot: Sequence[ImageRecord], defect: str, first: int) -> None:
-        self.run, self.defect, self.first = run, defect, first
+    def __init__(self, run: Run, defect: str, first: int) -> None:
+        self.run, self.defect, self.first, snapshot = run, defect, first, run.snapshot()
         self.normals = [record for record in snapshot if record.role == "normal"]
         self.masks = CategoryMasks(run.config, snapshot, defect)
         self.spots: dict[int, list[tuple[int, Spot]]] = {}
@@ -224,7 +237,7 @@ class DefectPlanner:
 
     def _write(self, source: ImageRecord, index: int, sampled: SampledMask) -> SampleSpec:
         """Writes the planned mask and gives the row that points to it."""
-        config, identity = self.run.config, _identity(self.run.config, self.defect, index)
+        config, identity = self.run.config, identity_of(self.run.config, self.defect, index)
         mask_path = Path("planned_masks") / self.defect / f"{identity['sample_id']}.png"
         write_png(self.run.folder / mask_path, sampled.mask)
         box = window_box(sampled.mask, config.window, config.base.resolution)
@@ -247,7 +260,7 @@ def _order_of_normals(seed: int, category: str, defect: str, epoch: int, normals
     return tuple(rng.permutation(normals).tolist())
 
 
-def _identity(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
+def identity_of(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
     """What a sample is, wherever its mask lies."""
     parts = (config.seed, config.category, defect, index)
     return {
@@ -263,7 +276,7 @@ def _unplaced(config: RunConfig, defect: str, index: int, reason: str) -> Sample
     """The row of a sample that is not painted."""
     nothing: dict[str, Any] = {"source_path": "", "source_sha256": "", "planned_mask_path": "", "mask_sampler": ""}
     return SampleSpec(
-        **_identity(config, defect, index),
+        **identity_of(config, defect, index),
         **nothing,
         window=(0, 0, 0, 0),
         latent_cells=0.0,
@@ -273,14 +286,16 @@ def _unplaced(config: RunConfig, defect: str, index: int, reason: str) -> Sample
     )
 
 
-def shards_to_do(run: Run) -> list[Shard]:
+def shards_to_do(run: Run, rejected: Mapping[str, int] | None = None) -> list[Shard]:
     """The shards of planned samples that are missing, in order: runs of unpainted samples, shard_size at most.
 
     Samples beyond generate.count, planned when more were asked for, are left out unless those before are rejected.
+    rejected: how many of each defect are, where that is known.
     """
-    missing, counts, size = [], count_planned(run), run.config.generate.shard_size
+    missing, planned, size = [], count_planned(run), run.config.generate.shard_size
     for defect in run.config.data.defects:
-        stops = min(counts[defect], run.config.generate.count + count_rejected(run, defect))
+        bad = count_rejected(run, defect) if rejected is None else rejected[defect]
+        stops = min(planned[defect], run.config.generate.count + bad)
         painted = {index for shard in finished_shards(run, defect) for index in range(shard.start, shard.stop)}
         start = 0
         while start < stops:

@@ -96,7 +96,12 @@ def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution
     Beyond the frame the image is mirrored and the mask is empty.
     """
     pixels = resize(unit_rgb(_cut(image, box, "symmetric")), resolution)
-    return Window(box, pixels, resize_mask(_cut(mask, box, "constant"), resolution))
+    return Window(box, pixels, crop_mask(mask, box, resolution))
+
+
+def crop_mask(mask: NDArray[np.bool_], box: Box, resolution: int) -> NDArray[np.bool_]:
+    """The window of a mask [H, W] alone."""
+    return resize_mask(_cut(mask, box, "constant"), resolution)
 
 
 def unit_rgb(image: ImageArray) -> NDArray[np.float32]:
@@ -153,9 +158,9 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float64]:
 
     The blend region is where it is above 0: every pixel at most `blend_px` from the mask (Euclidean).
     """
-    from scipy import ndimage
+    import cv2
 
-    distance = ndimage.distance_transform_edt(~mask)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
     return np.clip(1.0 - distance / (blend_px + 1), 0.0, 1.0) * (distance <= blend_px)
 
 

@@ -15,7 +15,7 @@ from defectfill.adapters import train_adapter as train
 from defectfill.config import load_config
 from defectfill.dataset import write_dataset
 from defectfill.errors import ConfigError, DataError
-from defectfill.plan import plan_samples, shards_to_do
+from defectfill.plan import plan_samples
 from defectfill.run import Run, Shard, start_run
 from defectfill.synthesis import inpaint_shard as inpaint
 
@@ -40,9 +40,7 @@ def train_adapter(run_folder: Path, defect: str) -> None:
 @task(cache_policy=NO_CACHE)
 def sample_masks(run_folder: Path) -> list[Shard]:
     """The plan, extended by what is still wanted; what is to be painted of it, in shards."""
-    run = Run.at(run_folder)
-    plan_samples(run)
-    return shards_to_do(run)
+    return plan_samples(Run.at(run_folder))
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_condition_fn=_can_be_retried)

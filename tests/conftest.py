@@ -111,14 +111,12 @@ def run_all_steps(config_path: Path) -> "Run":
 
 def paint(run: "Run") -> None:
     """Plans and paints until enough samples are kept."""
-    from defectfill.plan import plan_samples, shards_to_do
+    from defectfill.plan import plan_samples
     from defectfill.synthesis import inpaint_shard
 
-    plan_samples(run)
-    while shards := shards_to_do(run):
+    while shards := plan_samples(run):
         for shard in shards:
             inpaint_shard(run, shard)
-        plan_samples(run)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -76,6 +76,7 @@ def spec_for(index: int) -> SampleSpec:
         window=window_box(planned_mask(index), WindowConfig(context=2, min_side_px=16, min_cells=0), RESOLUTION),
         mask_sampler="reference",
         mask_like=("000",),
+        latent_cells=3.0,
         mask_area_fraction=float(planned_mask(index).mean()),
     )
 
