@@ -258,13 +258,15 @@ class GenerateConfig(Part):
 class GatesConfig(Part):
     """What a sample must be like to be kept."""
 
-    min_drawn_fraction: float = Field(default=0.05, ge=0, le=1)
+    min_drawn_fraction: float = Field(default=0.3, ge=0, le=1)
     """mask_lost: less than this share of the planned mask really changed."""
     max_off_mask_fraction: float = Field(default=0.75, ge=0, le=1)
     """off_mask: more than this share of the drawn mask lies outside the planned one."""
     tolerance: float = Field(default=1.0, ge=0, le=20)
-    """too_faint, out_of_range, seam_visible: contrast and seam may lie beyond the references' range by this many times
-    (in logarithms) what a reference lies beyond the range of the others."""
+    """How far a sample's looks may lie beyond what the references span. too_faint: contrast below the faintest
+    reference's by 1.1 to this power; seam_visible, out_of_range: seam and contrast above, by the factor by which one
+    reference exceeds the others to this power; out_of_range too: looks further from the nearest reference than any
+    reference's are from the others, by 1.1 to this power."""
     max_likeness: float = Field(default=0.5, ge=0, le=1)
     """near_copy: this share of the way from the most alike two references to equality."""
 

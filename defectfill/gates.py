@@ -27,10 +27,10 @@ MEASURED_SIDE_PX = 128
 SURROUNDINGS_PX = 8
 """How far around a defect its surroundings reach."""
 LIKENESS_SIDE_PX = 32
-LEAST_EXCESS = 1.25
-"""The range of the references is widened by this factor at least."""
+LEAST_EXCESS = 1.1
+"""The range of the references is widened by this factor at least: a reference's measures change by a new pose."""
 LONE_EXCESS = 2.0
-"""And by this one where there is a single reference."""
+"""And upwards by this one where there is a single reference."""
 
 
 @dataclass(frozen=True)
@@ -110,23 +110,30 @@ class Gate:
 
     settings: GatesConfig
     contrast: tuple[float, float]
-    """Least and largest."""
+    """Least, that of the faintest reference, and largest."""
     rim_step: float
     """Largest."""
     likeness: float
     """Largest to any reference."""
+    strangeness: float
+    """Largest distance of looks to the nearest reference."""
     references: tuple[Measures, ...]
 
     @classmethod
     def calibrated(cls, references: Sequence[Measures], settings: GatesConfig) -> "Gate":
         """The gate of measured references, at least one, none of which it would reject."""
         alike = [likeness(one.appearance, other.appearance) for one, other in combinations(references, 2)]
-        most = max([0.0, *alike])
+        most, contrasts = max([0.0, *alike]), [each.contrast for each in references]
+        apart = [
+            strangeness(each, [*references[:index], *references[index + 1 :]])
+            for index, each in enumerate(references if len(references) > 1 else ())
+        ]
         return cls(
             settings=settings,
-            contrast=widened([each.contrast for each in references], settings.tolerance),
-            rim_step=widened([each.rim_step for each in references], settings.tolerance)[1],
+            contrast=(min(contrasts) / LEAST_EXCESS**settings.tolerance, widened(contrasts, settings.tolerance)),
+            rim_step=widened([each.rim_step for each in references], settings.tolerance),
             likeness=most + settings.max_likeness * (1 - most),
+            strangeness=max([*apart, 0.5]) * LEAST_EXCESS**settings.tolerance,
             references=tuple(references),
         )
 
@@ -143,7 +150,7 @@ class Gate:
             "seam_visible": measures.rim_step > self.rim_step,
             "near_copy": self.most_alike(measures) > self.likeness,
             "too_faint": measures.contrast < least,
-            "out_of_range": measures.contrast > largest,
+            "out_of_range": measures.contrast > largest or self.strangeness_of(measures) > self.strangeness,
         }
         return next((reason for reason in against if against[reason]), None)
 
@@ -151,26 +158,28 @@ class Gate:
         """Likeness to the reference that is most alike."""
         return max(likeness(measures.appearance, each.appearance) for each in self.references)
 
-    def strangeness(self, measures: Measures) -> float:
-        """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
-        nearest = min(
-            float(np.hypot(measures.contrast - each.contrast, np.linalg.norm(measures.shade - each.shade)))
-            for each in self.references
-        )
-        return nearest / max(float(np.median([each.contrast for each in self.references])), 1e-6)
+    def strangeness_of(self, measures: Measures) -> float:
+        """Distance of looks to the nearest reference."""
+        return strangeness(measures, self.references)
 
 
-def widened(values: Sequence[float], tolerance: float) -> tuple[float, float]:
-    """The range of positive values, widened on both sides by `tolerance` times its leave-one-out excess.
+def strangeness(measures: Measures, references: Sequence[Measures]) -> float:
+    """Distance in contrast and shade to the nearest of some references, over their median contrast."""
+    nearest = min(
+        float(np.hypot(measures.contrast - each.contrast, np.linalg.norm(measures.shade - each.shade)))
+        for each in references
+    )
+    return nearest / max(float(np.median([each.contrast for each in references])), 1e-6)
 
-    The excess is the largest factor by which one value lies beyond the range of the others, LEAST_EXCESS at least; of
-    a single value nothing is known, and LONE_EXCESS is taken.
+
+def widened(values: Sequence[float], tolerance: float) -> float:
+    """The largest of positive values, and `tolerance` times (in logarithms) what one lies beyond the others.
+
+    LEAST_EXCESS is taken for that at least, and LONE_EXCESS for a single value, of which nothing is known.
     """
-    ordered = sorted(max(value, 1e-6) for value in values)
-    excess = LONE_EXCESS
-    if len(ordered) > 1:
-        excess = max(ordered[1] / ordered[0], ordered[-1] / ordered[-2], LEAST_EXCESS)
-    return ordered[0] / excess**tolerance, ordered[-1] * excess**tolerance
+    *others, largest = sorted(max(value, 1e-6) for value in values)
+    excess = max(largest / others[-1], LEAST_EXCESS) if others else LONE_EXCESS
+    return largest * excess**tolerance
 
 
 @lru_cache(maxsize=8)

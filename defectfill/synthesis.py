@@ -128,7 +128,7 @@ def finish(
         chosen=number,
         measures=measures,
         likeness=gate.most_alike(measures),
-        strangeness=gate.strangeness(measures),
+        strangeness=gate.strangeness_of(measures),
         reason=gate.judge(measures, drawn_fraction, off_mask_fraction),
         codec_normal=(
             stitch(source, painting.reconstruction, spec.window, planned_mask)

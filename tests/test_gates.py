@@ -64,7 +64,7 @@ def test_no_reference_is_rejected_by_its_own_gate_but_as_a_copy(defect: str) -> 
     references = toys(defect, 6)
     gate = Gate.calibrated(references, GatesConfig())
     assert {gate.judge(each, 1.0, 0.0) for each in references} == {"near_copy"}
-    assert all(gate.strangeness(each) == 0 for each in references)
+    assert all(gate.strangeness_of(each) == 0 for each in references)
     passed = [gate.judge(each, 1.0, 0.0) for each in toys(defect, 40, first=6)]
     assert passed.count(None) >= 0.75 * len(passed)
 
@@ -76,7 +76,7 @@ def test_every_reason_has_its_case() -> None:
     assert gate.judge(good, 1.0, 0.1) is None
     least, largest = gate.contrast
     cases = {
-        "mask_lost": gate.judge(good, 0.04, 0.1),
+        "mask_lost": gate.judge(good, 0.29, 0.1),
         "off_mask": gate.judge(good, 1.0, 0.8),
         "seam_visible": gate.judge(replace(good, rim_step=gate.rim_step * 1.01), 1.0, 0.1),
         "near_copy": gate.judge(references[0], 1.0, 0.1),
@@ -86,16 +86,7 @@ def test_every_reason_has_its_case() -> None:
     assert list(cases) == list(cases.values()) == list(REASONS)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([1.0, 2.0, 3.0], (0.5, 6.0)),  # 1 lies beyond the others by a factor of 2
-        ([2.0, 2.0], (1.6, 2.5)),
-        ([4.0], (2.0, 8.0)),
-    ],
-)
-def test_a_range_is_widened_by_what_one_reference_lies_beyond_the_others(
-    values: list[float], expected: tuple[float, float]
-) -> None:
+@pytest.mark.parametrize(("values", "expected"), [([1.0, 2.0, 4.0], 8.0), ([2.0, 2.0], 2.2), ([4.0], 8.0)])
+def test_a_range_is_widened_by_what_one_reference_lies_beyond_the_others(values: list[float], expected: float) -> None:
     assert widened(values, 1.0) == pytest.approx(expected)
-    assert widened(values, 0.0) == pytest.approx((min(values), max(values)))
+    assert widened(values, 0.0) == pytest.approx(max(values))

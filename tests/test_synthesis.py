@@ -23,7 +23,7 @@ RESOLUTION = 24
 
 
 ANYTHING = Measures(0.2, np.zeros(3, np.float32), 0.01, np.full((32, 32), np.nan, np.float32))
-OPEN = Gate(GatesConfig(max_off_mask_fraction=1), (0.0, np.inf), np.inf, 1.0, (ANYTHING,))
+OPEN = Gate(GatesConfig(max_off_mask_fraction=1), (0.0, np.inf), np.inf, 1.0, np.inf, (ANYTHING,))
 """Lets everything through in which something is drawn."""
 
 
@@ -183,7 +183,7 @@ def test_the_balanced_choice_prefers_what_passes_and_what_looks_like_a_reference
     for first, balanced in zip(grossest, samples(painter, gate=like_references, choice="balanced"), strict=True):
         assert balanced.scores == first.scores
         assert balanced.measures.contrast < first.measures.contrast
-        assert balanced.strangeness < like_references.strangeness(first.measures)
+        assert balanced.strangeness < like_references.strangeness_of(first.measures)
     narrow = replace(OPEN, contrast=(0.0, middling))
     assert {sample.reason for sample in samples(painter, gate=narrow, choice="balanced")} == {None}
     assert "out_of_range" in {sample.reason for sample in samples(painter, gate=narrow)}
