@@ -1,0 +1,44 @@
+"""Whether pixels that went through a codec can be told from untouched ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy import ndimage
+
+from defectfill.images import write_png
+from defectfill.probe import LEAST, probe_codec
+
+MASK = np.hypot(*(np.indices((48, 48)) - 24)) < 15
+
+
+def write_pairs(folder: Path, count: int, blur: float) -> Path:
+    """Pictures of noise, and the same blurred inside the mask."""
+    rows = []
+    for index in range(count):
+        source = np.random.default_rng(index).integers(60, 200, (48, 48, 3), np.uint8)
+        smooth = ndimage.gaussian_filter(source.astype(float), (blur, blur, 0))
+        other = np.random.default_rng(1000 + index).integers(60, 200, (48, 48, 3), np.uint8)
+        passed = np.where(MASK[..., None], smooth if blur else other, source).astype(np.uint8)
+        row = {"image_path": f"{index}.png", "source_path": f"source-{index}.png", "planned_mask_path": "mask.png"}
+        write_png(folder / row["image_path"], passed)
+        write_png(folder / row["source_path"], source)
+        rows.append({**row, "defect": "good", "origin": "synthetic"})
+    write_png(folder / "mask.png", MASK)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "manifest.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(("blur", "lowest", "highest"), [(0.5, 0.95, 1.0), (0.0, 0.3, 0.7)])
+def test_blurred_pixels_are_told_and_others_of_the_same_kind_are_not(
+    tmp_path: Path, blur: float, lowest: float, highest: float
+) -> None:
+    accuracy = probe_codec(write_pairs(tmp_path, 40, blur))
+    assert accuracy is not None
+    assert lowest <= accuracy <= highest
+
+
+def test_of_few_pictures_nothing_is_said(tmp_path: Path) -> None:
+    assert probe_codec(write_pairs(tmp_path, LEAST - 1, 1.0)) is None
