@@ -16,8 +16,10 @@ from defectfill.training_data import divide_references
 from defectfill.window import latent_cells, window_box
 
 
-def check_config(config: RunConfig, run: Run | None = None) -> list[str]:
+def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = False) -> list[str]:
     """Lines that say what a run of `config` finds and would do; `run` where it is prepared already.
+
+    measure: with a forecast of time, memory and disk from a few steps of training and painting.
 
     Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output.
     """
@@ -36,7 +38,8 @@ def check_config(config: RunConfig, run: Run | None = None) -> list[str]:
     if errors or run is None:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise type(errors[0])(list(problems))
-    return [*_found(config, records), *_to_do(run, records), *_warnings(config, records)]
+    lines = [*_found(config, records), *_to_do(run, records), *_warnings(config, records)]
+    return [*lines, *_forecast(run, records)] if measure and not run.is_finished() else lines
 
 
 def _token_errors(config: RunConfig) -> list[DefectFillError]:
@@ -89,11 +92,24 @@ def _to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
     passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
     for defect in config.data.defects:
         trained = "is there" if is_trained(run, defect, records) else f"to be trained for {config.train.steps} steps"
-        painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
-        left = max(generate.count - painted, 0)
+        left = _left(run, defect)
         yield f"{defect}: adapter {trained}; {left} of {generate.count} samples to paint, {left * passes:,} UNet passes"
     yield f"base {run.record.base.model} ({run.record.base.revision[:12]}), selection by {run.record.distance}"
     yield f"output: {run.folder}"
+
+
+def _left(run: Run, defect: str) -> int:
+    """How many samples are still to be painted, if none is rejected."""
+    painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
+    return max(run.config.generate.count - painted, 0)
+
+
+def _forecast(run: Run, records: Sequence[ImageRecord]) -> list[str]:
+    from defectfill.model.forecast import forecast
+
+    defects = run.config.data.defects
+    untrained = {run.adapter_folder(defect, records) for defect in defects if not is_trained(run, defect, records)}
+    return forecast(run, records, len(untrained), sum(_left(run, defect) for defect in defects))
 
 
 def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:

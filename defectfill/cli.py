@@ -48,12 +48,15 @@ def run(config: ConfigPath) -> None:
 
 
 @app.command()
-def check(config: ConfigPath) -> None:
+def check(
+    config: ConfigPath,
+    measure: Annotated[bool, typer.Option("--measure", help="Forecast time, memory and disk by a few steps.")] = False,
+) -> None:
     """Say what a run of CONFIG would do and everything that is wrong, in seconds and without a GPU."""
     from defectfill.check import check_config
     from defectfill.config import load_config
 
-    for line in check_config(load_config(config)):
+    for line in check_config(load_config(config), measure=measure):
         print(line)
 
 

@@ -81,7 +81,7 @@ def latent_batches(
 
     It comes from a pool, which is encoded here, unless settings.pool is 0 or the steps encode less without one.
     """
-    pool = encode_pool(base, windows, settings, resolution, seed) if _pool_pays(settings) else None
+    pool = encode_pool(base, windows, settings, resolution, seed) if pool_pays(settings) else None
 
     def batch_of(step: int) -> LatentBatch:
         rng = np.random.default_rng(derive_seed(seed, "augmentation", step))
@@ -92,7 +92,7 @@ def latent_batches(
     return batch_of
 
 
-def _pool_pays(settings: TrainConfig) -> bool:
+def pool_pays(settings: TrainConfig) -> bool:
     """Whether to encode a pool is less work than to encode clean, defect and box pictures in every step."""
     return 0 < settings.pool * (2 + settings.pool_boxes) < 3 * settings.steps * settings.batch_size
 

@@ -1,0 +1,127 @@
+"""How long a run will take and what it will need, from a few measured steps on this machine."""
+
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+import torch
+
+from defectfill.config import RunConfig
+from defectfill.model.base import Base, shared_base
+from defectfill.model.diffusion import DiffusionPainter, find_samples_per_batch
+from defectfill.model.perceptual import make_distance
+from defectfill.model.pool import pool_pays
+from defectfill.model.training import trained_adapter
+from defectfill.run import Run
+from defectfill.snapshot import ImageRecord
+from defectfill.training_data import Reference, TrainingData
+from defectfill.window import Window
+
+MIB = 2**20
+FEW_STEPS, MORE_STEPS = 2, 6
+FEW_CROPS, MORE_CROPS = 1, 5
+
+
+def forecast(run: Run, records: Sequence[ImageRecord], trainings: int, paintings: int) -> list[str]:
+    """Lines that say how long so many trainings and paintings take, how much memory they need, and how much disk.
+
+    records: the real images.
+    """
+    config, base = run.config, shared_base(run.config.base)
+    first_defect = config.data.defects[0]
+    with TemporaryDirectory() as work:
+        training = _training_seconds(base, config, first_defect, Path(work))
+        with _trained(base, config, first_defect, Path(work), FEW_STEPS, FEW_CROPS):
+            painting = _painting_seconds(base, config, run.record.distance)
+    generate, disk = config.generate, 2 * paintings * _image_mib(config, records)
+    return [
+        f"forecast: {trainings} trainings of {_span(training)}, {paintings} paintings of {painting:.2f} s "
+        f"({generate.candidates} candidates, {generate.steps} steps): "
+        f"{_span(training * trainings + painting * paintings)}, and what rejected samples add",
+        f"forecast: {_used_mib(base):,.0f} MiB of memory, {disk:,.0f} MiB of disk for images in shards and dataset",
+    ]
+
+
+def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) -> float:
+    """Of one adapter."""
+    few, more, crops = (
+        _seconds_of(base, config, defect, work / str(number), *parts)
+        for number, parts in enumerate([(FEW_STEPS, FEW_CROPS), (MORE_STEPS, FEW_CROPS), (FEW_STEPS, MORE_CROPS)])
+    )
+    step = max(more - few, 0) / (MORE_STEPS - FEW_STEPS)
+    crop = max(crops - few, 0) / (MORE_CROPS - FEW_CROPS) if pool_pays(config.train) else 0.0
+    return few + (config.train.steps - FEW_STEPS) * step + max(config.train.pool - FEW_CROPS, 0) * crop
+
+
+def _seconds_of(base: Base, config: RunConfig, defect: str, work: Path, steps: int, crops: int) -> float:
+    start = time.perf_counter()
+    with _trained(base, config, defect, work, steps, crops):
+        return time.perf_counter() - start
+
+
+@contextmanager
+def _trained(base: Base, config: RunConfig, defect: str, work: Path, steps: int, crops: int) -> Iterator[None]:
+    """A context in which the base holds an adapter that has learnt noise for a few steps."""
+    side = round(config.base.resolution * config.train.max_resize)
+    mask = np.zeros((side, side), dtype=bool)
+    mask[side // 3 : side // 2, side // 3 : side // 2] = True
+    image = np.random.default_rng(0).random((side, side, 3), dtype=np.float32)
+    reference = Reference(Window((0, 0, side, side), image, mask), config.prompts(defect), config.token(defect))
+    changes = {"steps": steps, "pool": crops, "select": "last", "processes": 1, "look_every": steps}
+    settings = config.train.model_copy(update=changes)
+    data = TrainingData(references=[reference])
+    with trained_adapter(base, data, settings, config.base.resolution, 0, "measure", work):
+        yield
+
+
+def _painting_seconds(base: Base, config: RunConfig, distance: Literal["vae", "lpips"]) -> float:
+    """Of one sample, in a full batch."""
+    resolution = config.base.resolution
+    painter = DiffusionPainter(base, config.generate, make_distance(distance, base))
+    size = config.generate.samples_per_batch
+    samples = find_samples_per_batch(painter, resolution) if size == "auto" else size
+    window = Window(
+        (0, 0, resolution, resolution),
+        np.full((resolution, resolution, 3), 0.5, dtype=np.float32),
+        np.ones((resolution, resolution), dtype=bool),
+    )
+
+    def seconds(steps: int) -> float:
+        changes = {"steps": steps, "samples_per_batch": samples, "selection": "full"}
+        settings = config.generate.model_copy(update=changes)
+        start = time.perf_counter()
+        measured = DiffusionPainter(base, settings, painter.distance)
+        list(measured.paint([window] * samples, range(samples), [""] * samples))
+        return time.perf_counter() - start
+
+    seconds(FEW_STEPS)  # warms up
+    few, more = seconds(FEW_STEPS), seconds(MORE_STEPS)
+    step = max(more - few, 0) / (MORE_STEPS - FEW_STEPS)
+    early = config.generate.kept_candidates / config.generate.candidates
+    share = config.generate.early_share if early < 1 else 1.0
+    steps = config.generate.steps * (share + (1 - share) * early)
+    return (few + (steps - FEW_STEPS) * step) / samples
+
+
+def _used_mib(base: Base) -> float:
+    """Most memory of the device till now; on a CPU of this process."""
+    if base.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(base.device) / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _image_mib(config: RunConfig, records: Sequence[ImageRecord]) -> float:
+    """Of one sample: what the file of a normal takes on average."""
+    sizes = [(config.category_folder / record.path).stat().st_size for record in records if record.role == "normal"]
+    return float(np.mean(sizes)) / MIB
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
