@@ -1,0 +1,34 @@
+"""What a run will take, from a few steps."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import contents
+
+from defectfill.check import check_config
+from defectfill.config import load_config
+from defectfill.model.forecast import _span
+from defectfill.run import Run
+
+
+def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) -> None:
+    before = contents(toy_config.parent)
+    few = load_config(toy_config)
+    many = few.model_copy(update={"train": few.train.model_copy(update={"steps": 4000, "pool": 0})})
+    told = [check_config(config, measure=True)[-2:] for config in (few, many)]
+    spans = [re.findall(r"forecast: 2 trainings of (.*), 10 paintings of [\d.]+ s", lines[0])[0] for lines in told]
+    assert "min" not in spans[0]
+    assert "min" in spans[1]
+    assert all(re.fullmatch(r"forecast: [\d,]+ MiB of memory, \d+ MiB of disk .*", lines[1]) for lines in told)
+    assert contents(toy_config.parent) == before
+
+
+def test_nothing_is_measured_where_everything_is_done(finished: Run) -> None:
+    config = load_config(finished.config.output.root.parent / "toy.yaml")
+    assert check_config(config, measure=True) == check_config(config)
+
+
+@pytest.mark.parametrize(("seconds", "span"), [(3.4, "3 s"), (75, "1 min 15 s"), (7300, "2 h 1 min")])
+def test_spans_read_well(seconds: float, span: str) -> None:
+    assert _span(seconds) == span
