@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -52,11 +51,11 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
     is in no shard.
     """
     known = pa.Table.from_pylist([row.model_dump() for row in real], schema=REJECTED_SCHEMA)
-    painted = (_as_in_dataset(run, rows, image_path_of) for _, rows in _finished_rows(run))
+    painted = in_blocks((rows for _, rows in _finished_rows(run)), BLOCK)
     counts: Counter[tuple[str, str, str]] = Counter()
     merged = folder / ".merged.parquet"
     with new_table(folder / "rejected.parquet", REJECTED_SCHEMA) as rejected, new_table(merged, SCHEMA) as kept:
-        for rows in in_blocks(chain([known], painted), BLOCK):
+        for rows in chain([known], (_as_in_dataset(run, rows, image_path_of) for rows in painted)):
             good = pc.equal(rows["reason"], "")
             rejected.write_table(rows.filter(pc.invert(good)))
             kept.write_table(rows.filter(good).select(SCHEMA.names))
@@ -81,21 +80,18 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
     """The folder of every finished shard with its rows, in the plan's order, until generate.count are kept."""
     for defect in run.config.data.defects:
         plan = plan_table(run, defect, columns=["sample_id", "reason"])
-        expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"]
+        expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"].to_pylist()
         seen, left = 0, run.config.generate.count
         for shard in finished_shards(run, defect):
             rows = shard_rows(run, shard)
-            of_defect = rows["defect"].to_numpy() == defect
-            found = rows["sample_id"].filter(pa.array(of_defect))
-            if not found.equals(expected.slice(seen, len(found))):
+            columns = zip(*(rows[name].to_pylist() for name in ("sample_id", "defect", "reason")), strict=True)
+            own = [(row, sample_id, reason) for row, (sample_id, of, reason) in enumerate(columns) if of == defect]
+            if [sample_id for _, sample_id, _ in own] != expected[seen : seen + len(own)]:
                 break
-            seen += len(found)
-            so_far = np.cumsum(of_defect & (rows["reason"].to_numpy() == ""))
-            enough = np.flatnonzero(so_far == left)
-            if left and len(enough):
-                rows = rows.slice(0, int(enough[0]) + 1)
-            yield run.shard_folder(shard), rows
-            left -= int(so_far[-1]) if len(so_far) else 0
+            seen += len(own)
+            kept = [row for row, _, reason in own if not reason]
+            yield run.shard_folder(shard), rows if len(kept) < left else rows.slice(0, kept[left - 1] + 1)
+            left -= len(kept)
             if left <= 0:
                 break
         if left > 0 and seen < len(expected):

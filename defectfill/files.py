@@ -60,13 +60,15 @@ def in_blocks(tables: Iterable["pa.Table"], rows: int) -> Iterator["pa.Table"]:
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
+    count = 0
     for table in tables:
         waiting.append(table)
-        while sum(each.num_rows for each in waiting) >= rows:
+        count += table.num_rows
+        while count >= rows:
             together = pa.concat_tables(waiting)
             yield together.slice(0, rows).combine_chunks()
-            waiting = [together.slice(rows)]
-    if any(each.num_rows for each in waiting):
+            waiting, count = [together.slice(rows)], count - rows
+    if count:
         yield pa.concat_tables(waiting).combine_chunks()
 
 

@@ -31,6 +31,8 @@ LEAST_EXCESS = 1.1
 """The range of the references is widened by this factor at least: a reference's measures change by a new pose."""
 LONE_EXCESS = 2.0
 """And upwards by this one where there is a single reference."""
+LEAST_STRANGENESS = 0.5
+"""Looks may be this far from every reference's, however close these are to each other."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Gate:
 
     @classmethod
     def calibrated(cls, references: Sequence[Measures], settings: GatesConfig) -> "Gate":
-        """The gate of measured references, at least one, none of which it would reject."""
+        """The gate of measured references, at least one, none of which it would reject but as its own copy."""
         alike = [likeness(one.appearance, other.appearance) for one, other in combinations(references, 2)]
         most, contrasts = max([0.0, *alike]), [each.contrast for each in references]
         apart = [
@@ -133,7 +135,7 @@ class Gate:
             contrast=(min(contrasts) / LEAST_EXCESS**settings.tolerance, widened(contrasts, settings.tolerance)),
             rim_step=widened([each.rim_step for each in references], settings.tolerance),
             likeness=most + settings.max_likeness * (1 - most),
-            strangeness=max([*apart, 0.5]) * LEAST_EXCESS**settings.tolerance,
+            strangeness=max([*apart, LEAST_STRANGENESS]) * LEAST_EXCESS**settings.tolerance,
             references=tuple(references),
         )
 

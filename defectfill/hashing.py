@@ -5,10 +5,12 @@ import json
 from typing import Any
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
 def digest(value: Any) -> str:
     """SHA-256, as 64 hex digits, of a value made of JSON types; the order of a dict's keys does not count."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(value).encode()).hexdigest()
 
 
 def derive_seed(*parts: str | int) -> int:
