@@ -31,10 +31,10 @@ SOURCES_TRIED = 5
 
 
 REMEMBERED = 128
-"""Masks on the same normal that a new one is compared with; so many are held in memory for each normal."""
+"""Masks on the same normal that a new one is compared with."""
 
-BLOCK = 8192
-"""Samples that are planned and written together."""
+BLOCK = 4096
+"""Samples that are planned and written together; so many masks are held in memory, and the remembered ones."""
 
 ROWS_FILE = "rows.arrow"
 """In the folder of a shard."""
@@ -182,7 +182,9 @@ class DefectPlanner:
 
     def plan(self, indices: range) -> list[SampleSpec]:
         """Specs of the samples, in order; each normal is read once per attempt."""
-        config = self.run.config
+        config, oldest = self.run.config, indices.start - REMEMBERED * len(self.normals)
+        for source, spots in self.spots.items():
+            self.spots[source] = [(other, spot) for other, spot in spots if other >= oldest]
         specs: dict[int, SampleSpec] = {}
         waiting = dict.fromkeys(indices, "")
         for attempt in range(min(SOURCES_TRIED, len(self.normals))):
@@ -196,15 +198,16 @@ class DefectPlanner:
                 except DoesNotFit as problem:
                     waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
                     continue
+                spots = self._spots(source, oldest)
                 for index in by_source[source]:
-                    before = self._before(source, index)
+                    before = [spot for other, spot in spots if self._remembers(index, other)]
                     try:
-                        sampled = self.masks.sampler.sample(scene, index, [spot for _, spot in before])
+                        sampled = self.masks.sampler.sample(scene, index, before)
                     except DoesNotFit as problem:
                         waiting[index] = f"{path}: {problem}"
                     else:
                         if attempt == 0:
-                            self.spots[source] = [*before, (index, sampled.spot)]
+                            spots.append((index, sampled.spot))
                         specs[index] = self._write(self.normals[source], index, sampled)
                         del waiting[index]
             if not waiting:
@@ -222,9 +225,12 @@ class DefectPlanner:
         order = _order_of_normals(self.run.config.seed, self.run.config.category, self.defect, epoch, len(self.normals))
         return order[(position + attempt) % len(self.normals)]
 
-    def _before(self, source: int, index: int) -> list[tuple[int, Spot]]:
-        """Index and spot of the masks placed on a normal at their first attempt in the REMEMBERED epochs before."""
-        oldest = index - REMEMBERED * len(self.normals)
+    def _remembers(self, index: int, other: int) -> bool:
+        """Whether the sample `index` is compared with an `other` one on the same normal."""
+        return index - REMEMBERED * len(self.normals) <= other < index
+
+    def _spots(self, source: int, oldest: int) -> list[tuple[int, Spot]]:
+        """Index and spot of the masks placed on a normal at their first attempt, from the index `oldest` on."""
         if source not in self.spots:
             columns = ["index", "source_path", "planned_mask_path"]
             known = plan_table(self.run, self.defect, max(oldest, 0), self.first, columns).to_pylist()
@@ -233,7 +239,7 @@ class DefectPlanner:
                 for row in known
                 if row["source_path"] == self.normals[source].path and self._source(row["index"], 0) == source
             ]
-        return [(other, spot) for other, spot in self.spots[source] if oldest <= other < index]
+        return self.spots[source]
 
     def _write(self, source: ImageRecord, index: int, sampled: SampledMask) -> SampleSpec:
         """Writes the planned mask and gives the row that points to it."""

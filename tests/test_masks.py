@@ -1,5 +1,6 @@
 """Masks of a category: the user's zones and folders, the plan's even spread, and the sheet that shows them."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from conftest import run_all_steps
 from PIL import Image
 
+from defectfill import plan
 from defectfill.cli import main
 from defectfill.config import load_config
 from defectfill.data import ingest
@@ -39,8 +41,8 @@ def test_masks_stay_in_the_zones(toy_config: Path, tmp_path: Path, placement: st
     with_masks(toy_config, f"{{placement: {placement}, zones: {{allowed: upper.png, forbidden: middle.png}}}}")
     run = start_run(load_config(toy_config))
     plan_samples(run)
-    plan = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
-    masks = [read_mask(run.folder / spec.planned_mask_path) for spec in plan if not spec.reason]
+    specs = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
+    masks = [read_mask(run.folder / spec.planned_mask_path) for spec in specs if not spec.reason]
     assert len(masks) >= 8
     assert not any(mask[40:].any() for mask in masks)
 
@@ -97,15 +99,15 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
     for level, path in enumerate(normals[1:], 100):
         Image.fromarray(np.full((96, 96, 3), level, np.uint8)).save(path)  # nothing to be seen: no object
     run = run_all_steps(toy_config)
-    plan = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
-    unplaced = [spec for spec in plan if spec.reason]
-    assert 0 < len(unplaced) < len(plan)
+    specs = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
+    unplaced = [spec for spec in specs if spec.reason]
+    assert 0 < len(unplaced) < len(specs)
     assert all("expected an object that covers" in spec.reason for spec in unplaced)
     assert shards_to_do(run) == []
     assert verify_dataset(run.dataset) > 0
     told = [line for line in summary(run.dataset) if "found no place" in line]
     assert sum(int(line.split()[1]) for line in told) == len(unplaced)
-    assert {spec.source_path for spec in plan if not spec.reason} == {"train/good/000.png"}
+    assert {spec.source_path for spec in specs if not spec.reason} == {"train/good/000.png"}
 
 
 def test_zones_that_leave_no_room_at_all_end_the_run_with_the_reason(toy_config: Path, tmp_path: Path) -> None:
@@ -131,3 +133,19 @@ def test_the_sheet_shows_and_compares_without_a_model(
     for name in ("hole, 12 masks", "scratch, 12 masks", "area_fraction", "elongation"):
         assert name in out
     assert read_image(sheet).shape[1] == 8 * 164
+
+
+def test_a_plan_made_in_blocks_is_the_plan_made_at_once(toy_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though few masks are remembered."""
+    monkeypatch.setattr(plan, "REMEMBERED", 1)
+    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 20"))
+    plans = []
+    for block in (3, 7, 64):
+        monkeypatch.setattr(plan, "BLOCK", block)
+        run = start_run(load_config(toy_config))
+        plan_samples(run)
+        plans.append(read_plan(run, "hole"))
+        assert read_plan(run, "hole", 5, 9) == plans[-1][5:9]
+        shutil.rmtree(run.folder)
+    assert plans[0] == plans[1] == plans[2]
+    assert [spec.index for spec in plans[0]] == list(range(20))
