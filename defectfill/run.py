@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +111,7 @@ class Run:
     def category_output(self) -> Path:
         return self.config.output.root / self.config.category
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return self.category_output / "runs" / self.record.key
 

@@ -8,13 +8,19 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from defectfill.files import (
     PARTIAL,
+    in_blocks,
     new_folder,
+    new_table,
+    read_rows,
     read_table,
     remove_partials,
     write_bytes,
+    write_rows,
     write_table,
 )
 
@@ -87,6 +93,30 @@ def test_a_row_of_another_type_writes_no_table(tmp_path: Path) -> None:
     with pytest.raises(pa.ArrowException):
         write_table(tmp_path / "rows.parquet", [{"name": 3, "scores": [], "window": None}], SCHEMA)
     assert below(tmp_path) == {}
+
+
+def test_rows_come_back_from_an_arrow_file(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.arrow", ROWS, SCHEMA)
+    assert read_rows(tmp_path / "rows.arrow").to_pylist() == ROWS
+    assert read_rows(tmp_path / "rows.arrow").schema == SCHEMA
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 7))
+def test_blocks_hold_the_same_rows_in_order_however_they_came(sizes: list[int], rows: int) -> None:
+    numbers = pa.table({"number": range(sum(sizes))})
+    tables = [numbers.slice(sum(sizes[:place]), size) for place, size in enumerate(sizes)]
+    blocks = list(in_blocks(tables, rows))
+    assert [number for block in blocks for number in block["number"].to_pylist()] == list(range(sum(sizes)))
+    assert all(block.num_rows == rows for block in blocks[:-1])
+    assert all(0 < block.num_rows <= rows and block["number"].num_chunks == 1 for block in blocks)
+
+
+def test_a_table_that_is_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
+    write_table(tmp_path / "rows.parquet", ROWS, SCHEMA)
+    with pytest.raises(ValueError, match="schema"), new_table(tmp_path / "rows.parquet", SCHEMA) as writer:
+        writer.write_table(pa.table({"other": [1]}))
+    assert read_table(tmp_path / "rows.parquet") == ROWS
+    assert list(below(tmp_path)) == ["rows.parquet"]
 
 
 def test_a_new_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
