@@ -59,7 +59,7 @@ class RowPlanner:
                 latent_cells=2.0,
                 mask_sampler="reference",
                 mask_like=("000",),
-                mask_area_fraction=0.02,
+                mask_area_fraction=0.25,
             )
             for index in indices
         ]
@@ -133,9 +133,9 @@ def measure_rows(run: Run) -> dict[str, float]:
     watch = Watch()
     shards = plan_samples(run, lambda run, defect, _: RowPlanner(run, defect))
     watch.note("plan")
-    painted = _painted(run)
+    painted = painted_row(run)
     for shard in shards:
-        _write_shard(run, shard, painted)
+        write_shard(run, shard, painted)
     watch.skip()
     assert not plan_samples(run)
     watch.note("look for rejected")
@@ -168,7 +168,7 @@ class Watch:
         self.skip()
 
 
-def _painted(run: Run) -> dict[str, Any]:
+def painted_row(run: Run) -> dict[str, Any]:
     """The row of a painted sample."""
     row = ManifestRow(
         sample_id="",
@@ -197,9 +197,17 @@ def _painted(run: Run) -> dict[str, Any]:
     return row.model_dump()
 
 
-def _write_shard(run: Run, shard: Shard, painted: dict[str, Any]) -> None:
-    ids = [identity_of(run.config, shard.defect, index)["sample_id"] for index in range(shard.start, shard.stop)]
-    rows = [{**painted, "sample_id": sample_id, "defect": shard.defect} for sample_id in ids]
+def write_shard(run: Run, shard: Shard, painted: dict[str, Any], rejected_each: int = 0) -> None:
+    """Writes the table of a shard: rows alike but for their names, of which each so many-th is rejected."""
+    rows = [
+        {
+            **painted,
+            "sample_id": identity_of(run.config, shard.defect, index)["sample_id"],
+            "defect": shard.defect,
+            "reason": "mask_lost" if rejected_each and index % rejected_each == 0 else "",
+        }
+        for index in range(shard.start, shard.stop)
+    ]
     write_rows(run.shard_folder(shard) / ROWS_FILE, rows, REJECTED_SCHEMA)
 
 

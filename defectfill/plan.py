@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
 from defectfill.errors import DataError
-from defectfill.files import new_table, read_rows
+from defectfill.files import in_blocks, new_table, read_rows
 from defectfill.hashing import derive_seed, digest
 from defectfill.images import read_image, read_mask, write_png
 from defectfill.masks import CategoryMasks
@@ -139,17 +140,28 @@ def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | No
         return shards_to_do(run, rejected)
     with new_table(run.plan_path, SCHEMA) as writer:
         for defect in config.data.defects:
-            for known in range(0, planned[defect], BLOCK):
-                writer.write_table(plan_table(run, defect, known, known + BLOCK))
-            if not _missing(config, planned[defect], rejected[defect]):
-                continue
-            planner = (open_planner or DefectPlanner)(run, defect, planned[defect])
-            while missing := min(_missing(config, planned[defect], rejected[defect]), BLOCK):
-                specs = planner.plan(range(planned[defect], planned[defect] + missing))
-                writer.write_table(pa.Table.from_pylist([spec.model_dump() for spec in specs], schema=SCHEMA))
-                planned[defect] += missing
-                rejected[defect] += sum(bool(spec.reason) for spec in specs)
+            for rows in in_blocks(_grow(run, defect, planned, rejected, open_planner or DefectPlanner), BLOCK):
+                writer.write_table(rows)
     return shards_to_do(run, rejected)
+
+
+def _grow(
+    run: Run,
+    defect: str,
+    planned: Counter[str],
+    rejected: dict[str, int],
+    open_planner: Callable[[Run, str, int], Planner],
+) -> Iterator[pa.Table]:
+    """The rows of a defect that are planned, then those that are missing, which are added to both counts."""
+    for known in range(0, planned[defect], BLOCK):
+        yield plan_table(run, defect, known, known + BLOCK)
+    planner = None
+    while missing := min(_missing(run.config, planned[defect], rejected[defect]), BLOCK):
+        planner = planner or open_planner(run, defect, planned[defect])
+        specs = planner.plan(range(planned[defect], planned[defect] + missing))
+        planned[defect] += missing
+        rejected[defect] += sum(bool(spec.reason) for spec in specs)
+        yield pa.Table.from_pylist([spec.model_dump() for spec in specs], schema=SCHEMA)
 
 
 def _missing(config: RunConfig, planned: int, rejected: int) -> int:
@@ -162,8 +174,8 @@ def _missing(config: RunConfig, planned: int, rejected: int) -> int:
 def count_rejected(run: Run, defect: str) -> int:
     """How many planned samples of a defect will not be in the dataset, as far as is known."""
     unplaced = pc.sum(pc.not_equal(plan_table(run, defect, columns=["reason"])["reason"], "")).as_py() or 0
-    shards = finished_shards(run, defect)
-    return unplaced + sum(pc.sum(pc.not_equal(shard_rows(run, shard)["reason"], "")).as_py() or 0 for shard in shards)
+    reasons = (shard_rows(run, shard)["reason"].to_pylist() for shard in finished_shards(run, defect))
+    return unplaced + sum(map(bool, chain.from_iterable(reasons)))
 
 
 class DefectPlanner:
@@ -316,8 +328,9 @@ def shards_to_do(run: Run, rejected: Mapping[str, int] | None = None) -> list[Sh
 
 def finished_shards(run: Run, defect: str) -> list[Shard]:
     """The shards of `defect` that are on disk, in order."""
-    names = sorted(path.name for path in (run.folder / "shards" / defect).glob("[0-9]*-[0-9]*"))
-    return [Shard(defect, int(start), int(stop)) for start, stop in (name.split("-") for name in names)]
+    names = (path.name for path in (run.folder / "shards" / defect).glob("[0-9]*-[0-9]*"))
+    shards = [Shard(defect, int(start), int(stop)) for start, stop in (name.split("-") for name in names)]
+    return sorted(shards, key=lambda shard: shard.start)
 
 
 def shard_rows(run: Run, shard: Shard) -> pa.Table:
