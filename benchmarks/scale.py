@@ -1,7 +1,7 @@
 """Whether the bookkeeping scales: python -m benchmarks.scale [--rows 1000000] [--samples 2000]
 
 rows      planned, divided into shards, looked through for rejected ones and merged into a dataset's tables; without
-          masks, paintings and images. The shards' own tables are made beforehand
+          masks, paintings and images. The shards' own tables are made beforehand; seconds of processor time
 samples   through the steps after training, with real masks on toys and a painter that fills them with grey; seconds of
           processor time per sample, and the resident memory after a tenth and after all
 
@@ -129,7 +129,7 @@ def toy_run(folder: Path, name: str, count: int) -> Run:
 
 
 def measure_rows(run: Run) -> dict[str, float]:
-    """Seconds of the steps over rows, and the most memory that was resident till then."""
+    """Seconds of processor time of the steps over rows, and the most memory that was resident till then."""
     watch = Watch()
     shards = plan_samples(run, lambda run, defect, _: RowPlanner(run, defect))
     watch.note("plan")
@@ -147,24 +147,24 @@ def measure_rows(run: Run) -> dict[str, float]:
         "total": sum(watch.seconds.values()),
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    print(f"{rows:,} rows, {len(shards):,} shards")
+    print(f"{rows:,} rows, {len(shards):,} shards, seconds of processor time")
     for name, value in figures.items():
         print(f"  {name:20}{value:9.2f}")
     return {f"rows_{name.replace(' ', '_')}": value for name, value in figures.items()}
 
 
 class Watch:
-    """Seconds between notes."""
+    """Seconds of processor time between notes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.skip()
 
     def skip(self) -> None:
-        self.start = time.perf_counter()
+        self.start = time.process_time()
 
     def note(self, name: str) -> None:
-        self.seconds[name] = time.perf_counter() - self.start
+        self.seconds[name] = time.process_time() - self.start
         self.skip()
 
 
