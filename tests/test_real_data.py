@@ -24,7 +24,7 @@ object_name: {category}
 data: {{root: {root}, defects: [{defect}], references: {{fraction: 0.3333}}}}
 base: {{model: {base}, resolution: 128, device: cpu}}
 train: {{steps: 3}}
-generate: {{count: 16, candidates: 2, steps: 4, samples_per_batch: 4}}
+generate: {{count: 16, candidates: 2, steps: 2, samples_per_batch: 4}}
 gates: {{tolerance: 20, max_off_mask_fraction: 1, min_drawn_fraction: 0}}
 output: {{root: out}}
 """
