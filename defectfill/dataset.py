@@ -101,7 +101,7 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
 
 
 def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
-    """A shard's rows with the places of their sources in the dataset, and with the label that is asked for."""
+    """Rows of shards with the places of their sources in the dataset, and with the label that is asked for."""
     sources = pa.array([image_path_of[path] for path in rows["source_path"].to_pylist()], pa.string())
     changed = {"source_path": sources}
     if run.config.dataset.label == "planned":
@@ -143,15 +143,11 @@ def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) 
 def summary(dataset: Path) -> list[str]:
     """What became of the planned samples of each defect, as a table, and why there are fewer than wanted."""
     run = Run.at(dataset.parent)
-    wanted, lines = run.config.generate.count, []
+    wanted = run.config.generate.count
     funnels = {defect: _funnel(run, dataset, defect) for defect in run.config.data.defects}
-    stages = [
-        "planned",
-        "no place",
-        *(reason for reason in REASONS if any(f[reason] for f in funnels.values())),
-        "kept",
-    ]
-    lines.append(f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages))
+    given = [reason for reason in REASONS if any(funnel[reason] for funnel in funnels.values())]
+    stages = ["planned", "no place", *given, "kept"]
+    lines = [f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages)]
     for defect, funnel in funnels.items():
         numbers = "".join(f"{funnel[stage]:>{max(len(stage), 7) + 2}}" for stage in stages)
         lines.append(f"{defect:16}{numbers} of {wanted}")
