@@ -203,3 +203,19 @@ def test_captions_name_the_marks(config_path: Path) -> None:
     views = encode_views(config, base, gather_pictures(config))
     marked = [caption for caption in views.captions if caption.endswith((" with a line", " with a spot"))]
     assert 0 < len(marked) < len(views.captions)
+
+
+def test_polishing_goes_on_with_unmarked_views_and_changes_the_weights(config_path: Path) -> None:
+    text = CONFIG.replace("denoiser: {", "denoiser: {marks: 0.5, ")
+    config_path.write_text(text)
+    plain = pretrain(load_pretrain_config(config_path))
+    polished = config_path.with_name("polished.yaml")
+    polished.write_text(
+        text.replace("marks: 0.5", "marks: 0.5, polish_steps: 2").replace("output: ", "output: polished-")
+    )
+    folder = pretrain(load_pretrain_config(polished))
+    steps, more = (read_table(each / "denoiser.parquet") for each in (plain, folder))
+    assert more[: len(steps)] == steps
+    assert [row["step"] for row in more] == [0, 1, 2, 3, 4, 5]
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert (folder / weights).read_bytes() != (plain / weights).read_bytes()
