@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from defectfill.config import GatesConfig
 from defectfill.images import ImageArray, read_image, read_mask
 from defectfill.run import Run, references_of
-from defectfill.window import Box, Window, crop_mask, crop_window, window_box
+from defectfill.window import LUMA, Box, Window, crop_mask, crop_window, window_box
 
 Reason = Literal["mask_lost", "off_mask", "seam_visible", "near_copy", "too_faint", "out_of_range"]
 """Why a sample is rejected: a closed list, in the order in which it is asked."""
@@ -62,7 +62,7 @@ def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
     """The measures of a defect, window.mask, in a picture that was asked to have it in the mask `asked` [R, R]."""
     import cv2
 
-    mask, luma = window.mask, window.image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    mask, luma = window.mask, window.image @ LUMA
     around = _grown(mask, SURROUNDINGS_PX) & ~_grown(mask, 1)
     surroundings = window.image[around if around.any() else ~mask]
     colour = surroundings.mean(axis=0) if len(surroundings) else np.full(3, 0.5, dtype=np.float32)
@@ -139,30 +139,36 @@ class Gate:
             references=tuple(references),
         )
 
-    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> Reason | None:
-        """None for a sample to keep, else the first reason against it.
+    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Judgement":
+        """What is to be said of a sample.
 
         drawn_fraction: share of the planned mask that was drawn; off_mask_fraction: share of the drawn mask that lies
         outside the planned one.
         """
+        most_alike = max(likeness(measures.appearance, each.appearance) for each in self.references)
         least, largest = self.contrast
+        apart = strangeness(measures, self.references)
         against: dict[Reason, bool] = {
             "mask_lost": drawn_fraction == 0 or drawn_fraction < self.settings.min_drawn_fraction,
             "off_mask": off_mask_fraction > self.settings.max_off_mask_fraction,
             "seam_visible": measures.rim_step > self.rim_step,
-            "near_copy": self.most_alike(measures) > self.likeness,
+            "near_copy": most_alike > self.likeness,
             "too_faint": measures.contrast < least,
-            "out_of_range": measures.contrast > largest or self.strangeness_of(measures) > self.strangeness,
+            "out_of_range": measures.contrast > largest or apart > self.strangeness,
         }
-        return next((reason for reason in against if against[reason]), None)
+        return Judgement(most_alike, apart, next((reason for reason in against if against[reason]), None))
 
-    def most_alike(self, measures: Measures) -> float:
-        """Likeness to the reference that is most alike."""
-        return max(likeness(measures.appearance, each.appearance) for each in self.references)
 
-    def strangeness_of(self, measures: Measures) -> float:
-        """Distance of looks to the nearest reference."""
-        return strangeness(measures, self.references)
+@dataclass(frozen=True)
+class Judgement:
+    """What a gate says of a sample."""
+
+    likeness: float
+    """To the reference that is most alike."""
+    strangeness: float
+    """Distance of its looks to the nearest reference's."""
+    reason: Reason | None
+    """The first against it; None: kept."""
 
 
 def strangeness(measures: Measures, references: Sequence[Measures]) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.images import ImageArray
-from defectfill.window import Box, blend_alpha, blend_width, inside_frame, like_source
+from defectfill.window import Box, blend_part, like_source
 
 MIN_SPECK_PX = 3
 """Connected changes of fewer pixels are noise."""
@@ -31,24 +31,23 @@ def draw_label(
     blend region; it can be empty.
     """
     import cv2
-    from scipy import ndimage
 
-    inner = inside_frame(box, planned_mask.shape)
-    alpha = blend_alpha(planned_mask[inner], blend_width(box))
-    difference = like_source(candidate, box, source) - like_source(reconstruction, box, source)
+    part, alpha = blend_part(planned_mask, box)
+    difference = like_source(candidate, box, source, part) - like_source(reconstruction, box, source, part)
     change = alpha * np.abs(difference).max(axis=2) / np.iinfo(source.dtype).max
     pixel = max((box[2] - box[0]) // len(candidate), 1)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     changed = (change > min_change) & (2 * change >= cv2.dilate(change, cross, iterations=pixel))
-    closed = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_CLOSE, cross, iterations=pixel)
+    closed = cv2.morphologyEx(np.pad(changed.astype(np.uint8), pixel), cv2.MORPH_CLOSE, cross, iterations=pixel)
     # Filled: what cannot be reached over unchanged pixels from outside the blend region.
-    outside = np.pad(alpha == 0, 1, constant_values=True)
-    unchanged = np.pad((closed == 0) | (alpha == 0), 1, constant_values=True)
-    drawn = ~ndimage.binary_propagation(outside, mask=unchanged)[1:-1, 1:-1]
-    regions, count = ndimage.label(drawn, structure=np.ones((3, 3)))
-    areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    outside = np.pad(alpha == 0, pixel, constant_values=True)
+    unchanged = (closed == 0) | outside
+    _, regions = cv2.connectedComponents(unchanged.astype(np.uint8), connectivity=4)
+    drawn = ~np.isin(regions, np.unique(regions[outside]))[pixel:-pixel, pixel:-pixel]
+    _, regions, measured, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8), connectivity=8)
+    areas = measured[1:, cv2.CC_STAT_AREA]
     drawn_mask = np.zeros_like(planned_mask)
-    drawn_mask[inner] = np.isin(regions, np.flatnonzero(areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas.sum())) + 1)
+    drawn_mask[part] = np.isin(regions, np.flatnonzero(areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas.sum())) + 1)
     return drawn_mask
 
 

@@ -115,6 +115,7 @@ def finish(
     drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
     off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
     measures = measure_sample(image, drawn_mask, planned_mask, spec.window)
+    judgement = gate.judge(measures, drawn_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
         image=image,
@@ -127,9 +128,9 @@ def finish(
         early_scores=painting.early_scores,
         chosen=number,
         measures=measures,
-        likeness=gate.most_alike(measures),
-        strangeness=gate.strangeness_of(measures),
-        reason=gate.judge(measures, drawn_fraction, off_mask_fraction),
+        likeness=judgement.likeness,
+        strangeness=judgement.strangeness,
+        reason=judgement.reason,
         codec_normal=(
             stitch(source, painting.reconstruction, spec.window, planned_mask)
             if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.codec_normals

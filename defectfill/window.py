@@ -16,12 +16,18 @@ from defectfill.images import ImageArray
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in source pixels; square, and beyond the frame where the frame is too small."""
 
+Part = tuple[slice, slice]
+"""Rows and columns of a frame."""
+
 BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
 
 
 LEAST_CONTEXT = 1.2
 """Side of the window over the mask's longer side where the mask is thin."""
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of red, green and blue in the luma (ITU-R BT.601)."""
 
 LATENT_SCALE = 8
 """Pixels per latent cell of every Stable Diffusion model."""
@@ -84,7 +90,7 @@ def _start(centre: int, side: int, length: int) -> int:
     return min(max(centre - side // 2, 0), length - side)
 
 
-def inside_frame(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def inside_frame(box: Box, shape: tuple[int, ...]) -> Part:
     """Rows and columns of a frame [H, W, ...] that lie in `box`."""
     left, top, right, bottom = box
     return slice(max(top, 0), min(bottom, shape[0])), slice(max(left, 0), min(right, shape[1]))
@@ -121,12 +127,20 @@ def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]
     return np.pad(inside, before_after + [(0, 0)] * (array.ndim - 2), mode=beyond)
 
 
-def resize(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """An image [h, w, 3] in [0, 1] resized to [side, side, 3], bicubic, smoothed when shrinking."""
+def resize(image: NDArray[np.float32], side: int, within: Box | None = None) -> NDArray[np.float32]:
+    """An image [h, w, 3] in [0, 1] resized to [side, side, 3], bicubic, smoothed when shrinking.
+
+    within: the part of the resized image that is wanted, all of it by default.
+    """
+    left, top, right, bottom = within or (0, 0, side, side)
     if image.shape[:2] == (side, side):
-        return image
+        return image[top:bottom, left:right] if within else image
+    height, width = image.shape[:2]
+    part = (left * width / side, top * height / side, right * width / side, bottom * height / side)
     channels = [
-        np.asarray(Image.fromarray(image[..., channel]).resize((side, side), Image.Resampling.BICUBIC))
+        np.asarray(
+            Image.fromarray(image[..., channel]).resize((right - left, bottom - top), Image.Resampling.BICUBIC, part)
+        )
         for channel in range(image.shape[2])
     ]
     return np.clip(np.stack(channels, axis=-1), 0.0, 1.0)
@@ -153,15 +167,31 @@ def blend_width(box: Box) -> int:
     return max(2, round((box[2] - box[0]) * BLEND_SHARE))
 
 
-def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float64]:
+def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
     """Weight of the painting [H, W]: 1 inside the mask, falling to 0 within `blend_px` outside it.
 
     The blend region is where it is above 0: every pixel at most `blend_px` from the mask (Euclidean).
     """
     import cv2
 
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
-    return np.clip(1.0 - distance / (blend_px + 1), 0.0, 1.0) * (distance <= blend_px)
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    alpha = np.maximum(1 - distance / np.float32(blend_px + 1), 0)
+    return np.asarray(np.where(distance <= blend_px, alpha, 0), dtype=np.float32)
+
+
+def blend_part(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Part, NDArray[np.float32]]:
+    """The part of the frame [H, W] that holds the blend region of a mask, and the painting's weight [h, w] in it."""
+    import cv2
+
+    width = blend_width(box)
+    left, top, *size = cv2.boundingRect(planned_mask.view(np.uint8))
+    around = (left - width, top - width, left + size[0] + width, top + size[1] + width)
+    frame = inside_frame(box, planned_mask.shape)
+    rows, columns = (
+        slice(max(inner.start, outer.start), min(inner.stop, outer.stop))
+        for inner, outer in zip(inside_frame(around, planned_mask.shape), frame, strict=True)
+    )
+    return (rows, columns), blend_alpha(planned_mask[rows, columns], width)
 
 
 def stitch(
@@ -175,34 +205,36 @@ def stitch(
     Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel outside
     the blend region is the source's own.
     """
-    inner = inside_frame(box, planned_mask.shape)
-    alpha = blend_alpha(planned_mask[inner], blend_width(box))[..., None]
-    original = source[inner].astype(np.float64)
-    mixed = original + alpha * (like_source(painting, box, source) - original)
+    part, weight = blend_part(planned_mask, box)
+    alpha, original = weight[..., None], source[part]
+    mixed = np.rint(original + alpha * (like_source(painting, box, source, part) - original))
     result = source.copy()
-    result[inner] = np.where(alpha > 0, np.rint(mixed), original).astype(source.dtype)
+    result[part] = np.where(alpha > 0, mixed.astype(source.dtype), original)
     return result
 
 
-def like_source(painting: NDArray[np.float32], box: Box, source: ImageArray) -> NDArray[np.float64]:
-    """A painting [R, R, 3] in [0, 1] as source [H, W, C] would show it: the part [h, w, C] of `box` inside the frame.
+def like_source(painting: NDArray[np.float32], box: Box, source: ImageArray, part: Part) -> NDArray[np.float32]:
+    """A part [h, w, C] of the source [H, W, C] as a painting [R, R, 3] in [0, 1] of the window `box` has it.
 
     In the source's channels and value range; alpha is the source's own.
     """
+    rows, columns = part
     left, top, right, _ = box
-    rows, columns = inside_frame(box, source.shape)
-    in_window = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    values = np.clip(resize(painting, right - left)[in_window], 0, 1).astype(np.float64) * np.iinfo(source.dtype).max
+    within = (columns.start - left, rows.start - top, columns.stop - left, rows.stop - top)
+    values = resize(painting, right - left, within) * np.float32(np.iinfo(source.dtype).max)
     if source.shape[2] == 1:
-        return values @ np.array([[0.299], [0.587], [0.114]])
-    return np.concatenate([values, source[rows, columns, 3:]], axis=2)
+        return values @ LUMA[:, None]
+    return np.concatenate([values, source[rows, columns, 3:]], axis=2, dtype=np.float32)
 
 
 def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_mask: NDArray[np.bool_]) -> bool:
     """Whether every pixel of result [H, W, C] outside the blend region of the planned mask equals the source's."""
     if source.shape != result.shape or source.dtype != result.dtype:
         return False
-    changed = (source != result).any(axis=2)
-    inner = inside_frame(box, changed.shape)
-    changed[inner] &= blend_alpha(planned_mask[inner], blend_width(box)) == 0
-    return not bool(changed.any())
+    part, alpha = blend_part(planned_mask, box)
+    rows, columns = part
+    around = [np.s_[: rows.start], np.s_[rows.stop :], np.s_[rows, : columns.start], np.s_[rows, columns.stop :]]
+    outside = alpha == 0
+    return all(np.array_equal(source[each], result[each]) for each in around) and np.array_equal(
+        source[part][outside], result[part][outside]
+    )

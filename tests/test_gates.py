@@ -63,9 +63,9 @@ def test_a_copy_is_more_alike_than_any_other_defect() -> None:
 def test_no_reference_is_rejected_by_its_own_gate_but_as_a_copy(defect: str) -> None:
     references = toys(defect, 6)
     gate = Gate.calibrated(references, GatesConfig())
-    assert {gate.judge(each, 1.0, 0.0) for each in references} == {"near_copy"}
-    assert all(gate.strangeness_of(each) == 0 for each in references)
-    passed = [gate.judge(each, 1.0, 0.0) for each in toys(defect, 40, first=6)]
+    assert {gate.judge(each, 1.0, 0.0).reason for each in references} == {"near_copy"}
+    assert all(gate.judge(each, 1.0, 0.0).strangeness == 0 for each in references)
+    passed = [gate.judge(each, 1.0, 0.0).reason for each in toys(defect, 40, first=6)]
     assert passed.count(None) >= 0.75 * len(passed)
 
 
@@ -73,15 +73,15 @@ def test_every_reason_has_its_case() -> None:
     references = toys("hole", 6)
     gate = Gate.calibrated(references, GatesConfig())
     good = replace(references[0], appearance=toys("hole", 1, first=50)[0].appearance)
-    assert gate.judge(good, 1.0, 0.1) is None
+    assert gate.judge(good, 1.0, 0.1).reason is None
     least, largest = gate.contrast
     cases = {
-        "mask_lost": gate.judge(good, 0.29, 0.1),
-        "off_mask": gate.judge(good, 1.0, 0.8),
-        "seam_visible": gate.judge(replace(good, rim_step=gate.rim_step * 1.01), 1.0, 0.1),
-        "near_copy": gate.judge(references[0], 1.0, 0.1),
-        "too_faint": gate.judge(replace(good, contrast=least * 0.99), 1.0, 0.1),
-        "out_of_range": gate.judge(replace(good, contrast=largest * 1.01), 1.0, 0.1),
+        "mask_lost": gate.judge(good, 0.29, 0.1).reason,
+        "off_mask": gate.judge(good, 1.0, 0.8).reason,
+        "seam_visible": gate.judge(replace(good, rim_step=gate.rim_step * 1.01), 1.0, 0.1).reason,
+        "near_copy": gate.judge(references[0], 1.0, 0.1).reason,
+        "too_faint": gate.judge(replace(good, contrast=least * 0.99), 1.0, 0.1).reason,
+        "out_of_range": gate.judge(replace(good, contrast=largest * 1.01), 1.0, 0.1).reason,
     }
     assert list(cases) == list(cases.values()) == list(REASONS)
 

@@ -348,3 +348,9 @@ def test_an_even_picture_stays_even_at_any_size(side: int) -> None:
 def test_a_picture_of_the_right_size_is_not_touched() -> None:
     picture = paint_anything(0, 9)
     assert resize(picture, 9) is picture
+
+
+@pytest.mark.parametrize("side", [20, 30, 57])
+def test_a_part_of_a_resized_picture_is_that_part_of_the_whole(side: int) -> None:
+    picture = paint_anything(0, 30)
+    np.testing.assert_allclose(resize(picture, side, (3, 5, 14, 9)), resize(picture, side)[5:9, 3:14], atol=1e-5)
