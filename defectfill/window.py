@@ -233,7 +233,12 @@ def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_
         return False
     part, alpha = blend_part(planned_mask, box)
     rows, columns = part
-    around = [np.s_[: rows.start], np.s_[rows.stop :], np.s_[rows, : columns.start], np.s_[rows, columns.stop :]]
+    around: list[Any] = [
+        np.s_[: rows.start],
+        np.s_[rows.stop :],
+        np.s_[rows, : columns.start],
+        np.s_[rows, columns.stop :],
+    ]
     outside = alpha == 0
     return all(np.array_equal(source[each], result[each]) for each in around) and np.array_equal(
         source[part][outside], result[part][outside]
