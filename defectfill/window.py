@@ -221,9 +221,9 @@ def like_source(painting: NDArray[np.float32], box: Box, source: ImageArray, par
     rows, columns = part
     left, top, right, _ = box
     within = (columns.start - left, rows.start - top, columns.stop - left, rows.stop - top)
-    values = resize(painting, right - left, within) * np.float32(np.iinfo(source.dtype).max)
+    values: NDArray[np.float32] = resize(painting, right - left, within) * np.float32(np.iinfo(source.dtype).max)
     if source.shape[2] == 1:
-        return values @ LUMA[:, None]
+        return np.asarray(values @ LUMA[:, None], dtype=np.float32)
     return np.concatenate([values, source[rows, columns, 3:]], axis=2, dtype=np.float32)
 
 
