@@ -174,6 +174,8 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
     """
     import cv2
 
+    if not mask.any():
+        return np.zeros(mask.shape, dtype=np.float32)
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     alpha = np.maximum(1 - distance / np.float32(blend_px + 1), 0)
     return np.asarray(np.where(distance <= blend_px, alpha, 0), dtype=np.float32)
@@ -188,7 +190,7 @@ def blend_part(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Part, NDArray
     around = (left - width, top - width, left + size[0] + width, top + size[1] + width)
     frame = inside_frame(box, planned_mask.shape)
     rows, columns = (
-        slice(max(inner.start, outer.start), min(inner.stop, outer.stop))
+        slice(start := max(inner.start, outer.start), max(min(inner.stop, outer.stop), start))
         for inner, outer in zip(inside_frame(around, planned_mask.shape), frame, strict=True)
     )
     return (rows, columns), blend_alpha(planned_mask[rows, columns], width)

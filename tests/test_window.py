@@ -354,3 +354,11 @@ def test_a_picture_of_the_right_size_is_not_touched() -> None:
 def test_a_part_of_a_resized_picture_is_that_part_of_the_whole(side: int) -> None:
     picture = paint_anything(0, 30)
     np.testing.assert_allclose(resize(picture, side, (3, 5, 14, 9)), resize(picture, side)[5:9, 3:14], atol=1e-5)
+
+
+def test_a_window_beside_its_mask_has_no_blend_region() -> None:
+    source, mask = np.zeros((40, 40, 3), np.uint8), rectangle(40, 40, (2, 2, 6, 6))
+    changed = source.copy()
+    changed[3, 3] = 1
+    assert background_intact(source, source.copy(), (20, 20, 36, 36), mask)
+    assert not background_intact(source, changed, (20, 20, 36, 36), mask)
