@@ -208,8 +208,7 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
         write_png(folder / image_path, read_image(source))
     else:
         _copy(source, folder / image_path)
-    if mask_path:
-        write_png(folder / mask_path, read_mask(run.config.category_folder / record.mask_path))
+    mask = read_mask(run.config.category_folder / record.mask_path) if mask_path else None
     return ManifestRow(
         sample_id=sample_id,
         image_path=image_path,
@@ -222,7 +221,7 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
         width=record.width,
         height=record.height,
         image_sha256=file_sha256(folder / image_path),
-        mask_sha256=file_sha256(folder / mask_path) if mask_path else "",
+        mask_sha256=write_png(folder / mask_path, mask) if mask is not None else "",
     )
 
 

@@ -72,10 +72,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return np.asarray(values >= (1 if values.max() == 1 else half))
 
 
-def write_png(path: Path, image: NDArray[Any]) -> None:
+def write_png(path: Path, image: NDArray[Any]) -> str:
     """Writes `image` losslessly as PNG: HWC or HW, uint8 or uint16, or a mask, bool HW, as 0 and 255.
 
-    The bytes depend on the pixels alone, and the file appears whole or not at all.
+    Gives the SHA-256 of the file's bytes, as hex digits. These depend on the pixels alone, and the file appears whole
+    or not at all.
     """
     import cv2
 
@@ -89,7 +90,9 @@ def write_png(path: Path, image: NDArray[Any]) -> None:
     options = [cv2.IMWRITE_PNG_COMPRESSION, 4, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     done, encoded = cv2.imencode(".png", _swap_red_and_blue(image), options)
     assert done, "OpenCV cannot encode PNG"
-    write_bytes(Path(path), encoded.tobytes())
+    content = encoded.tobytes()
+    write_bytes(Path(path), content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def is_turned(path: Path) -> bool:

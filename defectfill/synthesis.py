@@ -210,19 +210,16 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Itera
     if sample.codec_normal is not None and not sample.reason:
         sample_id = f"codec-{spec.sample_id}"
         image_path = f"images/good/{sample_id}.png"
-        write_png(folder / image_path, sample.codec_normal)
         yield ManifestRow(
             **painted,
             sample_id=sample_id,
             image_path=image_path,
-            image_sha256=file_sha256(folder / image_path),
+            image_sha256=write_png(folder / image_path, sample.codec_normal),
             label_index=0,
             defect="good",
         )
     image_path = f"{rejected}images/{spec.defect}/{spec.sample_id}.png"
     mask_path = f"{rejected}masks/{spec.defect}/{spec.sample_id}.png"
-    write_png(folder / image_path, sample.image)
-    write_png(folder / mask_path, sample.drawn_mask)
     yield ManifestRow(
         **painted,
         sample_id=spec.sample_id,
@@ -230,8 +227,8 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Itera
         mask_path=mask_path,
         label_index=1,
         defect=spec.defect,
-        image_sha256=file_sha256(folder / image_path),
-        mask_sha256=file_sha256(folder / mask_path),
+        image_sha256=write_png(folder / image_path, sample.image),
+        mask_sha256=write_png(folder / mask_path, sample.drawn_mask),
         drawn_mask_path=mask_path,
         planned_iou=sample.planned_iou,
         drawn_fraction=sample.drawn_fraction,
