@@ -278,6 +278,9 @@ class DatasetConfig(Part):
     """Share of anomalous draws that sampling_weight gives to real references, the rest being synthetic."""
     label: Literal["drawn", "planned"] = "drawn"
     """The mask of a synthetic image: what really changed, or what was asked for. Both are kept."""
+    rejected_images: bool = False
+    """Whether images and masks of rejected samples come along, below rejected/. Their rows always do, and the shards
+    keep them."""
 
 
 class OutputConfig(Part):

@@ -15,7 +15,14 @@ from defectfill.errors import DataError
 from defectfill.files import in_blocks, new_folder, new_table, write_bytes
 from defectfill.gates import REASONS
 from defectfill.images import file_sha256, is_turned, read_image, read_mask, write_png
-from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_table
+from defectfill.manifest import (
+    FILE_COLUMNS,
+    METADATA_SCHEMA,
+    REJECTED_SCHEMA,
+    SCHEMA,
+    ManifestRow,
+    metadata_table,
+)
 from defectfill.plan import finished_shards, plan_table, shard_rows
 from defectfill.probe import probe_codec
 from defectfill.progress import progress
@@ -101,13 +108,16 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
 
 
 def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
-    """Rows of shards with the places of their sources in the dataset, and with the label that is asked for."""
+    """Rows of shards with the places of their files in the dataset, and with the label that is asked for."""
     sources = pa.array([image_path_of[path] for path in rows["source_path"].to_pylist()], pa.string())
-    changed = {"source_path": sources}
+    changed, kept = {"source_path": sources}, pc.equal(rows["reason"], "")
     if run.config.dataset.label == "planned":
-        kept = pc.and_(pc.equal(rows["reason"], ""), pc.equal(rows["label_index"], 1))
-        changed["mask_path"] = pc.if_else(kept, rows["planned_mask_path"], rows["mask_path"])
-        changed["mask_sha256"] = pc.if_else(kept, rows["planned_mask_sha256"], rows["mask_sha256"])
+        defective = pc.and_(kept, pc.equal(rows["label_index"], 1))
+        changed["mask_path"] = pc.if_else(defective, rows["planned_mask_path"], rows["mask_path"])
+        changed["mask_sha256"] = pc.if_else(defective, rows["planned_mask_sha256"], rows["mask_sha256"])
+    if not run.config.dataset.rejected_images:
+        paths = {name: changed.get(name, rows[name]) for name in FILE_COLUMNS}
+        changed |= {name: pc.if_else(kept, column, "") for name, column in paths.items()}
     for name, column in changed.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     return rows
@@ -228,6 +238,8 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
 def _copy_shards(run: Run, folder: Path) -> None:
     """Copies the files of the finished shards into the dataset, after a check that they are what was painted."""
     for shard_folder, rows in _finished_rows(run):
+        if not run.config.dataset.rejected_images:
+            rows = rows.filter(pc.equal(rows["reason"], ""))
         for row in rows.select(["image_path", "image_sha256", "mask_path", "mask_sha256"]).to_pylist():
             files = {row["image_path"]: row["image_sha256"], row["mask_path"]: row["mask_sha256"]}
             for path, sha256 in files.items():

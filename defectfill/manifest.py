@@ -131,6 +131,9 @@ REJECTED_SCHEMA = pa.schema(
 SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "reason"])
 """manifest.parquet"""
 
+FILE_COLUMNS = ("image_path", "mask_path", "drawn_mask_path", "planned_mask_path")
+"""Paths of a row's own files; all empty for a rejected sample whose images did not come along."""
+
 METADATA_SCHEMA = pa.schema(
     [
         ("file_name", pa.string()),

@@ -14,7 +14,7 @@ from defectfill.errors import DataError
 from defectfill.gates import REASONS
 from defectfill.images import ImageArray, file_sha256, read_image
 from defectfill.labels import intersection_over_union
-from defectfill.manifest import METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_table
+from defectfill.manifest import FILE_COLUMNS, METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_table
 from defectfill.progress import progress
 from defectfill.window import background_intact
 
@@ -73,7 +73,7 @@ def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str])
 
 
 def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
-    """What is wrong with one row and its files."""
+    """What is wrong with one row and its files, which a rejected one may lack."""
     files = {
         row.image_path: row.image_sha256,
         row.drawn_mask_path: "",
@@ -82,7 +82,10 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     }
     files.pop("", None)
     problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder / path, path, sha256)]
-    if bool(row.mask_path) != (row.label_index == 1):
+    without_files = bool(row.reason) and not files
+    if not row.image_path and not without_files:
+        problems.append("it has no image")
+    if bool(row.mask_path) != (row.label_index == 1) and not without_files:
         problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
     if row.origin == "synthetic" and row.split != "train":
         problems.append(f"a synthetic image is in train, found {row.split}")
@@ -90,7 +93,7 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
         problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
     if row.reason and row.reason not in REASONS:
         problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
-    if problems:
+    if problems or without_files:
         return problems
     try:
         pictures = {path: read_image(folder / path) for path in files}
@@ -173,11 +176,7 @@ def _table_problems(
         for row in everything
         if row.origin == "synthetic" and row.source_path not in normals
     ]
-    listed = {
-        path
-        for row in everything
-        for path in (row.image_path, row.mask_path, row.drawn_mask_path, row.planned_mask_path)
-    }
+    listed = {getattr(row, name) for row in everything for name in FILE_COLUMNS}
     for part in ("images", "masks", "planned_masks", "rejected"):
         found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
         problems += [f"{path} is listed in no row" for path in found if path not in listed]

@@ -217,7 +217,8 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
     run = run_all_steps(toy_config)
     rejected = read_table(run.dataset / "rejected.parquet")
     assert [row["reason"] for row in rejected] == ["mask_lost"] * 8
-    assert all((run.dataset / row["image_path"]).is_file() for row in rejected)
+    assert not any(row["image_path"] for row in rejected)
+    assert not (run.dataset / "rejected").exists()
     assert all(row["origin"] == "real" for row in manifest(run))
     title, hole, scratch, *why = summary(run.dataset)
     assert title.split() == ["planned", "no", "place", "mask_lost", "kept"]
@@ -227,6 +228,13 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
         "hole: 2 fewer than wanted, since the plan ends at generate.max_attempts 2 times the count"
     )
     verify_dataset(run.dataset)
+    toy_config.write_text(toy_config.read_text() + "dataset: {rejected_images: true}\n")
+    with_images = run_all_steps(toy_config)
+    assert with_images.folder == run.folder
+    verify_dataset(run.dataset)
+    for row in read_table(run.dataset / "rejected.parquet"):
+        shard = next((run.folder / "shards").rglob(row["image_path"]))
+        assert (run.dataset / row["image_path"]).read_bytes() == shard.read_bytes()
 
 
 def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(toy_config: Path) -> None:

@@ -161,3 +161,9 @@ def test_a_row_without_a_value_is_named_and_the_others_are_still_checked(dataset
     problems = problems_of(dataset)
     assert f"{dataset / 'manifest.parquet'}: row {row['sample_id']}: no usable value in image_path" in problems
     assert any("is missing" in problem for problem in problems)
+
+
+def test_a_kept_row_without_an_image_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    rewrite(dataset, lambda each: each.update(image_path="", mask_path="", drawn_mask_path=""), row["sample_id"])
+    assert f"{dataset}: row {row['sample_id']}: it has no image" in problems_of(dataset)
