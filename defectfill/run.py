@@ -28,7 +28,7 @@ from defectfill.hashing import derive_seed, digest
 from defectfill.model.preflight import BaseIdentity, identify_base, resolve_device_kind, resolve_distance
 from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
 
-METHOD_VERSION = 6
+METHOD_VERSION = 7
 """Part of every key; raised when the same config and data would give other bytes than before."""
 
 KEY_LENGTH = 12

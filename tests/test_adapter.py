@@ -12,6 +12,8 @@ from defectfill.model.adapter import (
     dropout,
     fused_adapter,
     load_adapter,
+    merged_adapter,
+    remove_adapter,
     save_adapter,
     trainable_adapter,
 )
@@ -132,6 +134,27 @@ def test_fused_layers_compute_what_pefts_do(base: Base, share: float) -> None:
     for ours, pefts, left_behind in zip(fused, plain, again, strict=True):
         torch.testing.assert_close(ours, pefts, rtol=1e-4, atol=1e-4 * float(pefts.abs().max()))
         assert torch.equal(left_behind, pefts)
+
+
+def test_merged_layers_compute_what_the_adapter_does_and_leave_the_base_as_it_was(
+    saved: tuple[Path, torch.Tensor], base: Base
+) -> None:
+    folder, trained = saved
+    weights = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
+    load_adapter(base, folder)
+    with merged_adapter(base):
+        merged = run_unet(base)
+    torch.testing.assert_close(merged, trained, rtol=1e-4, atol=1e-4 * float(trained.abs().max()))
+    assert not torch.equal(merged, trained)  # it took another way
+    with fused_adapter(base):
+        fused = run_unet(base)
+        with merged_adapter(base):
+            assert torch.equal(run_unet(base), merged)
+        assert torch.equal(run_unet(base), fused)
+    assert torch.equal(run_unet(base), trained)
+    remove_adapter(base)
+    left = base.unet.state_dict()
+    assert all(torch.equal(left[name], weight) for name, weight in weights.items())
 
 
 def test_dropout_keeps_the_mean_and_drops_its_share() -> None:

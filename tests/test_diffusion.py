@@ -158,21 +158,25 @@ def test_a_sample_does_not_depend_on_what_is_painted_with_it(base: Base) -> None
 def test_where_memory_runs_out_batches_are_halved_and_paint_the_same_but_for_rounding(base: Base) -> None:
     windows, seeds, sizes = [make_window(seed) for seed in range(4)], [5, 6, 7, 8], []
 
-    def unet(inputs: torch.Tensor, *others: Any, **named: Any) -> Any:
-        sizes.append(len(inputs))
-        if len(inputs) > 4:
-            raise torch.OutOfMemoryError
-        return base.unet(inputs, *others, **named)
+    class SmallUNet(torch.nn.Module):
+        """The UNet on a device with room for four rows."""
 
+        def forward(self, inputs: torch.Tensor, *others: Any, **named: Any) -> Any:
+            sizes.append(len(inputs))
+            if len(inputs) > 4:
+                raise torch.OutOfMemoryError
+            return base.unet(inputs, *others, **named)
+
+    small_base = replace(base, unet=SmallUNet())
     settings: dict[str, Any] = {"candidates": 2, "samples_per_batch": 4, "guidance_scale": 1}
-    small = make_painter(replace(base, unet=unet), **settings).paint(windows, seeds, [PROMPT] * 4)
+    small = make_painter(small_base, **settings).paint(windows, seeds, [PROMPT] * 4)
     whole = make_painter(base, **settings).paint(windows, seeds, [PROMPT] * 4)
     for halved, expected in zip(small, whole, strict=True):
         np.testing.assert_allclose(halved.candidates, expected.candidates, atol=1e-5)
         assert np.argmax(halved.scores) == np.argmax(expected.scores)
     assert sizes == [8, *[4] * 6]
     with pytest.raises(ModelError, match=r"generate\.candidates"):
-        list(make_painter(replace(base, unet=unet), candidates=3).paint(windows, seeds, [PROMPT] * 4))
+        list(make_painter(small_base, candidates=3).paint(windows, seeds, [PROMPT] * 4))
 
 
 def test_the_number_of_samples_that_was_found_is_kept(base_folder: Path, base: Base, tmp_path: Path) -> None:

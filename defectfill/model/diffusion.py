@@ -19,7 +19,7 @@ from torch import Tensor
 from defectfill.config import BaseConfig, GenerateConfig, Solver
 from defectfill.errors import ModelError
 from defectfill.files import write_bytes
-from defectfill.model.adapter import load_adapter
+from defectfill.model.adapter import load_adapter, merged_adapter
 from defectfill.model.base import (
     Base,
     decode_latents,
@@ -114,7 +114,8 @@ class DiffusionPainter:
         masks = torch.stack([torch.from_numpy(window.mask)[None].float() for window in windows]).to(self.base.device)
         conditions = self._conditions(images, masks, prompts)
         noise = torch.cat([self._noise(seed, conditions.clean_latents.shape[1:]) for seed in seeds])
-        sampled = sample_latents(self.base, conditions, noise.to(self.base.device), self.settings)
+        with merged_adapter(self.base):
+            sampled = sample_latents(self.base, conditions, noise.to(self.base.device), self.settings)
         candidates = self._decode(sampled.latents).unflatten(0, (len(windows), -1))
         # One row per sample: the rows of the clean latents repeat K times.
         reconstructions = self._decode(conditions.clean_latents[:: self.settings.candidates])
