@@ -2,7 +2,8 @@
 
 In one process, with the same weights, windows and steps: ours with every candidate painted to the end, ours with early
 selection, and what one would write today, a stock StableDiffusionInpaintPipeline called once per candidate, whose
-results are scored by the same distance. All take turns, a batch of samples each. The base is --base, or one with random
+results are scored by the same distance. All take turns, a batch of samples each, with an untrained adapter in the base,
+which stock pipelines leave beside its weights. The base is --base, or one with random
 weights: of the bundled base's size, or with --full of Stable Diffusion 2 inpainting's at 512 px. The stock pipeline
 takes 4 latent channels only, so the small one has 4 here, and the bundled base itself cannot be compared.
 
@@ -21,8 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks.training import add_base_arguments, base_and_resolution, peak_gib, random_window
-from defectfill.config import GenerateConfig
-from defectfill.model.adapter import stock_pipeline
+from defectfill.config import GenerateConfig, TrainConfig
+from defectfill.model.adapter import stock_pipeline, trainable_adapter
 from defectfill.model.base import Base
 from defectfill.model.diffusion import DiffusionPainter, to_tensor
 from defectfill.model.perceptual import Distance, vae_distance
@@ -51,7 +52,10 @@ def main() -> None:
         samples_per_batch=arguments.samples_per_batch,
     )
     print(f"{base.device} {base.dtype}, {resolution} px, {settings.candidates} candidates, {settings.steps} steps")
-    print(json.dumps(compare(base, settings, resolution, arguments.rounds)))
+    with trainable_adapter(base, TrainConfig()):
+        base.unet.eval()
+        base.text_encoder.eval()
+        print(json.dumps(compare(base, settings, resolution, arguments.rounds)))
 
 
 def compare(base: Base, settings: GenerateConfig, resolution: int, rounds: int) -> dict[str, float]:

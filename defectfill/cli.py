@@ -93,6 +93,20 @@ def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file."
 
 
 @app.command()
+def deploy(
+    configs: Annotated[list[Path], typer.Argument(help="The YAML files of categories.", show_default=False)],
+    work_pool: Annotated[str, typer.Option(help="The pool whose worker runs them.")] = "gpu",
+    gpus: Annotated[int, typer.Option(min=1, help="How many runs of the pool train or paint at a time.")] = 1,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove deployments whose config is gone.")] = False,
+) -> None:
+    """Give each of CONFIGS its deployment on the Prefect server, with its schedule; again to update."""
+    from flows.deploy import deploy as make_deployments
+
+    for line in make_deployments(configs, work_pool, gpus=gpus, prune=prune):
+        print(line)
+
+
+@app.command()
 def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
     """Make a toy category where CONFIG expects one, run it, and say whether its defects are recognized."""
     from defectfill.config import load_config

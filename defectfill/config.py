@@ -8,10 +8,12 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
 from defectfill.configfile import Part, load_yaml
+from defectfill.errors import ConfigError
 from defectfill.mask_config import MasksConfig
 
 BUNDLED_BASES = Path(__file__).parent / "bases"
@@ -287,6 +289,31 @@ class OutputConfig(Part):
     root: Path
 
 
+class ScheduleConfig(Part):
+    """When `defectfill deploy` has the category run."""
+
+    cron: str
+    """Minute, hour, day of the month, month, day of the week: `0 2 * * 1` is Mondays at two."""
+    timezone: str = "UTC"
+    """Name in the IANA database, for instance `Europe/Berlin`."""
+    overlap: Literal["queue", "skip"] = "queue"
+    """What becomes of a run that is due while the one before it is under way."""
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str) -> str:
+        if len(cron.split()) != 5:
+            raise ValueError("expected the five fields of cron")
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, timezone: str) -> str:
+        if timezone not in available_timezones():
+            raise ValueError("unknown time zone")
+        return timezone
+
+
 class RunConfig(Part):
     """Everything one run depends on. `load_config` makes it from a YAML file."""
 
@@ -303,6 +330,7 @@ class RunConfig(Part):
     gates: GatesConfig = GatesConfig()
     dataset: DatasetConfig = DatasetConfig()
     output: OutputConfig
+    schedule: ScheduleConfig | None = None
 
     @property
     def category_folder(self) -> Path:
@@ -329,13 +357,18 @@ class RunConfig(Part):
         return self.train.prompt_defect.format(**words), self.train.prompt_object.format(**words)
 
 
-def load_config(path: Path) -> RunConfig:
-    """The config in the YAML file `path`.
+def load_config(path: Path, count: int | None = None) -> RunConfig:
+    """The config in the YAML file `path`, with `count` in place of generate.count where it is given.
 
     `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
     folder. Raises ConfigError with one message per mistake, each with the key's path.
     """
-    return _resolve(load_yaml(path, RunConfig), Path(path).resolve().parent)
+    config = _resolve(load_yaml(path, RunConfig), Path(path).resolve().parent)
+    if count is None:
+        return config
+    if count < 1:
+        raise ConfigError(f"count: expected at least 1, found {count}")
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"count": count})})
 
 
 def _resolve(config: RunConfig, folder: Path) -> RunConfig:

@@ -51,7 +51,7 @@ class RunRecord(BaseModel):
         """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
 
         Left out are the paths, and what only extends or divides the work: count, attempts, shard size, checkpoints,
-        sampling weights, the choice of the label. Device and precision count as what they resolve to.
+        sampling weights, the choice of the label, the schedule. Device and precision count as what they resolve to.
         """
         return digest(["run", METHOD_VERSION, self._content()])[:KEY_LENGTH]
 
@@ -64,6 +64,7 @@ class RunRecord(BaseModel):
             "generate": {"count", "max_attempts", "shard_size", "distance"},
             "dataset": True,
             "output": True,
+            "schedule": True,
         }
         return {
             "config": self.config.model_dump(mode="json", exclude=left_out),

@@ -5,11 +5,14 @@ known by the library from the disk, so Prefect's cache stays off. A task is retr
 succeed; the user's mistakes are not.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 
 from defectfill.adapters import train_adapter as train
 from defectfill.config import load_config
@@ -25,10 +28,23 @@ def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
     return not isinstance(state.result(raise_on_failure=False), ConfigError | DataError)
 
 
+@contextmanager
+def gpu(limit: str | None) -> Iterator[None]:
+    """A slot of the global concurrency limit of that name, waited for; none where there is no name.
+
+    It is given back when its holder dies, some minutes later. Work under way goes on while the server is away.
+    """
+    if not limit:
+        yield
+        return
+    with concurrency(limit, strict=True, raise_on_lease_renewal_failure=False):
+        yield
+
+
 @task(cache_policy=NO_CACHE)
-def ingest(config_path: Path) -> Path:
+def ingest(config_path: Path, count: int | None = None) -> Path:
     """The run's folder, with every real image checked and given its role."""
-    return start_run(load_config(config_path)).folder
+    return start_run(load_config(config_path, count)).folder
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)

@@ -2,11 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from defectfill.cli import ENVIRONMENT
@@ -143,3 +148,47 @@ def config_for(
 def references(records: Sequence[ImageRecord], defect: str = "hole") -> list[str]:
     """Paths of the references among `records`."""
     return [record.path for record in records if record.role == "reference" and record.defect == defect]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """The process's environment with a Prefect home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**kept, **ENVIRONMENT, "PREFECT_HOME": str(home), **more}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Prefect server with its services; the environment that reaches it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = environment(tmp_path_factory.mktemp("server"), PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--no-ui",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_server(env["PREFECT_API_URL"])
+        yield env
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def wait_for_server(url: str) -> None:
+    for _ in range(180):
+        try:
+            if httpx.get(f"{url}/health").is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise TimeoutError(f"no Prefect server at {url}")

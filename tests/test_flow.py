@@ -1,28 +1,17 @@
 """The flow through Prefect itself: its temporary server, and a server with a schedule."""
 
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from conftest import contents
+from conftest import contents, environment
 
-from defectfill.cli import ENVIRONMENT
 from defectfill.run import Run
 
 pytestmark = pytest.mark.server
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """The process's environment with a Prefect home of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return {**kept, **ENVIRONMENT, "PREFECT_HOME": str(home), **more}
 
 
 def test_the_run_command_makes_the_dataset_through_prefect(finished: Run, toy_config: Path, tmp_path: Path) -> None:
@@ -37,44 +26,6 @@ def test_the_run_command_makes_the_dataset_through_prefect(finished: Run, toy_co
     assert again.stdout == done.stdout
     assert time.monotonic() - begin < 10
     assert not (tmp_path / "none").exists(), "Prefect was started for nothing"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Prefect server with its services; the environment that reaches it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = environment(tmp_path_factory.mktemp("server"), PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--no-ui",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for_server(env["PREFECT_API_URL"])
-        yield env
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def wait_for_server(url: str) -> None:
-    for _ in range(180):
-        try:
-            if httpx.get(f"{url}/health").is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise TimeoutError(f"no Prefect server at {url}")
 
 
 SCHEDULED = """

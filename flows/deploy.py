@@ -1,0 +1,106 @@
+"""One deployment per category config on a Prefect server: what runs every category on its schedule."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import EntrypointType
+from prefect.schedules import Cron
+
+from defectfill.cli import ENVIRONMENT
+from defectfill.config import RunConfig, load_config
+from defectfill.errors import ConfigError
+from flows.category import synthesize_category
+from flows.fleet import TAG, category_deployments, synthesize_fleet
+
+OVERLAP = {"queue": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
+
+
+def deploy(config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune: bool = False) -> list[str]:
+    """Makes or updates the deployment of each category config, and that of the fleet; a line for each.
+
+    A deployment is called as its file, without `.yaml`. One run of it goes at a time, and of all in the pool so many
+    train or paint at a time as it has `gpus`. prune: deployments of the pool are removed whose file is gone.
+
+    Raises ConfigError for a config that is not good, two of one name, no server, and a pool that is not there.
+    """
+    configs = _load(config_paths)
+    _check_pool(work_pool)
+    limit = f"gpu-{work_pool}"
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(limit, gpus)
+    lines = [_deploy_category(path, config, work_pool, limit) for path, config in configs.items()]
+    fleet: Any = synthesize_fleet.to_deployment(
+        "fleet", work_pool_name=work_pool, entrypoint_type=EntrypointType.MODULE_PATH, concurrency_limit=1
+    )
+    fleet.apply()
+    lines.append(f"{synthesize_fleet.name}/fleet: all of them, when it is started")
+    return lines + (_prune(work_pool) if prune else [])
+
+
+def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
+    """Configs by their files' absolute paths."""
+    configs, problems = {}, []
+    for path in dict.fromkeys(path.resolve() for path in paths):
+        try:
+            configs[path] = load_config(path)
+        except ConfigError as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
+    counts = Counter(path.stem for path in configs)
+    problems += [f"{path}: another config is called {path.stem} too" for path in configs if counts[path.stem] > 1]
+    if problems:
+        raise ConfigError(problems)
+    return configs
+
+
+def _check_pool(work_pool: str) -> None:
+    server = os.environ.get("PREFECT_API_URL")
+    if not server:
+        raise ConfigError("PREFECT_API_URL: names no Prefect server; deployments are for one that stays")
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_work_pool(work_pool)
+    except ObjectNotFound as error:
+        raise ConfigError(
+            f"--work-pool {work_pool}: the server has no such pool; a worker makes it: "
+            f"prefect worker start --pool {work_pool} --type process"
+        ) from error
+    except httpx.HTTPError as error:
+        raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
+
+
+def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) -> str:
+    schedule = config.schedule
+    overlap = OVERLAP[schedule.overlap if schedule else "queue"]
+    deployment: Any = synthesize_category.to_deployment(
+        path.stem,
+        schedules=[Cron(schedule.cron, timezone=schedule.timezone)] if schedule else [],
+        parameters={"config_path": str(path), "gpu_limit": limit},
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=overlap),
+        description=f"Synthesizes {', '.join(config.data.defects)} of {config.category}.",
+        tags=[TAG, f"category:{config.category}"],
+        work_pool_name=work_pool,
+        job_variables={"env": {name: value for name, value in ENVIRONMENT.items() if not name.startswith("PREFECT")}},
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    deployment.apply()
+    when = f"{schedule.cron} {schedule.timezone}" if schedule else "no schedule"
+    return f"{synthesize_category.name}/{path.stem}: {when}"
+
+
+def _prune(work_pool: str) -> list[str]:
+    """Removes the pool's deployments whose config is gone."""
+    lines = []
+    with get_client(sync_client=True) as client:
+        for deployment in category_deployments(client):
+            path = Path(str(deployment.parameters["config_path"]))
+            if deployment.work_pool_name == work_pool and not path.exists():
+                client.delete_deployment(deployment.id)
+                lines.append(f"{synthesize_category.name}/{deployment.name}: removed, {path} is gone")
+    return lines

@@ -1,0 +1,176 @@
+"""Deployments on a real server, run by a real worker."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import TOY_CONFIG, contents, run_all_steps
+
+from defectfill.config import load_config
+from defectfill.run import prepare_run
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
+
+POOL = "toys"
+CATEGORIES = ("washer", "Metal_nut.v2")
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> dict[str, Path]:
+    """The files of two categories, one of which is due every minute."""
+    root, found = tmp_path_factory.mktemp("fleet"), {}
+    for category in CATEGORIES:
+        shutil.copytree(toy_data / "washer", root / "data" / category)
+        text = TOY_CONFIG.format(root=root, base=base_folder).replace("category: washer", f"category: {category}")
+        cron = "* * * * *" if category == CATEGORIES[1] else "0 2 1 1 *"
+        text += f"schedule: {{cron: '{cron}', timezone: Europe/Berlin, overlap: skip}}\n"
+        found[category] = root / f"{category}.yaml"
+        found[category].write_text(text.replace("count: 5", "count: 2"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def worker(server: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A process worker of the pool; the environment that reaches its server."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    env = {**server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def defectfill(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "defectfill.cli", *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def python(env: dict[str, str], code: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(1)
+
+
+DEPLOYED = """
+import json
+from prefect import get_client
+from flows.fleet import category_deployments
+with get_client(sync_client=True) as client:
+    scheduled = [run.deployment_id for run in client.read_flow_runs() if run.state_name == "Scheduled"]
+    limits = {limit.name: limit.limit for limit in client.read_global_concurrency_limits()}
+    print(json.dumps([limits, {
+        each.name: {
+            "cron": [schedule.schedule.cron for schedule in each.schedules],
+            "timezone": [schedule.schedule.timezone for schedule in each.schedules],
+            "tags": each.tags,
+            "overlap": each.concurrency_options.collision_strategy,
+            "described": {name: bool(value.get("description")) for name, value in
+                          each.parameter_openapi_schema["properties"].items()},
+            "scheduled": scheduled.count(each.id),
+        }
+        for each in category_deployments(client)
+    }]))
+"""
+
+FLEET = """
+import json
+from prefect import get_client
+from prefect.deployments import run_deployment
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+run = run_deployment("synthesize-fleet/fleet", timeout=240, poll_interval=1)
+with get_client(sync_client=True) as client:
+    state = client.read_flow_run(run.id).state
+    artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["fleet"])))
+table = json.loads(max(artifacts, key=lambda artifact: artifact.created).data)
+print(json.dumps([state.name, state.message, {row["category"]: row["what became of it"] for row in table}]))
+"""
+
+
+def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
+    worker: dict[str, str], configs: dict[str, Path]
+) -> None:
+    plain, odd = (configs[category] for category in CATEGORIES)
+
+    def deploy(*more: object) -> subprocess.CompletedProcess[str]:
+        return defectfill(
+            worker, "deploy", *(path for path in (plain, odd) if path.exists()), "--work-pool", POOL, *more
+        )
+
+    wait_until(lambda: deploy().returncode == 0, 60)  # the worker has made its pool
+    assert deploy("--gpus", 2).stdout.splitlines() == [
+        "synthesize-category/washer: 0 2 1 1 * Europe/Berlin",
+        "synthesize-category/Metal_nut.v2: * * * * * Europe/Berlin",
+        "synthesize-fleet/fleet: all of them, when it is started",
+    ]
+    limits, deployed = json.loads(python(worker, DEPLOYED))
+    assert limits[f"gpu-{POOL}"] == 2
+    assert list(deployed) == sorted(CATEGORIES)
+    assert deployed["washer"]["cron"] == ["0 2 1 1 *"]
+    assert deployed["washer"]["timezone"] == ["Europe/Berlin"]
+    assert deployed["washer"]["overlap"] == "CANCEL_NEW"
+    assert set(deployed["Metal_nut.v2"]["tags"]) == {"defectfill", "category:Metal_nut.v2"}
+    assert deployed["washer"]["described"] == {"config_path": True, "count": True, "gpu_limit": True}
+    wait_until(lambda: all(each["scheduled"] for each in json.loads(python(worker, DEPLOYED))[1].values()), 60)
+
+    wait_until(prepare_run(load_config(odd)).is_finished, 200)  # its schedule alone has started it
+    odd.write_text(odd.read_text().replace("'* * * * *'", "'0 2 1 1 *'"))
+    assert deploy().returncode == 0
+    (state, _, became) = json.loads(python(worker, FLEET))
+    assert state == "Completed"
+    assert became == {"washer": "done", "Metal_nut.v2": "up to date"}
+    made = prepare_run(load_config(plain))
+    assert made.is_finished()
+
+    broken = next((plain.parent / "data" / "Metal_nut.v2" / "train" / "good").iterdir())
+    broken.write_bytes(b"broken")
+    plain.write_text(plain.read_text().replace("count: 2, candidates", "count: 3, candidates"))
+    (state, message, became) = json.loads(python(worker, FLEET))
+    assert state == "Failed"
+    assert "Metal_nut.v2" in message
+    assert became["washer"] == "done"
+    assert str(broken) in became["Metal_nut.v2"]
+
+    undisturbed = shutil.copytree(plain.parent, plain.parent.with_name("undisturbed"))
+    shutil.rmtree(undisturbed / "out")
+    (undisturbed / "washer.yaml").write_text(plain.read_text().replace(str(plain.parent), str(undisturbed)))
+    assert contents(run_all_steps(undisturbed / "washer.yaml").dataset) == contents(
+        prepare_run(load_config(plain)).dataset
+    )
+
+    odd.unlink()
+    pruned = deploy("--prune").stdout.splitlines()
+    assert pruned[-1] == f"synthesize-category/Metal_nut.v2: removed, {odd} is gone"
+    assert list(json.loads(python(worker, DEPLOYED))[1]) == ["washer"]
+
+
+def test_what_cannot_be_deployed_is_said(server: dict[str, str], configs: dict[str, Path], tmp_path: Path) -> None:
+    config = configs["washer"]
+    without = {name: value for name, value in server.items() if name != "PREFECT_API_URL"}
+    nowhere = {**server, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    cases = {
+        "PREFECT_API_URL: names no Prefect server": (without, [config]),
+        "PREFECT_API_URL: no Prefect server answers": (nowhere, [config]),
+        "--work-pool none: the server has no such pool": (server, [config]),
+        "another config is called washer too": (server, [config, shutil.copy(config, tmp_path)]),
+        f"{tmp_path / 'gone.yaml'}": (server, [config, tmp_path / "gone.yaml"]),
+    }
+    for message, (env, paths) in cases.items():
+        refused = defectfill(env, "deploy", *paths, "--work-pool", "none")
+        assert refused.returncode == 2, refused.stderr
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
