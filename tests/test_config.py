@@ -83,8 +83,10 @@ def test_hazelnut_has_the_default_values(loaded: RunConfig) -> None:
         "base.revision": "5f74973cbb64c8568780732c17f43eb269d63a0d",  # a hub's base is pinned, a folder cannot be
         "data.references.fraction": 0.3333,  # YAML has no thirds
         "generate.count": 250,  # the paper's 1000 images, from four defects
+        "schedule.timezone": "Europe/Berlin",
     }
-    defaults = dict(leaves(RunConfig.model_validate(yaml.safe_load(MINIMAL))))
+    scheduled = {**yaml.safe_load(MINIMAL), "schedule": {"cron": "0 2 * * 1"}}
+    defaults = dict(leaves(RunConfig.model_validate(scheduled)))
     different = {key_path: value for key_path, value in leaves(loaded) if value != defaults[key_path]}
     assert different.keys() - required == chosen.keys()
     assert chosen.items() <= different.items()
@@ -210,6 +212,8 @@ MISTAKES = {
     "zones without zones": ("masks: {placement: zones}", "masks: zones: with placement `zones` they must be .*"),
     "zones without use": ("masks: {placement: uniform, zones: {allowed: a.png}}", "masks: zones: with .*"),
     "no zone": ("masks: {zones: {drawn_on: a.png}}", "masks.zones: give allowed, forbidden or both"),
+    "no cron": ("schedule: {cron: daily}", "schedule.cron: .*five fields of cron.*"),
+    "no time zone": ("schedule: {cron: 0 2 * * 1, timezone: Atlantis}", "schedule.timezone: unknown time zone.*"),
     "no folder": ("masks: {samplers: {folder: 1}}", "masks: folder: the sampler `folder` and the key .*"),
     "boxes": ("train: {boxes: {min_side: 0.5}}", "train.boxes: min_side is larger than max_side"),
     "prompt": ("train: {prompt_defect: A hole}", "train.prompt_defect: a prompt holds {token}.*, found 'A hole'"),
