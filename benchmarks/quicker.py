@@ -26,6 +26,7 @@ from defectfill.gates import gate_of
 from defectfill.images import read_image, read_mask
 from defectfill.model.diffusion import open_painter
 from defectfill.plan import read_plan
+from defectfill.reuse import BATCH_FILE
 from defectfill.run import Run, prepare_run
 from defectfill.synthesis import Sample, synthesize
 
@@ -81,7 +82,7 @@ def compare(run: Run, defect: str, count: int) -> dict[str, dict[str, float]]:
 def _paint(run: Run, defect: str, settings: GenerateConfig, count: int) -> Iterator[tuple[Sample, float]]:
     """Samples of the plan, a batch at a time, each with the seconds that one took."""
     specs = [spec for spec in read_plan(run, defect) if not spec.reason][:count]
-    config, batch = run.config, run.folder / "samples_per_batch"
+    config, batch = run.config, run.folder / BATCH_FILE
     painter = open_painter(config.base, settings, run.record.distance, run.adapter_folder(defect), batch)
     size = int(painter.settings.samples_per_batch)
     for start in range(0, len(specs), size):

@@ -230,7 +230,7 @@ class GenerateConfig(Part):
     """early: after `early_share` of the steps only the `early_keep` candidates go on that promise to be the least
     reconstructed, by their predicted latents inside the mask."""
     early_share: Fraction = 0.2
-    early_keep: int = Field(default=2, ge=1)
+    early_keep: int = Field(default=3, ge=1)
     distance: Literal["auto", "vae", "lpips"] = "auto"
     """Perceptual distance of the selection. auto: lpips where its extra and weights are installed, else vae."""
     samples_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -1,5 +1,6 @@
 """From planned samples to kept or rejected ones, in one straight line. Read this first."""
 
+import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from defectfill.adapters import adapter_sha256
 from defectfill.config import GenerateConfig
 from defectfill.errors import DataError
-from defectfill.files import new_folder, write_rows
+from defectfill.files import new_folder, write_bytes, write_rows
 from defectfill.gates import Gate, Measures, Reason, gate_of, measure_sample
 from defectfill.hashing import derive_seed
 from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
@@ -21,6 +22,7 @@ from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import Painter, Painting
 from defectfill.plan import ROWS_FILE, SampleSpec, read_plan
 from defectfill.progress import progress
+from defectfill.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.run import Run, Shard
 from defectfill.selection import select_low_fidelity
 from defectfill.stages import ahead
@@ -142,35 +144,40 @@ def finish(
 def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> None:
     """The inpaint step for one shard: images, masks and their rows in a folder that appears when all is written.
 
+    What another run of the category has painted of the same samples in the same way is copied.
+
     painter: in place of the run's base with the defect's adapter. Raises DataError when a source is no longer the file
     that was planned with.
     """
     config = run.config
-    if painter is None:
-        from defectfill.model.diffusion import open_painter
-
-        painter = open_painter(
-            config.base,
-            config.generate,
-            run.record.distance,
-            run.adapter_folder(shard.defect),
-            run.folder / "samples_per_batch",
-        )
     specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
-    samples = synthesize(
-        specs,
-        (_read_scene(run, spec) for spec in specs),
-        painter,
-        gate_of(run.folder, shard.defect),
-        config.generate,
-        config.base.resolution,
-    )
-    adapter = adapter_sha256(run, shard.defect)
+    content = shard_digest(run, shard, specs)
     with new_folder(run.shard_folder(shard), replace=True) as folder:
+        if (painted := find_painted(run, shard, content)) is not None:
+            shutil.copytree(painted, folder, dirs_exist_ok=True)
+            return
+        samples = synthesize(
+            specs,
+            (_read_scene(run, spec) for spec in specs),
+            painter or _open_painter(run, shard.defect),
+            gate_of(run.folder, shard.defect),
+            config.generate,
+            config.base.resolution,
+        )
+        adapter = adapter_sha256(run, shard.defect)
         total = max(config.generate.count, shard.stop)
         watched = progress(samples, f"inpaint {shard.defect}", done=shard.start, total=total)
         rows = [row for sample in watched for row in _write_sample(run, adapter, folder, sample)]
         write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
+        write_bytes(folder / DIGEST_FILE, content.encode())
+
+
+def _open_painter(run: Run, defect: str) -> Painter:
+    """The run's base with the adapter of a defect."""
+    from defectfill.model.diffusion import open_painter
+
+    config, adapter = run.config, run.adapter_folder(defect)
+    return open_painter(config.base, config.generate, run.record.distance, adapter, run.folder / BATCH_FILE)
 
 
 def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool_]]:

@@ -362,3 +362,24 @@ def test_precision_and_kind_of_device_make_another_run_and_the_bases_name_no_oth
     renamed = shutil.copytree(base_folder, toy_config.parent / "renamed")
     toy_config.write_text(text.replace(str(base_folder), str(renamed)))
     assert start_run(load_config(toy_config)).adapter_folder("hole") == first.adapter_folder("hole")
+
+
+def test_a_corrected_reference_paints_its_own_defect_anew_and_no_other(toy_config: Path) -> None:
+    before = run_all_steps(toy_config)
+    reference = next(record for record in before.snapshot() if (record.role, record.defect) == ("reference", "hole"))
+    mask = before.config.category_folder / reference.mask_path
+    corrected = read_mask(mask)
+    corrected[:, : corrected.any(axis=0).argmax() + 2] = False
+    write_png(mask, corrected)
+    after = run_all_steps(toy_config)
+    assert after.folder != before.folder
+
+    def written(run: Run, defect: str) -> dict[str, int]:
+        folder = run.folder / "shards" / defect
+        return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+
+    assert written(after, "scratch") == written(before, "scratch")  # copied
+    assert written(after, "hole") != written(before, "hole")
+    dataset = contents(after.dataset)
+    shutil.rmtree(after.config.output.root)
+    assert contents(run_all_steps(toy_config).dataset) == dataset
