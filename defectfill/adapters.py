@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from defectfill.images import file_sha256
 from defectfill.processes import train_in_processes
 from defectfill.run import Run
 from defectfill.snapshot import ImageRecord
+from defectfill.timings import timed
 from defectfill.training_data import TrainingData, read_training_data
 
 if TYPE_CHECKING:
@@ -38,10 +40,11 @@ def train_adapter(run: Run, defect: str) -> None:
     A training that was stopped goes on from its last checkpoint, to the same bytes on the same machine.
     """
     if not is_trained(run, defect):
-        if run.config.train.processes > 1:
-            train_in_processes(run, defect)
-        else:
-            train_here(run, defect)
+        with timed(run, "train", defect=defect):
+            if run.config.train.processes > 1:
+                train_in_processes(run, defect)
+            else:
+                train_here(run, defect)
     shutil.rmtree(run.training_folder(defect), ignore_errors=True)
 
 
@@ -112,5 +115,9 @@ def _tensorboard(run: Run, defect: str) -> Callable[[Sequence[dict[str, float]]]
 
 def adapter_sha256(run: Run, defect: str) -> str:
     """SHA-256 of the finished adapter's weights."""
-    content = json.loads((run.adapter_folder(defect) / "training.json").read_bytes())
-    return str(content["adapter_sha256"])
+    return adapter_sha256_in(run.adapter_folder(defect))
+
+
+def adapter_sha256_in(folder: Path) -> str:
+    """The same, of an adapter by its folder."""
+    return str(json.loads((folder / "training.json").read_bytes())["adapter_sha256"])

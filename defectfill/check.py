@@ -38,7 +38,7 @@ def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = F
     if errors or run is None:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise type(errors[0])(list(problems))
-    lines = [*_found(config, records), *_to_do(run, records), *_warnings(config, records)]
+    lines = [*_found(config, records), *to_do(run, records), *_warnings(config, records)]
     return [*lines, *_forecast(run, records)] if measure and not run.is_finished() else lines
 
 
@@ -83,7 +83,8 @@ def _found(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
         yield f"{defect}: references {names}; {roles['held_out', defect]} held out"
 
 
-def _to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
+def to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """What a run has left to do."""
     config = run.config
     if run.is_finished():
         yield f"everything is done: {run.dataset}"
@@ -107,9 +108,14 @@ def _left(run: Run, defect: str) -> int:
 def _forecast(run: Run, records: Sequence[ImageRecord]) -> list[str]:
     from defectfill.model.forecast import forecast
 
+    return forecast(run, records, *left_to_do(run, records))
+
+
+def left_to_do(run: Run, records: Sequence[ImageRecord]) -> tuple[int, int]:
+    """How many adapters are still to be trained, and how many samples to be painted if none is rejected."""
     defects = run.config.data.defects
     untrained = {run.adapter_folder(defect, records) for defect in defects if not is_trained(run, defect, records)}
-    return forecast(run, records, len(untrained), sum(_left(run, defect) for defect in defects))
+    return len(untrained), sum(_left(run, defect) for defect in defects)
 
 
 def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:

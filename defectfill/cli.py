@@ -93,6 +93,32 @@ def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file."
 
 
 @app.command()
+def status(config: ConfigPath) -> None:
+    """Say whether the dataset of CONFIG is up to date; if not why, and what a run would make anew."""
+    from defectfill.config import load_config
+    from defectfill.status import status as lines_of
+
+    for line in lines_of(load_config(config)):
+        print(line)
+
+
+@app.command()
+def gc(
+    config: ConfigPath,
+    keep: Annotated[int, typer.Option(min=0, help="Newest runs that stay, beside the latest finished one.")] = 2,
+) -> None:
+    """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
+    from defectfill.config import load_config
+    from defectfill.run import locked
+    from defectfill.status import collect_garbage
+
+    settings = load_config(config)
+    with locked(settings):
+        for folder in collect_garbage(settings, keep):
+            print(f"removed {folder}")
+
+
+@app.command()
 def deploy(
     configs: Annotated[list[Path], typer.Argument(help="The YAML files of categories.", show_default=False)],
     work_pool: Annotated[str, typer.Option(help="The pool whose worker runs them.")] = "gpu",

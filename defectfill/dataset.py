@@ -29,6 +29,7 @@ from defectfill.progress import progress
 from defectfill.run import Run
 from defectfill.sheet import write_contact_sheet
 from defectfill.snapshot import ImageRecord
+from defectfill.timings import timed
 
 BLOCK = 8192
 """Rows that are written together."""
@@ -41,7 +42,7 @@ def write_dataset(run: Run) -> Path:
     in no shard, or a shard's file is no longer what was painted.
     """
     run.mark_unfinished()
-    with new_folder(run.dataset, replace=True) as folder:
+    with timed(run, "merge"), new_folder(run.dataset, replace=True) as folder:
         real, image_path_of = _copy_real_images(run, folder)
         _copy_shards(run, folder)
         merge_rows(run, folder, real, image_path_of)

@@ -111,14 +111,25 @@ def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if folder.exists():
-            outdated = folder.with_name(f".{folder.name}{PARTIAL}old-{os.getpid()}")
-            os.replace(folder, outdated)
+            outdated = _outdated(folder)
             os.replace(partial, folder)
             shutil.rmtree(outdated)
         else:
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _outdated(folder: Path) -> Path:
+    """The folder under a name of unfinished ones."""
+    outdated = folder.with_name(f".{folder.name}{PARTIAL}old-{os.getpid()}")
+    os.replace(folder, outdated)
+    return outdated
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder so that no one ever sees half of it."""
+    shutil.rmtree(_outdated(folder))
 
 
 def remove_partials(root: Path) -> None:

@@ -23,6 +23,7 @@ from defectfill.masks import CategoryMasks
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
 from defectfill.snapshot import ImageRecord
+from defectfill.timings import timed
 from defectfill.window import latent_cells, window_box
 from mask_sampling import DoesNotFit
 from mask_sampling.sampling import SampledMask, Spot, spot_of
@@ -138,7 +139,7 @@ def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | No
     rejected = {defect: count_rejected(run, defect) for defect in config.data.defects}
     if not any(_missing(config, planned[defect], rejected[defect]) for defect in config.data.defects):
         return shards_to_do(run, rejected)
-    with new_table(run.plan_path, SCHEMA) as writer:
+    with timed(run, "plan"), new_table(run.plan_path, SCHEMA) as writer:
         for defect in config.data.defects:
             for rows in in_blocks(_grow(run, defect, planned, rejected, open_planner or DefectPlanner), BLOCK):
                 writer.write_table(rows)

@@ -39,6 +39,8 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    method_version: int = 0
+    """METHOD_VERSION of what made it."""
     config: RunConfig
     base: BaseIdentity
     distance: Literal["vae", "lpips"]
@@ -53,9 +55,17 @@ class RunRecord(BaseModel):
         Left out are the paths, and what only extends or divides the work: count, attempts, shard size, checkpoints,
         sampling weights, the choice of the label, the schedule. Device and precision count as what they resolve to.
         """
-        return digest(["run", METHOD_VERSION, self._content()])[:KEY_LENGTH]
+        content = {
+            "config": self.keyed_config(),
+            "base": self.base.model_dump(),
+            "distance": self.distance,
+            "device": self.device,
+            "data": self.data_digest,
+        }
+        return digest(["run", self.method_version, content])[:KEY_LENGTH]
 
-    def _content(self) -> dict[str, Any]:
+    def keyed_config(self) -> dict[str, Any]:
+        """The config without what is left out of the key."""
         left_out: dict[str, Any] = {
             "data": {"root"},
             "base": {"model", "revision", "device", "precision"},
@@ -66,13 +76,7 @@ class RunRecord(BaseModel):
             "output": True,
             "schedule": True,
         }
-        return {
-            "config": self.config.model_dump(mode="json", exclude=left_out),
-            "base": self.base.model_dump(),
-            "distance": self.distance,
-            "device": self.device,
-            "data": self.data_digest,
-        }
+        return self.config.model_dump(mode="json", exclude=left_out)
 
     def settings_digest(self) -> str:
         """Digest of what finished.json stands for: the key and what extends it."""
@@ -148,7 +152,7 @@ class Run:
             "prompts": [config.prompts(each) for each in learnt],
             "seed": self.training_seed(defect),
         }
-        key = digest(["adapter", METHOD_VERSION, content])[:KEY_LENGTH]
+        key = digest(["adapter", self.record.method_version, content])[:KEY_LENGTH]
         return self.category_output / "adapters" / f"{'joint' if config.train.joint else defect}-{key}"
 
     def training_folder(self, defect: str) -> Path:
@@ -205,7 +209,26 @@ def prepare_run(config: RunConfig) -> Run:
             errors.append(error)
     if errors:
         raise type(errors[0])([problem for error in errors for problem in error.problems])
-    return Run(RunRecord(config=config, **found))
+    return Run(RunRecord(method_version=METHOD_VERSION, config=config, **found))
+
+
+def run_folders(config: RunConfig) -> list[Path]:
+    """The folders of the category's runs, finished or not."""
+    return sorted((config.output.root / config.category / "runs").glob("[!.]*/"))
+
+
+def latest_run(config: RunConfig) -> Run | None:
+    """The category's newest finished run, or None where there is none or another version of defectfill made it."""
+    latest = config.output.root / config.category / "latest"
+    if not latest.is_file():
+        return None
+    folder = latest.parent / "runs" / latest.read_text(encoding="utf-8").strip()
+    if not (folder / "run.json").is_file():
+        return None
+    found = Run.at(folder).record
+    here = found.config.model_copy(update={"output": config.output})  # wherever it was made
+    run = Run(found.model_copy(update={"config": here}))
+    return run if run.folder == folder else None
 
 
 def _output_problems(runs: Path) -> list[str]:

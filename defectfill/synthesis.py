@@ -26,6 +26,7 @@ from defectfill.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.run import Run, Shard
 from defectfill.selection import select_low_fidelity
 from defectfill.stages import ahead
+from defectfill.timings import timed
 from defectfill.window import Window, background_intact, crop_window, stitch
 
 AHEAD = 4
@@ -152,8 +153,12 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     config = run.config
     specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
     content = shard_digest(run, shard, specs)
-    with new_folder(run.shard_folder(shard), replace=True) as folder:
-        if (painted := find_painted(run, shard, content)) is not None:
+    painted = find_painted(run, shard, content)
+    with (
+        timed(run, "inpaint", shard=shard.name, painted=0 if painted else len(specs)),
+        new_folder(run.shard_folder(shard), replace=True) as folder,
+    ):
+        if painted:
             shutil.copytree(painted, folder, dirs_exist_ok=True)
             return
         samples = synthesize(

@@ -58,6 +58,11 @@ def free_memory(device: torch.device) -> int:
     return min([available, *_left_in_container()])
 
 
+def peak_gpu_gib() -> float | None:
+    """The most that torch has allocated on this process's GPU, in GiB; None where it uses none."""
+    return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_initialized() else None
+
+
 def _left_in_container(cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
     """Bytes left below the limit of the control group, where there is one."""
     try:

@@ -1,0 +1,67 @@
+"""What is up to date, what is stale and why, and what is removed."""
+
+from pathlib import Path
+
+import pytest
+from conftest import contents, run_all_steps
+
+from defectfill.config import load_config
+from defectfill.images import read_mask, write_png
+from defectfill.run import Run
+from defectfill.status import collect_garbage, status
+
+
+def edit(config: Path, old: str, new: str) -> Path:
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    return config
+
+
+def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -> None:
+    assert status(load_config(toy_config))[0] == "washer: no run has been finished"
+    run = run_all_steps(toy_config)
+    assert status(load_config(toy_config)) == [f"washer: up to date: {run.dataset}"]
+
+    edit(toy_config, "count: 5", "count: 7")
+    lines = status(load_config(toy_config))
+    assert lines[:2] == [f"washer: stale: {run.dataset}", "  generate.count was 5, is 7"]
+    assert lines[2].startswith("hole: adapter is there; 2 of 7 samples to paint")
+    assert lines[-1].endswith("by what the last run took")
+
+    edit(toy_config, "count: 7, candidates: 2", "count: 5, candidates: 3")
+    assert status(load_config(toy_config))[1] == "  generate.candidates was 2, is 3"
+    edit(toy_config, "candidates: 3", "candidates: 2")
+
+    reference = next(each for each in run.snapshot() if (each.role, each.defect) == ("reference", "hole"))
+    mask = run.config.category_folder / reference.mask_path
+    whole = read_mask(mask)
+    write_png(mask, whole & (whole.cumsum(axis=1) > 1))
+    normal = run.config.category_folder / "train" / "good" / "000.png"
+    (normal.parent / "more.png").write_bytes((normal.parent / "001.png").read_bytes()[:-12] + b"broken")
+    with pytest.raises(Exception, match=r"more\.png"):
+        status(load_config(toy_config))
+    (normal.parent / "more.png").unlink()
+    normal.unlink()
+    lines = status(load_config(toy_config))
+    assert lines[1:3] == ["  1 files removed: train/good/000.png", f"  1 files changed: {reference.mask_path}"]
+    assert lines[3].startswith("hole: adapter to be trained for 2 steps; 5 of 5 samples to paint")
+    assert lines[4].startswith("scratch: adapter is there")
+
+
+def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
+    def made(old: str, new: str) -> Run:
+        return run_all_steps(edit(toy_config, old, new))
+
+    first = made("count: 5", "count: 1")
+    adapters = [first.adapter_folder(defect) for defect in ("hole", "scratch")]
+    second = made("steps: 2, batch_size: 1", "steps: 3, batch_size: 1")
+    third = made("candidates: 2", "candidates: 1")
+    dataset = contents(third.dataset)
+    config = load_config(toy_config)
+    assert collect_garbage(config, keep=2) == [first.folder, *adapters]
+    assert collect_garbage(config, keep=2) == []
+    assert second.folder.is_dir()
+    assert collect_garbage(config, keep=0) == [second.folder]
+    assert contents(third.dataset) == dataset
+    assert third.adapter_folder("hole").is_dir()
+    assert status(config) == [f"washer: up to date: {third.dataset}"]
