@@ -17,17 +17,22 @@ PARTIAL = ".partial-"
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
     """Writes `content` to `path`, replacing it in one step; sync: so that a loss of power finds old or new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     try:
-        with partial.open("wb") as file:
+        try:
+            file = partial.open("wb")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = partial.open("wb")
+        with file:
             file.write(content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(partial, path)
-    finally:
+    except BaseException:
         partial.unlink(missing_ok=True)
+        raise
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:

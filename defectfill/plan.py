@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -245,14 +245,21 @@ class DefectPlanner:
     def _spots(self, source: int, oldest: int) -> list[tuple[int, Spot]]:
         """Index and spot of the masks placed on a normal at their first attempt, from the index `oldest` on."""
         if source not in self.spots:
-            columns = ["index", "source_path", "planned_mask_path"]
-            known = plan_table(self.run, self.defect, max(oldest, 0), self.first, columns).to_pylist()
             self.spots[source] = [
                 (row["index"], spot_of(read_mask(self.run.folder / row["planned_mask_path"])))
-                for row in known
-                if row["source_path"] == self.normals[source].path and self._source(row["index"], 0) == source
+                for row in self.known
+                if oldest <= row["index"]
+                and row["source_path"] == self.normals[source].path
+                and self._source(row["index"], 0) == source
             ]
         return self.spots[source]
+
+    @cached_property
+    def known(self) -> list[dict[str, Any]]:
+        """What was planned before and may be remembered, in part."""
+        oldest = max(self.first - REMEMBERED * len(self.normals), 0)
+        columns = ["index", "source_path", "planned_mask_path"]
+        return plan_table(self.run, self.defect, oldest, self.first, columns).to_pylist()
 
     def _write(self, source: ImageRecord, index: int, sampled: SampledMask) -> SampleSpec:
         """Writes the planned mask and gives the row that points to it."""
