@@ -314,6 +314,24 @@ class ScheduleConfig(Part):
         return timezone
 
 
+class RunnerConfig(Part):
+    """Where shards are painted. The same bytes come out everywhere on the same kind of machine."""
+
+    kind: Literal["local", "dask"] = "local"
+    """local: on this machine; dask: by the workers of a Dask cluster (extra `dask`)."""
+    processes: int = Field(default=1, ge=1)
+    """Shards that are painted at the same time, each by a process that keeps the base loaded, one per GPU. With one
+    and `local` the run's own process paints."""
+    address: str | None = None
+    """dask: of the scheduler of a cluster that is there; without it one of `processes` workers is started here."""
+
+    @model_validator(mode="after")
+    def _address_is_dasks(self) -> Self:
+        if self.address and self.kind != "dask":
+            raise ValueError("address: only kind dask has one")
+        return self
+
+
 class RunConfig(Part):
     """Everything one run depends on. `load_config` makes it from a YAML file."""
 
@@ -330,6 +348,7 @@ class RunConfig(Part):
     gates: GatesConfig = GatesConfig()
     dataset: DatasetConfig = DatasetConfig()
     output: OutputConfig
+    runner: RunnerConfig = RunnerConfig()
     schedule: ScheduleConfig | None = None
 
     @property

@@ -35,6 +35,19 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
         raise
 
 
+def write_once(path: Path, content: bytes) -> bytes:
+    """Writes `content` to `path` unless something is there; gives what is there then. The first of many wins."""
+    partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    partial.write_bytes(content)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()
+    return path.read_bytes()
+
+
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
     """Writes rows as parquet, replacing `path` in one step; equal rows give equal bytes."""
     import pyarrow as pa

@@ -336,9 +336,8 @@ def shards_to_do(run: Run, rejected: Mapping[str, int] | None = None) -> list[Sh
 
 def finished_shards(run: Run, defect: str) -> list[Shard]:
     """The shards of `defect` that are on disk, in order."""
-    names = (path.name for path in (run.folder / "shards" / defect).glob("[0-9]*-[0-9]*"))
-    shards = [Shard(defect, int(start), int(stop)) for start, stop in (name.split("-") for name in names)]
-    return sorted(shards, key=lambda shard: shard.start)
+    folders = (run.folder / "shards" / defect).glob("[0-9]*-[0-9]*")
+    return sorted((Shard.named(f"{defect}/{folder.name}") for folder in folders), key=lambda shard: shard.start)
 
 
 def shard_rows(run: Run, shard: Shard) -> pa.Table:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defectfill.adapters import adapter_sha256
-from defectfill.files import write_bytes
+from defectfill.files import write_once
 from defectfill.hashing import digest
 from defectfill.images import file_sha256
 from defectfill.plan import SampleSpec
@@ -57,8 +57,9 @@ def find_painted(run: Run, shard: Shard, wanted: str) -> Path | None:
         if (batch := _read(other / BATCH_FILE)) == own:
             return folder
         if own is None and batch is not None:
-            write_bytes(run.folder / BATCH_FILE, batch.encode())
-            return folder
+            own = write_once(run.folder / BATCH_FILE, batch.encode()).decode()
+            if batch == own:
+                return folder
     return None
 
 

@@ -53,7 +53,7 @@ class RunRecord(BaseModel):
         """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
 
         Left out are the paths, and what only extends or divides the work: count, attempts, shard size, checkpoints,
-        sampling weights, the choice of the label, the schedule. Device and precision count as what they resolve to.
+        sampling weights, the choice of the label, schedule, runner. Device and precision count as what they resolve to.
         """
         content = {
             "config": self.keyed_config(),
@@ -75,6 +75,7 @@ class RunRecord(BaseModel):
             "dataset": True,
             "output": True,
             "schedule": True,
+            "runner": True,
         }
         return self.config.model_dump(mode="json", exclude=left_out)
 
@@ -95,6 +96,13 @@ class Shard:
     @property
     def name(self) -> str:
         return f"{self.defect}/{self.start:06d}-{self.stop:06d}"
+
+    @classmethod
+    def named(cls, name: str) -> "Shard":
+        """The shard of that name."""
+        defect, samples = name.rsplit("/", 1)
+        start, stop = samples.split("-")
+        return cls(defect, int(start), int(stop))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from defectfill.config import load_config
 from defectfill.run import Run, locked
-from flows.steps import gpu, ingest, inpaint_shard, sample_masks, train_adapter, write_manifest
+from flows.runners import open_runner
+from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 
 
 @flow(name="synthesize-category", persist_result=False)
@@ -26,12 +27,10 @@ def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: 
         if run.is_finished():
             return run.dataset
         for defect in config.data.defects:
-            with gpu(gpu_limit):
-                train_adapter(run_folder, defect)
-        while shards := sample_masks(run_folder):  # again for those that are rejected
-            for shard in shards:
-                with gpu(gpu_limit):
-                    inpaint_shard(run_folder, shard)
+            train_adapter(run_folder, defect, gpu_limit)
+        with open_runner(run_folder, gpu_limit) as paint:
+            while shards := sample_masks(run_folder):  # again for those that are rejected
+                paint(shards)
         dataset = write_manifest(run_folder)
     create_markdown_artifact(
         key=artifact_key(f"dataset-{config.category}"),

@@ -21,6 +21,10 @@ from defectfill.errors import ConfigError, DataError
 from defectfill.plan import plan_samples
 from defectfill.run import Run, Shard, start_run
 from defectfill.synthesis import inpaint_shard as inpaint
+from defectfill.workers import Children
+
+CHILDREN: dict[Path, Children] = {}
+"""Painting processes of the runs of this process, by the run's folder."""
 
 
 def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
@@ -48,9 +52,10 @@ def ingest(config_path: Path, count: int | None = None) -> Path:
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)
-def train_adapter(run_folder: Path, defect: str) -> None:
+def train_adapter(run_folder: Path, defect: str, gpu_limit: str | None = None) -> None:
     """One adapter, trained unless it is there."""
-    train(Run.at(run_folder), defect)
+    with gpu(gpu_limit):
+        train(Run.at(run_folder), defect)
 
 
 @task(cache_policy=NO_CACHE)
@@ -60,9 +65,13 @@ def sample_masks(run_folder: Path) -> list[Shard]:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_condition_fn=_can_be_retried)
-def inpaint_shard(run_folder: Path, shard: Shard) -> None:
-    """One block of samples, painted."""
-    inpaint(Run.at(run_folder), shard)
+def inpaint_shard(run_folder: Path, shard: str, gpu_limit: str | None = None) -> None:
+    """One block of samples, painted: by a child of the run where it has some, else in this process."""
+    with gpu(gpu_limit):
+        if run_folder in CHILDREN:
+            CHILDREN[run_folder].paint(Shard.named(shard))
+        else:
+            inpaint(Run.at(run_folder), Shard.named(shard))
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from defectfill.config import BaseConfig, GenerateConfig, Solver
 from defectfill.errors import ModelError
-from defectfill.files import write_bytes
+from defectfill.files import write_once
 from defectfill.model.adapter import load_adapter, merged_adapter
 from defectfill.model.base import (
     Base,
@@ -294,7 +294,7 @@ def open_painter(
     if settings.samples_per_batch != "auto":
         return painter
     if not batch_file.is_file():
-        write_bytes(batch_file, f"{find_samples_per_batch(painter, config.resolution)}\n".encode())
+        write_once(batch_file, f"{find_samples_per_batch(painter, config.resolution)}\n".encode())
     return replace(painter, settings=settings.model_copy(update={"samples_per_batch": int(batch_file.read_text())}))
 
 

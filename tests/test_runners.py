@@ -1,0 +1,117 @@
+"""The same bytes whoever paints: one process, children, Dask's workers; and what dies costs its shard's time only."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import contents
+
+from defectfill.config import load_config
+from defectfill.errors import DataError
+from defectfill.images import read_image, write_png
+from defectfill.plan import plan_samples, read_plan
+from defectfill.run import Run, prepare_run, start_run
+from defectfill.workers import painting_children
+
+RUNNERS = {"children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
+
+every_runner = [
+    pytest.mark.server,
+    pytest.mark.timeout(600),
+    pytest.mark.parametrize("runner", RUNNERS.values(), ids=RUNNERS),
+]
+
+
+def start(env: dict[str, str], config: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "defectfill.cli", "run", str(config)]
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def painters(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes below one that paint: its children, or Dask's workers."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    return [
+        each for each in below if any(word in " ".join(_command(each)) for word in ("defectfill.workers", "spawn_main"))
+    ]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def begun(config: Path) -> bool:
+    """Whether a shard is being painted."""
+    run = prepare_run(load_config(config))
+    return any(run.folder.glob("shards/*/.*"))
+
+
+@pytest.fixture
+def two_processes(toy_config: Path, runner: str) -> Path:
+    toy_config.write_text(toy_config.read_text() + f"runner: {runner}\n")
+    return toy_config
+
+
+def parametrized(test: Callable[..., None]) -> Callable[..., None]:
+    for mark in every_runner:
+        test = mark(test)
+    return test
+
+
+@parametrized
+def test_the_same_bytes_come_out_though_a_painter_is_killed(
+    server: dict[str, str], finished: Run, two_processes: Path, runner: str
+) -> None:
+    with start(server, two_processes) as process:
+        wait_until(lambda: process.poll() is not None or begun(two_processes))
+        killed = painters(process)[:1]
+        for each in killed:
+            each.kill()
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert killed
+    assert contents(prepare_run(load_config(two_processes)).dataset) == contents(finished.dataset)
+
+
+@parametrized
+def test_a_killed_flow_leaves_no_painter_behind_and_is_gone_on_with(
+    server: dict[str, str], finished: Run, two_processes: Path, runner: str
+) -> None:
+    with start(server, two_processes) as process:
+        wait_until(lambda: process.poll() is not None or begun(two_processes))
+        left = painters(process)
+        process.kill()
+    assert left
+    wait_until(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in left), 60)
+    with start(server, two_processes) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert contents(prepare_run(load_config(two_processes)).dataset) == contents(finished.dataset)
+
+
+def test_a_childs_error_is_raised_by_its_kind(toy_config: Path, finished: Run) -> None:
+    run = start_run(load_config(toy_config))
+    for defect in run.config.data.defects:
+        shutil.copytree(finished.adapter_folder(defect), run.adapter_folder(defect))
+    shard = plan_samples(run)[0]
+    (spec, *_) = read_plan(run, shard.defect)
+    source = run.config.category_folder / spec.source_path
+    write_png(source, read_image(source)[::-1])
+    with painting_children(run, 1) as children, pytest.raises(DataError, match=spec.source_path):
+        children.paint(shard)
