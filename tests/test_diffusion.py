@@ -199,7 +199,7 @@ def test_early_selection_paints_the_kept_candidates_as_before_and_notes_what_it_
     base: Base, solver: Solver
 ) -> None:
     windows, seeds = [make_window(seed) for seed in range(2)], [5, 6]
-    settings = {"candidates": 4, "steps": 5, "guidance_scale": 1, "early_share": 0.4, "solver": solver}
+    settings = {"candidates": 4, "steps": 5, "guidance_scale": 1, "early_share": 0.4, "early_keep": 2, "solver": solver}
     full = list(make_painter(base, **settings).paint(windows, seeds, [PROMPT] * 2))
     early = list(make_painter(base, selection="early", **settings).paint(windows, seeds, [PROMPT] * 2))
     for whole, part in zip(full, early, strict=True):
@@ -219,7 +219,8 @@ def test_the_early_score_is_the_distance_of_the_predicted_latents_inside_the_mas
     still = replace(
         base, unet=lambda inputs, timestep, encoder_hidden_states: SimpleNamespace(sample=inputs[:, :4] * 0)
     )
-    settings = GenerateConfig(steps=10, candidates=3, guidance_scale=1, selection="early", early_share=0.1)
+    early = {"selection": "early", "early_share": 0.1, "early_keep": 2}
+    settings = GenerateConfig.model_validate({"steps": 10, "candidates": 3, "guidance_scale": 1, **early})
     sampled = sample_latents(still, conditions, noise, settings)
     alpha = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)[901]
     away = (noise / alpha.sqrt() - conditions.clean_latents)[conditions.latent_mask.expand_as(noise) > 0.5]

@@ -36,11 +36,12 @@ from flows.category import synthesize_category
 synthesize_category.to_deployment("toy", cron="0 2 * * 1", parameters={"config_path": sys.argv[1]}).apply()
 with get_client(sync_client=True) as client:
     for _ in range(180):
-        runs = [run for run in client.read_flow_runs() if run.state_name == "Scheduled"]
+        due = [run for run in client.read_flow_runs() if run.state_name == "Scheduled"]
+        runs = [run for run in due if run.parameters["config_path"] == sys.argv[1]]
         if runs:
             break
         time.sleep(0.5)
-print(runs[0].parameters["config_path"])
+print(len(runs))
 """
 
 
@@ -48,7 +49,7 @@ def test_a_scheduled_deployment_gets_a_scheduled_run(server: dict[str, str], toy
     command = [sys.executable, "-c", SCHEDULED, str(toy_config)]
     done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith(str(toy_config))
+    assert int(done.stdout) > 0
 
 
 RETRIED = """
