@@ -124,11 +124,14 @@ def deploy(
     work_pool: Annotated[str, typer.Option(help="The pool whose worker runs them.")] = "gpu",
     gpus: Annotated[int, typer.Option(min=1, help="How many runs of the pool train or paint at a time.")] = 1,
     prune: Annotated[bool, typer.Option("--prune", help="Remove deployments whose config is gone.")] = False,
+    then: Annotated[
+        str | None, typer.Option(help="flow/deployment to start with every finished dataset, its parameter `dataset`.")
+    ] = None,
 ) -> None:
     """Give each of CONFIGS its deployment on the Prefect server, with its schedule; again to update."""
     from flows.deploy import deploy as make_deployments
 
-    for line in make_deployments(configs, work_pool, gpus=gpus, prune=prune):
+    for line in make_deployments(configs, work_pool, gpus=gpus, prune=prune, then=then):
         print(line)
 
 

@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from defectfill.config import load_config
 from defectfill.run import Run, locked
+from flows.announce import announce
 from flows.runners import open_runner
 from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 
@@ -32,6 +33,7 @@ def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: 
             while shards := sample_masks(run_folder):  # again for those that are rejected
                 paint(shards)
         dataset = write_manifest(run_folder)
+    announce(run)
     create_markdown_artifact(
         key=artifact_key(f"dataset-{config.category}"),
         markdown=(dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],

@@ -5,10 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect import get_client
+from prefect.automations import Automation
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.events.actions import RunDeployment
+from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import EntrypointType
 from prefect.schedules import Cron
@@ -16,22 +20,29 @@ from prefect.schedules import Cron
 from defectfill.cli import ENVIRONMENT
 from defectfill.config import RunConfig, load_config
 from defectfill.errors import ConfigError
+from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
 from flows.fleet import TAG, category_deployments, synthesize_fleet
 
 OVERLAP = {"queue": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 
 
-def deploy(config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune: bool = False) -> list[str]:
+def deploy(
+    config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune: bool = False, then: str | None = None
+) -> list[str]:
     """Makes or updates the deployment of each category config, and that of the fleet; a line for each.
 
     A deployment is called as its file, without `.yaml`. One run of it goes at a time, and of all in the pool so many
-    train or paint at a time as it has `gpus`. prune: deployments of the pool are removed whose file is gone.
+    train or paint at a time as it has `gpus`.
 
-    Raises ConfigError for a config that is not good, two of one name, no server, and a pool that is not there.
+    prune: deployments of the pool are removed whose file is gone. then: `flow/deployment` that starts by itself for
+    every dataset that is finished, with the folder as its parameter `dataset`.
+
+    Raises ConfigError for a config that is not good, two of one name, no server, a pool or consumer that is not there.
     """
     configs = _load(config_paths)
     _check_pool(work_pool)
+    consumer = _find(then) if then else None
     limit = f"gpu-{work_pool}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(limit, gpus)
@@ -41,6 +52,7 @@ def deploy(config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune
     )
     fleet.apply()
     lines.append(f"{synthesize_fleet.name}/fleet: all of them, when it is started")
+    lines += [_start_after_datasets(then, consumer)] if then and consumer else []
     return lines + (_prune(work_pool) if prune else [])
 
 
@@ -92,6 +104,32 @@ def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) 
     deployment.apply()
     when = f"{schedule.cron} {schedule.timezone}" if schedule else "no schedule"
     return f"{synthesize_category.name}/{path.stem}: {when}"
+
+
+def _find(consumer: str) -> UUID:
+    """The id of a deployment by its flow's and its own name."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_deployment_by_name(consumer).id
+        except (ObjectNotFound, ValueError) as error:
+            raise ConfigError(
+                f"--then {consumer}: the server has no such deployment; expected flow/deployment"
+            ) from error
+
+
+def _start_after_datasets(consumer: str, deployment_id: UUID) -> str:
+    """Has the server start a deployment at the event of a finished dataset."""
+    name = f"defectfill: {consumer}"
+    with get_client(sync_client=True) as client:
+        for outdated in client.read_automations_by_name(name):
+            client.delete_automation(outdated.id)
+    trigger = EventTrigger(
+        expect={FINISHED}, match={"prefect.resource.id": resource_of("*")}, posture=Posture.Reactive, threshold=1
+    )
+    start = RunDeployment(deployment_id=deployment_id, parameters={"dataset": "{{ event.payload.dataset }}"})
+    automation: Any = Automation(name=name, trigger=trigger, actions=[start])
+    automation.create()
+    return f"{consumer}: after every finished dataset"
 
 
 def _prune(work_pool: str) -> list[str]:

@@ -13,6 +13,7 @@ from conftest import TOY_CONFIG, contents, run_all_steps
 
 from defectfill.config import load_config
 from defectfill.run import prepare_run
+from defectfill.verify import verify_dataset
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
@@ -87,6 +88,17 @@ with get_client(sync_client=True) as client:
     }]))
 """
 
+MATERIALIZED = """
+import json
+from prefect import get_client
+from prefect.events.filters import EventFilter, EventNameFilter
+with get_client(sync_client=True) as client:
+    wanted = EventFilter(event=EventNameFilter(name=["prefect.asset.materialization.succeeded"]))
+    body = {"filter": wanted.model_dump(mode="json")}
+    events = client._client.post("/events/filter", json=body).json()["events"]
+print(json.dumps({event["resource"]["prefect.resource.id"]: event["payload"]["rows"] for event in events}))
+"""
+
 FLEET = """
 import json
 from prefect import get_client
@@ -99,6 +111,29 @@ with get_client(sync_client=True) as client:
 table = json.loads(max(artifacts, key=lambda artifact: artifact.created).data)
 print(json.dumps([state.name, state.message, {row["category"]: row["what became of it"] for row in table}]))
 """
+
+
+CONSUMER = """
+import sys
+from pathlib import Path
+from prefect import flow
+
+@flow
+def consume(dataset: str) -> None:
+    with Path("{folder}/consumed.txt").open("a") as file:
+        print(dataset, file=file)
+
+if __name__ == "__main__":
+    stored = flow.from_source("{folder}", "consumer.py:consume")
+    stored.to_deployment("detector", work_pool_name=sys.argv[1]).apply()
+"""
+
+
+def deploy_consumer(env: dict[str, str], folder: Path) -> Path:
+    """A consumer's deployment; the file to which it adds the datasets that it is started with."""
+    (folder / "consumer.py").write_text(CONSUMER.format(folder=folder))
+    subprocess.run([sys.executable, "consumer.py", POOL], cwd=folder, env=env, check=True, capture_output=True)
+    return folder / "consumed.txt"
 
 
 def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
@@ -117,6 +152,12 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
         "synthesize-category/Metal_nut.v2: * * * * * Europe/Berlin",
         "synthesize-fleet/fleet: all of them, when it is started",
     ]
+    assert "--then no/one: the server has no such deployment" in deploy("--then", "no/one").stderr
+    consumed = deploy_consumer(worker, plain.parent)
+    assert deploy("--then", "consume/detector").stdout.splitlines()[-1] == (
+        "consume/detector: after every finished dataset"
+    )
+    assert deploy("--gpus", 2, "--then", "consume/detector").returncode == 0  # again, to update
     limits, deployed = json.loads(python(worker, DEPLOYED))
     assert limits[f"gpu-{POOL}"] == 2
     assert list(deployed) == sorted(CATEGORIES)
@@ -133,8 +174,12 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     (state, _, became) = json.loads(python(worker, FLEET))
     assert state == "Completed"
     assert became == {"washer": "done", "Metal_nut.v2": "up to date"}
-    made = prepare_run(load_config(plain))
-    assert made.is_finished()
+    made = [prepare_run(load_config(config)) for config in (odd, plain)]
+    assert all(run.is_finished() for run in made)
+    wait_until(lambda: consumed.is_file() and str(made[1].dataset) in consumed.read_text().splitlines(), 60)
+    assert json.loads(python(worker, MATERIALIZED)) == {
+        f"defectfill://{run.config.category}/manifest.parquet": verify_dataset(run.dataset) for run in made
+    }
 
     broken = next((plain.parent / "data" / "Metal_nut.v2" / "train" / "good").iterdir())
     broken.write_bytes(b"broken")

@@ -1,0 +1,53 @@
+"""What other flows are told of a finished dataset."""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from prefect.assets import Asset, AssetProperties, add_asset_metadata, materialize
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from defectfill.images import file_sha256
+from defectfill.run import Run
+
+FINISHED = "defect-dataset.finished"
+"""The event; its resource is `defect-dataset.<category>`, its payload dataset_facts."""
+
+
+def announce(run: Run) -> None:
+    """Materializes the asset of a finished dataset's manifest, with its facts, and emits the event."""
+    facts = dataset_facts(run)
+    asset = Asset(
+        key=f"defectfill://{run.config.category}/manifest.parquet",
+        properties=AssetProperties(name=f"{run.config.category} defects", description=str(run.dataset)),
+    )
+
+    @materialize(asset, name="announce", cache_policy=NO_CACHE)
+    def tell() -> None:
+        add_asset_metadata(asset, facts)
+
+    tell()
+    emit_event(FINISHED, resource={"prefect.resource.id": resource_of(run.config.category)}, payload=facts)
+
+
+def resource_of(category: str) -> str:
+    """The id by which events name the dataset of a category."""
+    return f"defect-dataset.{category}"
+
+
+def dataset_facts(run: Run) -> dict[str, Any]:
+    """Where a finished dataset is and what is in it. Consumers that have seen its fingerprint need not do so again."""
+    manifest, rejected = run.dataset / "manifest.parquet", run.dataset / "rejected.parquet"
+    made = pq.read_table(manifest, columns=["defect"], filters=pc.field("origin") == "synthetic")["defect"]
+    reasons = pq.read_table(rejected, columns=["reason"])["reason"]
+    return {
+        "category": run.config.category,
+        "dataset": str(run.dataset),
+        "run": run.record.key,
+        "rows": pq.read_metadata(manifest).num_rows,
+        "synthetic": dict(Counter(made.to_pylist())),
+        "rejected": dict(Counter(reasons.to_pylist())),
+        "fingerprint": file_sha256(manifest),
+    }
