@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from conftest import TOY_CONFIG, contents, run_all_steps
+from conftest import TOY_CONFIG
 
 from defectfill.config import load_config
 from defectfill.run import prepare_run
@@ -23,13 +24,12 @@ CATEGORIES = ("washer", "Metal_nut.v2")
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> dict[str, Path]:
-    """The files of two categories, one of which is due every minute."""
+    """The files of two categories, to run once a year."""
     root, found = tmp_path_factory.mktemp("fleet"), {}
     for category in CATEGORIES:
         shutil.copytree(toy_data / "washer", root / "data" / category)
         text = TOY_CONFIG.format(root=root, base=base_folder).replace("category: washer", f"category: {category}")
-        cron = "* * * * *" if category == CATEGORIES[1] else "0 2 1 1 *"
-        text += f"schedule: {{cron: '{cron}', timezone: Europe/Berlin, overlap: skip}}\n"
+        text += "schedule: {cron: 0 2 1 1 *, timezone: Europe/Berlin, overlap: skip}\n"
         found[category] = root / f"{category}.yaml"
         found[category].write_text(text.replace("count: 5", "count: 2"))
     return found
@@ -37,11 +37,13 @@ def configs(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_dat
 
 @pytest.fixture(scope="module")
 def worker(server: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A process worker of the pool; the environment that reaches its server."""
+    """A process worker of the pool, which it has made; the environment that reaches its server."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     env = {**server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        pools = f"{server['PREFECT_API_URL']}/work_pools/{POOL}"
+        wait_until(lambda: httpx.get(pools).is_success, 60)
         yield server
     finally:
         process.terminate()
@@ -68,24 +70,39 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 
 
 DEPLOYED = """
-import json
+import json, time
 from prefect import get_client
 from flows.fleet import category_deployments
 with get_client(sync_client=True) as client:
-    scheduled = [run.deployment_id for run in client.read_flow_runs() if run.state_name == "Scheduled"]
+    deployments = category_deployments(client)
+    for _ in range(120):
+        scheduled = [run.deployment_id for run in client.read_flow_runs() if run.state_name == "Scheduled"]
+        if all(each.id in scheduled for each in deployments):
+            break
+        time.sleep(0.5)
     limits = {limit.name: limit.limit for limit in client.read_global_concurrency_limits()}
     print(json.dumps([limits, {
         each.name: {
             "cron": [schedule.schedule.cron for schedule in each.schedules],
             "timezone": [schedule.schedule.timezone for schedule in each.schedules],
-            "tags": each.tags,
+            "tags": sorted(each.tags),
             "overlap": each.concurrency_options.collision_strategy,
-            "described": {name: bool(value.get("description")) for name, value in
-                          each.parameter_openapi_schema["properties"].items()},
-            "scheduled": scheduled.count(each.id),
+            "described": [name for name, value in each.parameter_openapi_schema["properties"].items()
+                          if value.get("description")],
+            "scheduled": each.id in scheduled,
         }
-        for each in category_deployments(client)
+        for each in deployments
     }]))
+"""
+
+ITS_TIME_HAS_COME = """
+import sys
+from prefect import get_client
+from prefect.states import Scheduled
+with get_client(sync_client=True) as client:
+    deployment = client.read_deployment_by_name(sys.argv[1])
+    due = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+    client.set_flow_run_state(min(due, key=lambda run: run.expected_start_time).id, Scheduled())
 """
 
 MATERIALIZED = """
@@ -140,43 +157,36 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     worker: dict[str, str], configs: dict[str, Path]
 ) -> None:
     plain, odd = (configs[category] for category in CATEGORIES)
-
-    def deploy(*more: object) -> subprocess.CompletedProcess[str]:
-        return defectfill(
-            worker, "deploy", *(path for path in (plain, odd) if path.exists()), "--work-pool", POOL, *more
-        )
-
-    wait_until(lambda: deploy().returncode == 0, 60)  # the worker has made its pool
-    assert deploy("--gpus", 2).stdout.splitlines() == [
-        "synthesize-category/washer: 0 2 1 1 * Europe/Berlin",
-        "synthesize-category/Metal_nut.v2: * * * * * Europe/Berlin",
-        "synthesize-fleet/fleet: all of them, when it is started",
-    ]
-    assert "--then no/one: the server has no such deployment" in deploy("--then", "no/one").stderr
     consumed = deploy_consumer(worker, plain.parent)
-    assert deploy("--then", "consume/detector").stdout.splitlines()[-1] == (
-        "consume/detector: after every finished dataset"
-    )
-    assert deploy("--gpus", 2, "--then", "consume/detector").returncode == 0  # again, to update
+    options = ("--work-pool", POOL, "--gpus", 2, "--then", "consume/detector")
+    assert defectfill(worker, "deploy", plain, odd, *options).stdout.splitlines() == [
+        "synthesize-category/washer: 0 2 1 1 * Europe/Berlin",
+        "synthesize-category/Metal_nut.v2: 0 2 1 1 * Europe/Berlin",
+        "synthesize-fleet/fleet: all of them, when it is started",
+        "consume/detector: after every finished dataset",
+    ]
     limits, deployed = json.loads(python(worker, DEPLOYED))
     assert limits[f"gpu-{POOL}"] == 2
-    assert list(deployed) == sorted(CATEGORIES)
-    assert deployed["washer"]["cron"] == ["0 2 1 1 *"]
-    assert deployed["washer"]["timezone"] == ["Europe/Berlin"]
-    assert deployed["washer"]["overlap"] == "CANCEL_NEW"
-    assert set(deployed["Metal_nut.v2"]["tags"]) == {"defectfill", "category:Metal_nut.v2"}
-    assert deployed["washer"]["described"] == {"config_path": True, "count": True, "gpu_limit": True}
-    wait_until(lambda: all(each["scheduled"] for each in json.loads(python(worker, DEPLOYED))[1].values()), 60)
+    assert deployed == {
+        category: {
+            "cron": ["0 2 1 1 *"],
+            "timezone": ["Europe/Berlin"],
+            "tags": [f"category:{category}", "defectfill"],
+            "overlap": "CANCEL_NEW",
+            "described": ["config_path", "count", "gpu_limit"],
+            "scheduled": True,
+        }
+        for category in CATEGORIES
+    }
 
-    wait_until(prepare_run(load_config(odd)).is_finished, 200)  # its schedule alone has started it
-    odd.write_text(odd.read_text().replace("'* * * * *'", "'0 2 1 1 *'"))
-    assert deploy().returncode == 0
-    (state, _, became) = json.loads(python(worker, FLEET))
+    python(worker, ITS_TIME_HAS_COME, "synthesize-category/Metal_nut.v2")
+    made = [prepare_run(load_config(config)) for config in (odd, plain)]
+    wait_until(made[0].is_finished, 200)
+    state, _, became = json.loads(python(worker, FLEET))
     assert state == "Completed"
     assert became == {"washer": "done", "Metal_nut.v2": "up to date"}
-    made = [prepare_run(load_config(config)) for config in (odd, plain)]
-    assert all(run.is_finished() for run in made)
-    wait_until(lambda: consumed.is_file() and str(made[1].dataset) in consumed.read_text().splitlines(), 60)
+    wait_until(lambda: consumed.is_file() and len(consumed.read_text().splitlines()) == 2, 60)
+    assert consumed.read_text().splitlines() == [str(run.dataset) for run in made]
     assert json.loads(python(worker, MATERIALIZED)) == {
         f"defectfill://{run.config.category}/manifest.parquet": verify_dataset(run.dataset) for run in made
     }
@@ -184,38 +194,34 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     broken = next((plain.parent / "data" / "Metal_nut.v2" / "train" / "good").iterdir())
     broken.write_bytes(b"broken")
     plain.write_text(plain.read_text().replace("count: 2, candidates", "count: 3, candidates"))
-    (state, message, became) = json.loads(python(worker, FLEET))
+    state, message, became = json.loads(python(worker, FLEET))
     assert state == "Failed"
     assert "Metal_nut.v2" in message
     assert became["washer"] == "done"
     assert str(broken) in became["Metal_nut.v2"]
-
-    undisturbed = shutil.copytree(plain.parent, plain.parent.with_name("undisturbed"))
-    shutil.rmtree(undisturbed / "out")
-    (undisturbed / "washer.yaml").write_text(plain.read_text().replace(str(plain.parent), str(undisturbed)))
-    assert contents(run_all_steps(undisturbed / "washer.yaml").dataset) == contents(
-        prepare_run(load_config(plain)).dataset
-    )
+    assert prepare_run(load_config(plain)).is_finished()
 
     odd.unlink()
-    pruned = deploy("--prune").stdout.splitlines()
-    assert pruned[-1] == f"synthesize-category/Metal_nut.v2: removed, {odd} is gone"
-    assert list(json.loads(python(worker, DEPLOYED))[1]) == ["washer"]
+    pruned = defectfill(worker, "deploy", plain, "--work-pool", POOL, "--prune")
+    assert pruned.stdout.splitlines()[-1] == f"synthesize-category/Metal_nut.v2: removed, {odd} is gone"
+    limits, deployed = json.loads(python(worker, DEPLOYED))
+    assert (limits[f"gpu-{POOL}"], list(deployed)) == (1, ["washer"])
 
 
-def test_what_cannot_be_deployed_is_said(server: dict[str, str], configs: dict[str, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_deployed_is_said(worker: dict[str, str], configs: dict[str, Path], tmp_path: Path) -> None:
     config = configs["washer"]
-    without = {name: value for name, value in server.items() if name != "PREFECT_API_URL"}
-    nowhere = {**server, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    without = {name: value for name, value in worker.items() if name != "PREFECT_API_URL"}
+    nowhere = {**worker, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
     cases = {
         "PREFECT_API_URL: names no Prefect server": (without, [config]),
         "PREFECT_API_URL: no Prefect server answers": (nowhere, [config]),
-        "--work-pool none: the server has no such pool": (server, [config]),
-        "another config is called washer too": (server, [config, shutil.copy(config, tmp_path)]),
-        f"{tmp_path / 'gone.yaml'}": (server, [config, tmp_path / "gone.yaml"]),
+        "--work-pool none: the server has no such pool": (worker, [config, "--work-pool", "none"]),
+        "--then no/one: the server has no such deployment": (worker, [config, "--then", "no/one"]),
+        "another config is called washer too": (worker, [config, shutil.copy(config, tmp_path)]),
+        f"{tmp_path / 'gone.yaml'}": (worker, [config, tmp_path / "gone.yaml"]),
     }
-    for message, (env, paths) in cases.items():
-        refused = defectfill(env, "deploy", *paths, "--work-pool", "none")
+    for message, (env, arguments) in cases.items():
+        refused = defectfill(env, "deploy", "--work-pool", POOL, *arguments)
         assert refused.returncode == 2, refused.stderr
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr
