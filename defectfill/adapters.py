@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from defectfill.curve import plot_losses
 from defectfill.files import new_folder, write_bytes, write_table
+from defectfill.gpu import gpu_lock
 from defectfill.images import file_sha256
 from defectfill.processes import train_in_processes
 from defectfill.run import Run
@@ -63,18 +64,21 @@ def train_here(run: Run, defect: str, team: "Team | None" = None, device: str | 
     label = f"train {', '.join(config.defects_learnt_with(defect))}"
     data = read_training_data(run, defect)
     base = shared_base(config.base.model_copy(update={"device": device or config.base.device}))
-    with trained_adapter(
-        base,
-        data,
-        config.train,
-        config.base.resolution,
-        seed,
-        label,
-        work,
-        draw_preview=partial(paint_preview, base, data, config.generate, seed) if data.scenes else None,
-        report=_tensorboard(run, defect) if config.train.tensorboard and team.leads else lambda _: None,
-        team=team,
-    ) as curve:
+    with (
+        gpu_lock(run.record.device, base.device.index or 0),
+        trained_adapter(
+            base,
+            data,
+            config.train,
+            config.base.resolution,
+            seed,
+            label,
+            work,
+            draw_preview=partial(paint_preview, base, data, config.generate, seed) if data.scenes else None,
+            report=_tensorboard(run, defect) if config.train.tensorboard and team.leads else lambda _: None,
+            team=team,
+        ) as curve,
+    ):
         if not team.leads:
             return
         with new_folder(run.adapter_folder(defect), replace=True) as folder:

@@ -15,6 +15,7 @@ from defectfill.config import GenerateConfig
 from defectfill.errors import DataError
 from defectfill.files import new_folder, write_bytes, write_rows
 from defectfill.gates import Gate, Measures, Reason, gate_of, measure_sample
+from defectfill.gpu import gpu_lock
 from defectfill.hashing import derive_seed
 from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
 from defectfill.labels import draw_label, intersection_over_union
@@ -155,6 +156,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     content = shard_digest(run, shard, specs)
     painted = find_painted(run, shard, content)
     with (
+        gpu_lock(run.record.device),
         timed(run, "inpaint", shard=shard.name, painted=0 if painted else len(specs)),
         new_folder(run.shard_folder(shard), replace=True) as folder,
     ):
