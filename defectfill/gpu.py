@@ -28,7 +28,7 @@ def gpu_lock(device: str, index: int = 0) -> Iterator[None]:
 
 
 def _open(path: Path) -> int:
-    """The file, for reading: that suffices for a lock, and is allowed with the files of other users; made if missing."""
+    """The file, made if missing; for reading, which suffices for a lock and is allowed with other users' files."""
     try:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:
