@@ -70,7 +70,7 @@ class BaseConfig(Part):
     """A folder in the diffusers format, the name of a base that comes with defectfill (`mini`), or a hub id."""
     revision: str | None = None
     """The hub's commit, 40 hex digits; a folder has none."""
-    resolution: int = Field(default=512, ge=32, multiple_of=8)
+    resolution: int = Field(default=512, ge=32, le=8192, multiple_of=8)
     """Side of the model's square input, in pixels. Of a folder that is here: by default what it was trained at."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
@@ -102,7 +102,7 @@ class LossWeights(Part):
 class BoxesConfig(Part):
     """The random boxes whose union masks the object branch (M_rand)."""
 
-    count: int = Field(default=30, ge=1)
+    count: int = Field(default=30, ge=1, le=10_000)
     min_side: Fraction = 0.03
     """Shares of the crop's side."""
     max_side: Fraction = 0.25
@@ -121,14 +121,14 @@ WITHOUT_EFFECT = ("checkpoint_every", "tensorboard")
 class TrainConfig(Part):
     """LoRA training, one adapter per defect."""
 
-    steps: int = Field(default=2000, ge=1)
-    batch_size: int = Field(default=4, ge=1)
-    rank: int = Field(default=8, ge=1)
+    steps: int = Field(default=2000, ge=1, le=10_000_000)
+    batch_size: int = Field(default=4, ge=1, le=10_000)
+    rank: int = Field(default=8, ge=1, le=10_000)
     alpha: int = Field(default=16, ge=1)
     """LoRA's alpha: updates are scaled by alpha / rank."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    learning_rate_unet: float = Field(default=2e-4, gt=0)
-    learning_rate_text_encoder: float = Field(default=4e-5, gt=0)
+    learning_rate_unet: float = Field(default=2e-4, gt=0, le=1)
+    learning_rate_text_encoder: float = Field(default=4e-5, gt=0, le=1)
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -142,7 +142,7 @@ class TrainConfig(Part):
     boxes: BoxesConfig = BoxesConfig()
     max_resize: float = Field(default=1.125, ge=1, le=2)
     """Image and mask are enlarged by u in [1, max_resize] together, then cropped at random."""
-    pool: int = Field(default=256, ge=0)
+    pool: int = Field(default=256, ge=0, le=1_000_000)
     """Crops that are encoded once, before the first step; steps draw from them. 0: every step encodes its own, and so
     it is where the steps of a short training encode less than the pool would."""
     pool_boxes: int = Field(default=2, ge=1)
@@ -210,11 +210,11 @@ class TrainConfig(Part):
 class GenerateConfig(Part):
     """Painting."""
 
-    count: int = Field(default=200, ge=1)
+    count: int = Field(default=200, ge=1, le=10_000_000)
     """Images wanted per defect. Raising it later extends the dataset and touches nothing made before."""
-    max_attempts: float = Field(default=2.0, ge=1)
+    max_attempts: float = Field(default=2.0, ge=1, le=100)
     """Samples are planned anew for those rejected, up to this many times the count in all; 1: none."""
-    candidates: int = Field(default=8, ge=1)
+    candidates: int = Field(default=8, ge=1, le=1000)
     """Paintings per sample, of which Low-Fidelity Selection keeps one."""
     steps: int = Field(default=50, ge=1, le=500)
     """The noise schedule's 1000 timesteps are divided evenly; for DDIM best a divisor of 1000."""
@@ -382,7 +382,11 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
     `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
     folder. Raises ConfigError with one message per mistake, each with the key's path.
     """
-    config = _resolve(load_yaml(path, RunConfig), Path(path).resolve().parent)
+    config = load_yaml(path, RunConfig)
+    try:
+        config = _resolve(config, Path(path).resolve().parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error.__cause__
     if count is None:
         return config
     if count < 1:
@@ -392,27 +396,38 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
 
 def _resolve(config: RunConfig, folder: Path) -> RunConfig:
     """`config` with its relative paths made absolute; a base that is a folder is told from a hub id."""
-    data = config.data.model_copy(update={"root": (folder / config.data.root.expanduser()).resolve()})
-    output = config.output.model_copy(update={"root": (folder / config.output.root.expanduser()).resolve()})
+    data = config.data.model_copy(update={"root": _absolute(folder, config.data.root, "data.root")})
+    output = config.output.model_copy(update={"root": _absolute(folder, config.output.root, "output.root")})
     base, masks = _resolve_base(config.base, folder), _resolve_masks(config.masks, folder)
     return config.model_copy(update={"data": data, "output": output, "base": base, "masks": masks})
 
 
-def _resolve_masks(masks: MasksConfig, folder: Path) -> MasksConfig:
-    def resolved(part: Part, *names: str) -> dict[str, Path]:
-        paths = {name: getattr(part, name) for name in names}
-        return {name: (folder / path.expanduser()).resolve() for name, path in paths.items() if path}
+def _absolute(folder: Path, path: Path, key: str) -> Path:
+    """`path` as it is meant in a config that lies in `folder`; ConfigError where no file can have that name."""
+    try:
+        absolute = (folder / path.expanduser()).resolve()
+        absolute.exists()
+    except (OSError, RuntimeError) as error:  # too long; an unknown user's home, links that lead in a circle
+        raise ConfigError(f"{key}: {path} cannot be a path: {error.args[-1]}") from error
+    return absolute
 
-    zones = masks.zones and masks.zones.model_copy(update=resolved(masks.zones, "allowed", "forbidden", "drawn_on"))
-    return masks.model_copy(update={"zones": zones, **resolved(masks, "folder")})
+
+def _resolve_masks(masks: MasksConfig, folder: Path) -> MasksConfig:
+    def resolved(part: Part, block: str, *names: str) -> dict[str, Path]:
+        paths = {name: getattr(part, name) for name in names}
+        return {name: _absolute(folder, path, f"{block}.{name}") for name, path in paths.items() if path}
+
+    drawn = ("allowed", "forbidden", "drawn_on")
+    zones = masks.zones and masks.zones.model_copy(update=resolved(masks.zones, "masks.zones", *drawn))
+    return masks.model_copy(update={"zones": zones, **resolved(masks, "masks", "folder")})
 
 
 def _resolve_base(base: BaseConfig, folder: Path) -> BaseConfig:
     """`base` with an absolute path where it is a folder, beside the config or bundled, and with its resolution."""
-    beside, bundled = (folder / Path(base.model).expanduser()).resolve(), BUNDLED_BASES / base.model
+    beside, bundled = _absolute(folder, Path(base.model), "base.model"), BUNDLED_BASES / base.model
     if base.model.startswith((".", "/", "~")) or beside.is_dir():
         place = beside
-    elif bundled.is_dir():
+    elif bundled.parent == BUNDLED_BASES and bundled.is_dir():
         place = bundled
     else:
         return base

@@ -3,6 +3,8 @@
 import difflib
 import os
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -10,6 +12,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.errors import ConfigError
+
+MAX_BYTES = 100_000
+"""A larger file is refused before it is parsed."""
+MAX_VALUES = 10_000
+"""With every alias of YAML replaced by what it stands for, which may be much more than the file shows."""
 
 
 class Part(BaseModel):
@@ -28,21 +35,25 @@ def load_yaml(path: Path, kind: type[AnyPart]) -> AnyPart:
     """
     path = Path(path)
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: expected at most {MAX_BYTES} bytes, found {path.stat().st_size}")
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        values = list(islice(_values(raw), MAX_VALUES + 1))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be, as 2026-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply, or an alias holds itself") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    if len(values) > MAX_VALUES:
+        raise ConfigError(f"{path}: expected at most {MAX_VALUES} values, found more with its aliases replaced")
     problems: list[str] = []
-    try:
-        values = _expand(raw, "", problems)
-    except RecursionError as error:
-        raise ConfigError(f"{path}: an alias holds itself") from error
+    expanded = _expand(raw, "", problems)
     config: AnyPart | None = None
     try:
-        config = kind.model_validate(values)
+        config = kind.model_validate(expanded)
     except ValidationError as error:
         problems += [_describe(kind, dict(detail)) for detail in error.errors()]
     if problems or config is None:
@@ -63,13 +74,25 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _values(value: Any) -> Iterator[Any]:
+    """`value` and everything in it, aliases replaced."""
+    yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _values(item)
+
+
 def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
-    """`value` with every `${NAME}` in its strings replaced; unset names are added to `problems`."""
+    """`value` with every `${NAME}` in its strings replaced.
+
+    Unset names, values of YAML's rarer types and strings that no file name or prompt can be are added to `problems`.
+    """
     if isinstance(value, dict):
         return {key: _expand(item, f"{key_path}.{key}".lstrip("."), problems) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item, f"{key_path}.{index}", problems) for index, item in enumerate(value)]
     if not isinstance(value, str):
+        if value is not None and not isinstance(value, int | float):
+            problems.append(f"{key_path}: expected text, a number, a list or keys, found a {type(value).__name__}")
         return value
 
     def replace(match: re.Match[str]) -> str:
@@ -77,7 +100,10 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
             problems.append(f"{key_path}: the environment variable {match[1]} is not set")
         return os.environ.get(match[1], match[0])
 
-    return re.sub(r"\$\{(\w+)\}", replace, value)
+    text = re.sub(r"\$\{(\w+)\}", replace, value)
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", text):
+        problems.append(f"{key_path}: expected text without control characters, found {text!r}")
+    return text
 
 
 def _describe(kind: type[Part], detail: dict[str, Any]) -> str:

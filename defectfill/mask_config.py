@@ -26,7 +26,7 @@ class ZonesConfig(Part):
 class MasksConfig(Part):
     """Where defects are asked for, and of which shape."""
 
-    samplers: dict[str, Annotated[float, Field(gt=0)]] = Field(default={"reference": 0.6, "morph": 0.4})
+    samplers: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default={"reference": 0.6, "morph": 0.4})
     """Sampler -> weight: reference, morph, stroke, blob, polygon, box, star, folder."""
     folder: Path | None = None
     """Masks of your own, for the sampler `folder`."""

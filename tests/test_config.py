@@ -313,3 +313,72 @@ def test_an_alias_that_holds_itself_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").write_text("category: &a [*a]\n")
     with pytest.raises(ConfigError, match="an alias holds itself"):
         load_config(tmp_path / "loop.yaml")
+
+
+ALIASES = "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" if n else "a0: &a0 [" + "x, " * 9 + "x]\n" for n in range(10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + ALIASES, "expected at most 10000 values, found more with its aliases replaced"),
+        (MINIMAL + "".join(f"key{n}: 1\n" for n in range(20_000)), "expected at most 100000 bytes, found 2.*"),
+        ("[" * 50_000, "nested too deeply, or an alias holds itself"),
+    ],
+)
+def test_a_file_that_would_take_long_to_read_is_refused_at_once(tmp_path: Path, text: str, message: str) -> None:
+    (problem,) = problems_of(write(tmp_path, text))
+    assert re.fullmatch(message, problem)
+
+
+@pytest.mark.parametrize("name", [r"a\0b", r"\e[31mred", r"\ud800"])
+@pytest.mark.parametrize("key", ["object_name: hex nut", "root: data", "model: some/base"])
+def test_text_with_control_characters_is_refused_at_its_key(tmp_path: Path, key: str, name: str) -> None:
+    problems = problems_of(write(tmp_path, MINIMAL.replace(key, f'{key.split(": ")[0]}: "{name}"')))
+    assert any("expected text without control characters, found" in problem for problem in problems)
+    assert all(key.split(":")[0] in problem for problem in problems)
+
+
+def test_a_set_whose_order_python_would_choose_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems_of(write(tmp_path, MINIMAL.replace("[hole]", "!!set {hole, crack}")))
+    assert problem == "data.defects: expected text, a number, a list or keys, found a set"
+
+
+@pytest.mark.parametrize("key", ["root: data", "root: out", "model: some/base"])
+@pytest.mark.parametrize("place", ["~nobody-of-this-name/x", "x" * 300, "loop/x"])
+def test_a_place_that_can_never_be_is_told_with_its_key(tmp_path: Path, key: str, place: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (problem,) = problems_of(write(tmp_path, MINIMAL.replace(key, f"{key.split(': ')[0]}: {place}")))
+    assert re.match(rf"(data\.root|output\.root|base\.model): {place} cannot be a path: ", problem)
+
+
+def test_a_bundled_base_goes_by_its_name_alone(tmp_path: Path) -> None:
+    assert Path(load_config(write(tmp_path, MINIMAL.replace("some/base", "mini"))).base.model).is_dir()
+    astray = load_config(write(tmp_path, MINIMAL.replace("some/base", "mini/../../bases/mini")))
+    assert astray.base.model == "mini/../../bases/mini"  # as a hub's name, which is refused without a revision
+
+
+@pytest.mark.parametrize(
+    ("key_path", "value"),
+    [
+        ("base.resolution", 2**40),
+        ("train.steps", 10**30),
+        ("train.rank", 10**12),
+        ("train.learning_rate_unet", 1e300),
+        ("train.pool", 10**12),
+        ("masks.samplers.reference", 1e308),
+        ("generate.count", 10**12),
+        ("generate.max_attempts", 1e300),
+        ("generate.candidates", 10**9),
+    ],
+)
+def test_numbers_beyond_any_use_are_refused(tmp_path: Path, key_path: str, value: float) -> None:
+    content = yaml.safe_load(MINIMAL)
+    part, *names = content, *key_path.split(".")
+    for name in names[:-1]:
+        part = part.setdefault(name, {})
+    part[names[-1]] = value
+    (problem,) = problems_of(write(tmp_path, yaml.safe_dump(content)))
+    assert problem.startswith(f"{key_path}: input should be less than or equal to")
