@@ -111,7 +111,7 @@ def mask_files(masks: MasksConfig) -> dict[str, Path]:
 
 
 def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:
-    """The files of the category, and a problem for each folder that is missing or empty."""
+    """The files of the category, and a problem for each folder that is missing or empty and each unusable name."""
     folder = config.category_folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the category's folder, found {_folders_in(folder.parent)}")
@@ -124,10 +124,16 @@ def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:
         masks={defect: find_images(folder / "ground_truth" / defect) for defect in defects},
         groups_file=(groups_file,) if groups_file.is_file() else (),
     )
+    names = [path for _, path in listing.images()] + [path for masks in listing.masks.values() for path in masks]
+    problems = [
+        f"{str(path)!a}: expected a file name in UTF-8, found other bytes"
+        for path in names
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path))
+    ]
     needed = [(folder / "train" / "good", "normal images")]
     needed += [(folder / "test" / defect, "images of the defect") for defect in defects]
     needed += [(folder / "ground_truth" / defect, "the masks of the defect") for defect in defects]
-    return listing, [problem for path, what in needed for problem in _empty(path, what)]
+    return listing, problems + [problem for path, what in needed for problem in _empty(path, what)]
 
 
 def _empty(folder: Path, what: str) -> list[str]:

@@ -5,7 +5,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator
+
+from defectfill.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -13,6 +17,28 @@ if TYPE_CHECKING:
 
 PARTIAL = ".partial-"
 """What the names of unfinished files and folders hold; a killed process leaves them, the next one removes them."""
+
+
+def check_inner_path(path: str) -> str:
+    """`path`, if it is empty or leads below the folder that it is relative to; ValueError otherwise."""
+    parts = path.split("/") if path else []
+    if any(part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > 255 for part in parts):
+        raise ValueError("expected a path below its folder")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(check_inner_path)]
+"""A path with forward slashes, relative to a folder that it cannot leave, or nothing."""
+
+
+@contextmanager
+def damage_named(path: Path, remedy: str) -> Iterator[None]:
+    """Turns what reading a file that a step wrote raises into a DataError, which ends in what to do."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError, RecursionError) as error:
+        found = " ".join(str(error).split())[:500] or type(error).__name__
+        raise DataError(f"{path}: expected what a step of the run wrote, found: {found}; {remedy}") from error
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
@@ -100,18 +126,27 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") 
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def read_rows(path: Path) -> "pa.Table":
-    """The rows of an Arrow file."""
+def read_rows(path: Path, schema: "pa.Schema | None" = None) -> "pa.Table":
+    """The rows of an Arrow file; OSError or ValueError where it is damaged or has another schema than is expected."""
     import pyarrow as pa
 
-    return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
+    return checked(pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all(), schema)
+
+
+def checked(table: "pa.Table", schema: "pa.Schema | None" = None) -> "pa.Table":
+    """A table as it was read; ValueError where its values are damaged or it has another schema than is expected."""
+    if schema is not None and not table.schema.equals(schema):
+        wrong = [field.name for field in schema if field not in table.schema] or table.schema.names
+        raise ValueError(f"other columns, differing in {', '.join(wrong)}")
+    table.validate(full=True)
+    return table
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
     """The rows of a parquet file."""
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    rows: list[dict[str, Any]] = checked(pq.read_table(path)).to_pylist()
     return rows
 
 

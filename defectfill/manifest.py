@@ -1,8 +1,12 @@
 """The manifest: one row per image of a dataset, real and synthetic."""
 
+from typing import Annotated, Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from defectfill.files import InnerPath
 
 
 class ManifestRow(BaseModel):
@@ -14,31 +18,31 @@ class ManifestRow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sample_id: str
-    image_path: str
-    mask_path: str = ""
+    image_path: InnerPath
+    mask_path: InnerPath = ""
     """Empty for normals. The label: 8 bit, 0 and 255, the image's size."""
     label_index: int
     """0 normal, 1 anomalous."""
     category: str
     defect: str
     """`good` for normals."""
-    split: str
+    split: Literal["train", "test"]
     """`train` or `test`; held-out defects and test normals are test, synthetic images always train."""
-    origin: str
+    origin: Literal["real", "synthetic"]
     """`real` or `synthetic`."""
     width: int
     height: int
     image_sha256: str
     mask_sha256: str = ""
-    sampling_weight: float = 0.0
+    sampling_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Weight for a random sampler over train; 0 in test."""
-    source_path: str = ""
+    source_path: InnerPath = ""
     """The normal that was painted on."""
     source_sha256: str = ""
-    planned_mask_path: str = ""
+    planned_mask_path: InnerPath = ""
     """Where the defect was asked for."""
     planned_mask_sha256: str = ""
-    drawn_mask_path: str = ""
+    drawn_mask_path: InnerPath = ""
     """What really changed: mask_path too, unless dataset.label says otherwise."""
     planned_iou: float | None = None
     """Intersection over union of planned and drawn mask."""
@@ -78,6 +82,13 @@ class ManifestRow(BaseModel):
     """Of the planned mask, of the whole image."""
     reason: str = ""
     """Why it was rejected; only in rejected.parquet."""
+
+    @field_validator("window")
+    @classmethod
+    def _square(cls, window: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if window is not None and not 0 < window[2] - window[0] == window[3] - window[1]:
+            raise ValueError("expected a square")
+        return window
 
 
 REJECTED_SCHEMA = pa.schema(

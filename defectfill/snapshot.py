@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from defectfill.errors import DataError
-from defectfill.files import read_table, write_table
+from defectfill.config import FolderName
+from defectfill.files import InnerPath, damage_named, read_table, write_table
 
 Role = Literal["normal", "reference", "held_out", "test_normal"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class ImageRecord(BaseModel):
@@ -17,10 +18,10 @@ class ImageRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: Annotated[InnerPath, Field(min_length=1)]
     """Relative to the category's folder, with forward slashes; so is mask_path."""
     role: Role
-    defect: str
+    defect: FolderName
     """`good` for normals."""
     split: Literal["train", "test"]
     width: int
@@ -29,11 +30,11 @@ class ImageRecord(BaseModel):
     channels: int
     bit_depth: int
     """8 or 16 per channel."""
-    sha256: str
+    sha256: Sha256
     """Of the file."""
-    content_sha256: str
+    content_sha256: Sha256
     """Of the pixels."""
-    mask_path: str = ""
+    mask_path: InnerPath = ""
     """Empty for normals."""
     mask_sha256: str = ""
     mask_area_px: int = 0
@@ -53,10 +54,8 @@ def write_snapshot(records: Iterable[ImageRecord], path: Path) -> None:
 
 def read_snapshot(path: Path) -> tuple[ImageRecord, ...]:
     """The records `write_snapshot` wrote to `path`; DataError where the file is missing or something else."""
-    import pyarrow as pa
-
-    try:
-        return tuple(ImageRecord.model_validate(row) for row in read_table(path))
-    except (OSError, pa.ArrowException, ValidationError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{path}: expected a snapshot of the real images, found: {found}") from error
+    with damage_named(path, "remove it and run again"):
+        records = tuple(ImageRecord.model_validate(row) for row in read_table(path))
+        if len({record.path for record in records}) < max(len(records), 1):
+            raise ValueError("an image twice, or none at all")
+    return records

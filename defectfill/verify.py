@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from defectfill.errors import DataError
+from defectfill.files import checked
 from defectfill.gates import REASONS
 from defectfill.images import ImageArray, file_sha256, read_image
 from defectfill.labels import intersection_over_union
 from defectfill.manifest import FILE_COLUMNS, METADATA_SCHEMA, REJECTED_SCHEMA, SCHEMA, ManifestRow, metadata_table
 from defectfill.progress import progress
-from defectfill.window import background_intact
+from defectfill.window import background_intact, is_window_of
 
 
 def verify_dataset(folder: Path) -> int:
@@ -24,7 +25,7 @@ def verify_dataset(folder: Path) -> int:
 
     Raises DataError with one message per failure, each naming the row or the file: a missing or changed file,
     another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed outside the blend region,
-    files that no row lists, tables that contradict each other.
+    files that no row lists or that lie outside of the folder, tables that contradict each other.
     """
     tables = {
         "manifest.parquet": SCHEMA,
@@ -54,7 +55,7 @@ def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
             wrong = [field.name for field in schema if field not in found] or "other columns"
             problems.append(f"{path}: expected the columns of a {path.stem} table, differing in {wrong}")
             return schema.empty_table()
-        return pq.read_table(path)
+        return checked(pq.read_table(path))
     except (OSError, pa.ArrowException) as error:
         problems.append(f"{path}: cannot be read: {error}")
         return schema.empty_table()
@@ -74,19 +75,24 @@ def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str])
 
 def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     """What is wrong with one row and its files, which a rejected one may lack."""
-    files = {
+    files: dict[str, str | None] = {
         row.image_path: row.image_sha256,
-        row.drawn_mask_path: "",
+        row.drawn_mask_path: None,
         row.planned_mask_path: row.planned_mask_sha256,
         row.mask_path: row.mask_sha256,
     }
     files.pop("", None)
-    problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder / path, path, sha256)]
+    problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder, path, sha256)]
     without_files = bool(row.reason) and not files
     if not row.image_path and not without_files:
         problems.append("it has no image")
     if bool(row.mask_path) != (row.label_index == 1) and not without_files:
         problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
+    if row.origin == "synthetic" and not without_files:
+        needed = ["planned_mask_path", *(["drawn_mask_path"] if row.label_index == 1 else [])]
+        problems += [f"a synthetic image without {name}" for name in needed if not getattr(row, name)]
+    if (row.origin == "synthetic") != bool(row.source_path):
+        problems.append(f"the source '{row.source_path}' does not fit the origin {row.origin}")
     if row.origin == "synthetic" and row.split != "train":
         problems.append(f"a synthetic image is in train, found {row.split}")
     if (row.defect == "good") != (row.label_index == 0):
@@ -111,11 +117,14 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     return problems
 
 
-def _file_problems(file: Path, path: str, sha256: str) -> list[str]:
-    """A missing file, or one whose hash is not `sha256`; "" is not compared."""
+def _file_problems(folder: Path, path: str, sha256: str | None) -> list[str]:
+    """A file that is missing or outside of the folder, or whose hash is not `sha256`; None is not compared."""
+    file = folder / path
     if not file.is_file():
         return [f"{path} is missing"]
-    if sha256 and file_sha256(file) != sha256:
+    if not file.resolve().is_relative_to(folder.resolve()):
+        return [f"{path} is a link that leads out of the dataset"]
+    if sha256 is not None and file_sha256(file) != sha256:
         return [f"{path} has changed: its hash is not the row's"]
     return []
 
@@ -147,13 +156,14 @@ def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> l
 
 def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
     """Whether a synthetic image still is its source outside the blend region, whatever the row says."""
-    source = folder / row.source_path
-    if not source.is_file() or row.window is None:
-        return [f"its source {row.source_path or '(none)'} or its window is missing"]
-    left, top, right, bottom = row.window
+    if problems := _file_problems(folder, row.source_path, None):
+        return [f"its source {problem}" for problem in problems]
     planned_mask = pictures[row.planned_mask_path][..., 0] > 0
+    if row.window is None or not is_window_of(row.window, planned_mask):
+        return [f"the window {row.window} is no square around the planned mask that fits the image"]
+    left, top, right, bottom = row.window
     try:
-        source_image = read_image(source)
+        source_image = read_image(folder / row.source_path)
     except DataError as error:
         return list(error.problems)
     if background_intact(source_image, pictures[row.image_path], (left, top, right, bottom), planned_mask):

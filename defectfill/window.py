@@ -3,6 +3,7 @@
 Outside the blend region a stitched image holds the source's own bits: they are copied, never computed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,6 +67,15 @@ def window_box(mask: NDArray[np.bool_], config: WindowConfig, resolution: int) -
     left = _start((int(columns[0]) + int(columns[-1]) + 1) // 2, side, width)
     top = _start((int(rows[0]) + int(rows[-1]) + 1) // 2, side, height)
     return left, top, left + side, top + side
+
+
+def is_window_of(box: Sequence[int], mask: NDArray[np.bool_]) -> bool:
+    """Whether a box can be what `window_box` gives for a mask [H, W]: a square around it, no longer than the frame."""
+    left, top, right, bottom = box
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows) or not 0 < right - left == bottom - top <= max(mask.shape):
+        return False
+    return bool(left <= columns[0] and columns[-1] < right and top <= rows[0] and rows[-1] < bottom)
 
 
 def mask_width(mask: NDArray[np.bool_]) -> float:

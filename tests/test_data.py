@@ -418,3 +418,33 @@ def test_real_tiles_are_divided_by_group(real_data: Path, seed: int) -> None:
     assert "" not in train
     assert train.isdisjoint(record.group for record in records if record.split == "test")
     assert 1 <= len(references(records, "blowhole")) <= 4
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"path": "../../secret.png"},
+        {"path": "/etc/hostname"},
+        {"mask_path": "a/../../b"},
+        {"defect": "../../elsewhere"},
+        {"sha256": "../../elsewhere"},
+    ],
+)
+def test_a_snapshot_that_leads_out_of_its_folders_is_refused(nut: Path, values: dict[str, str]) -> None:
+    first, *others = ingest(config_for(nut.parent))
+    write_snapshot([first.model_copy(update=values), *others], nut / "snapshot.parquet")
+    with pytest.raises(DataError, match=r"snapshot\.parquet: .*; remove it and run again"):
+        read_snapshot(nut / "snapshot.parquet")
+
+
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_snapshot_without_images_or_with_one_twice_is_refused(nut: Path, times: int) -> None:
+    write_snapshot(list(ingest(config_for(nut.parent))) * times, nut / "snapshot.parquet")
+    with pytest.raises(DataError, match="an image twice, or none at all"):
+        read_snapshot(nut / "snapshot.parquet")
+
+
+def test_a_file_name_that_is_not_utf8_is_told(nut: Path) -> None:
+    (nut / "train/good/000.png").rename(nut / "train/good/\udcff.png")
+    with pytest.raises(DataError, match=r"good/\\udcff.png': expected a file name in UTF-8"):
+        data_digest(config_for(nut.parent))

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from defectfill.errors import DataError
 from defectfill.files import (
     PARTIAL,
+    check_inner_path,
+    checked,
+    damage_named,
     in_blocks,
     new_folder,
     new_table,
@@ -208,3 +212,38 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(tmp_path: 
     with new_folder(tmp_path / "made") as partial:
         (partial / "whole.txt").write_text("whole")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["whole.txt"]
+
+
+@pytest.mark.parametrize("path", ["", "images/hole/000.png", "a b/ü.png", "..a/b..", "C:/a\\b"])
+def test_a_path_below_its_folder_is_taken_as_it_is(path: str) -> None:
+    assert check_inner_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "path", ["..", "../a", "a/../b", "a/..", "/a", "a//b", "./a", ".", "a/.", "a/", "a\0b", f"a/{'b' * 256}", "ü" * 128]
+)
+def test_a_path_that_may_leave_its_folder_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="expected a path below its folder"):
+        check_inner_path(path)
+
+
+def test_what_reading_raises_becomes_a_data_error_with_file_and_remedy(tmp_path: Path) -> None:
+    for damage in (b"", b"no table", b"ARROW1\0\0cut"):
+        (tmp_path / "rows.arrow").write_bytes(damage)
+        with pytest.raises(DataError) as caught, damage_named(tmp_path / "rows.arrow", "paint it again"):
+            read_rows(tmp_path / "rows.arrow")
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{tmp_path / 'rows.arrow'}: expected what a step of the run wrote, found: ")
+        assert problem.endswith("; paint it again")
+        assert "\n" not in problem
+
+
+def test_a_table_of_another_schema_or_of_bytes_that_are_no_text_is_refused() -> None:
+    table = pa.Table.from_pylist(ROWS, SCHEMA)
+    assert checked(table, SCHEMA) is table
+    with pytest.raises(ValueError, match="other columns, differing in scores"):
+        checked(table.drop_columns("scores"), SCHEMA)
+    raw = pa.array([b"\xff"])
+    text = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
+    with pytest.raises(ValueError, match="UTF8"):
+        checked(pa.table({"name": text}))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -167,3 +169,69 @@ def test_a_kept_row_without_an_image_is_named(dataset: Path) -> None:
     row = synthetic(dataset)
     rewrite(dataset, lambda each: each.update(image_path="", mask_path="", drawn_mask_path=""), row["sample_id"])
     assert f"{dataset}: row {row['sample_id']}: it has no image" in problems_of(dataset)
+
+
+PATHS = ("image_path", "mask_path", "drawn_mask_path", "planned_mask_path", "source_path")
+
+
+@pytest.mark.parametrize("column", PATHS)
+@pytest.mark.parametrize(
+    "path", ["../dataset/{}", "{folder}/{}", "images/../{}", "./{}", "{}/../../../toy.yaml", "n" * 999]
+)
+def test_a_row_that_names_a_path_outside_is_refused(dataset: Path, column: str, path: str) -> None:
+    row = synthetic(dataset)
+    astray = path.replace("{folder}", str(dataset)).replace("{}", row[column])
+    rewrite(dataset, lambda each: each.update({column: astray}), row["sample_id"])
+    problems = problems_of(dataset)
+    assert f"{dataset / 'manifest.parquet'}: row {row['sample_id']}: no usable value in {column}" in problems
+
+
+@pytest.mark.parametrize("column", PATHS)
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_link_that_leads_out_of_the_dataset_is_refused(dataset: Path, column: str, folder: bool) -> None:
+    row = synthetic(dataset)
+    path = dataset / row[column]
+    linked = path.parent if folder else path
+    linked.rename(dataset.parent / linked.name)
+    linked.symlink_to(dataset.parent / linked.name)
+    assert any(f"{row[column]} is a link that leads out of the dataset" in problem for problem in problems_of(dataset))
+
+
+def test_a_dataset_behind_a_link_and_links_inside_it_are_taken(dataset: Path) -> None:
+    path = dataset / synthetic(dataset)["image_path"]
+    path.rename(path.with_name(".moved"))
+    path.symlink_to(".moved")
+    (dataset.parent / "link").symlink_to(dataset)
+    (problem,) = problems_of(dataset.parent / "link")
+    assert problem.endswith(".moved is listed in no row")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"split": "validation"}, "no usable value in split"),
+        ({"origin": "painted"}, "no usable value in origin"),
+        ({"origin": "real"}, "does not fit the origin real"),
+        ({"sampling_weight": -1.0}, "no usable value in sampling_weight"),
+        ({"sampling_weight": float("nan")}, "no usable value in sampling_weight"),
+        ({"window": [90, 90, 10, 10]}, "no usable value in window"),
+        ({"window": [-(2**31), -(2**31), 2**31 - 1, 2**31 - 1]}, "is no square around the planned mask"),
+        ({"image_sha256": ""}, "has changed: its hash is not the row's"),
+        ({"mask_sha256": ""}, "has changed: its hash is not the row's"),
+        ({"planned_mask_path": "", "planned_mask_sha256": ""}, "a synthetic image without planned_mask_path"),
+        ({"drawn_mask_path": ""}, "a synthetic image without drawn_mask_path"),
+    ],
+)
+def test_a_row_that_would_escape_the_checks_is_named(dataset: Path, values: Row, message: str) -> None:
+    row = synthetic(dataset)
+    rewrite(dataset, lambda each: each.update(values), row["sample_id"])
+    assert any(f"row {row['sample_id']}: " in problem and message in problem for problem in problems_of(dataset))
+
+
+def test_a_table_whose_text_is_none_is_named(dataset: Path) -> None:
+    table = pq.read_table(dataset / "rejected.parquet")
+    raw = pa.array([b"\xff"])
+    text = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
+    one = pa.Table.from_pylist([{}], table.schema).set_column(0, table.schema.field(0), text)
+    pq.write_table(one, dataset / "rejected.parquet")
+    assert problems_of(dataset)[0].startswith(f"{dataset / 'rejected.parquet'}: cannot be read: ")

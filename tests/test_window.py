@@ -17,6 +17,7 @@ from defectfill.window import (
     blend_width,
     crop_window,
     inside_frame,
+    is_window_of,
     latent_cells,
     resize,
     resize_mask,
@@ -362,3 +363,21 @@ def test_a_window_beside_its_mask_has_no_blend_region() -> None:
     changed[3, 3] = 1
     assert background_intact(source, source.copy(), (20, 20, 36, 36), mask)
     assert not background_intact(source, changed, (20, 20, 36, 36), mask)
+
+
+@quickly
+@given(st.data())
+def test_a_window_of_a_mask_is_told_from_other_boxes(data: st.DataObject) -> None:
+    height, width = (data.draw(st.integers(20, 90)) for _ in range(2))
+    mask = np.zeros((height, width), dtype=bool)
+    for _ in range(data.draw(st.integers(1, 3))):
+        mask[data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))] = True
+    mode = data.draw(st.sampled_from(["crop", "whole"]))
+    config = WindowConfig(mode=mode, context=data.draw(st.floats(1, 5)), min_side_px=16)
+    left, top, right, bottom = window_box(mask, config, 64)
+    assert is_window_of((left, top, right, bottom), mask)
+    assert not is_window_of((right, bottom, left, top), mask)
+    assert not is_window_of((left, top, right, bottom + 1), mask)
+    assert not is_window_of((left + 1000, top, right + 1000, bottom), mask)
+    assert not is_window_of((left - 1000, top - 1000, right + 1000, bottom + 1000), mask)
+    assert not is_window_of((left, top, right, bottom), np.zeros_like(mask))
