@@ -29,10 +29,11 @@ import defectfill.synthesis
 from defectfill.config import BUNDLED_BASES, RunConfig
 from defectfill.dataset import merge_rows, write_dataset
 from defectfill.files import write_bytes, write_rows
+from defectfill.images import file_sha256
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import FlatPainter, Painting
 from defectfill.plan import ROWS_FILE, DefectPlanner, SampleSpec, identity_of, plan_samples
-from defectfill.run import Run, Shard, start_run
+from defectfill.run import ADAPTER_FILE, Run, Shard, start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.toy import write_category
 from defectfill.window import Window
@@ -124,7 +125,10 @@ def toy_run(folder: Path, name: str, count: int) -> Run:
         )
     )
     for defect in DEFECTS:
-        write_bytes(run.adapter_folder(defect) / "training.json", json.dumps({"adapter_sha256": "0" * 64}).encode())
+        adapter = run.adapter_folder(defect)
+        write_bytes(adapter / ADAPTER_FILE, b"")
+        facts = {"adapter_sha256": file_sha256(adapter / ADAPTER_FILE)}
+        write_bytes(adapter / "training.json", json.dumps(facts).encode())
     return run
 
 

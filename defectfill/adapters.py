@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from defectfill.curve import plot_losses
-from defectfill.files import new_folder, write_bytes, write_table
+from defectfill.files import damage_named, new_folder, write_bytes, write_table
 from defectfill.gpu import gpu_lock
 from defectfill.images import file_sha256
 from defectfill.processes import train_in_processes
-from defectfill.run import Run
+from defectfill.run import ADAPTER_FILE, Run
 from defectfill.snapshot import ImageRecord
 from defectfill.timings import timed
 from defectfill.training_data import TrainingData, read_training_data
@@ -54,7 +54,7 @@ def train_here(run: Run, defect: str, team: "Team | None" = None, device: str | 
 
     The adapter's folder gets the LoRA file, the curve (losses.parquet, losses.png), previews and, last, training.json.
     """
-    from defectfill.model.adapter import ADAPTER_FILE, save_adapter
+    from defectfill.model.adapter import save_adapter
     from defectfill.model.base import shared_base
     from defectfill.model.look import paint_preview
     from defectfill.model.team import ALONE
@@ -118,10 +118,20 @@ def _tensorboard(run: Run, defect: str) -> Callable[[Sequence[dict[str, float]]]
 
 
 def adapter_sha256(run: Run, defect: str) -> str:
-    """SHA-256 of the finished adapter's weights."""
-    return adapter_sha256_in(run.adapter_folder(defect))
+    """SHA-256 of the finished adapter's weights; DataError where they are no longer those that were trained."""
+    folder = run.adapter_folder(defect)
+    sha256 = adapter_sha256_in(folder)
+    with damage_named(folder / ADAPTER_FILE, _remedy(folder)):
+        if not (folder / ADAPTER_FILE).is_file() or file_sha256(folder / ADAPTER_FILE) != sha256:
+            raise ValueError("no file, or another content than training.json tells of")
+    return sha256
 
 
 def adapter_sha256_in(folder: Path) -> str:
-    """The same, of an adapter by its folder."""
-    return str(json.loads((folder / "training.json").read_bytes())["adapter_sha256"])
+    """What training.json in an adapter's folder says of its weights; DataError where it cannot be read."""
+    with damage_named(folder / "training.json", _remedy(folder)):
+        return str(json.loads((folder / "training.json").read_bytes())["adapter_sha256"])
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove {folder} and run again"

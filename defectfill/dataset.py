@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from defectfill.errors import DataError
-from defectfill.files import in_blocks, new_folder, new_table, write_bytes
+from defectfill.files import damage_named, in_blocks, new_folder, new_table, write_bytes
 from defectfill.gates import REASONS
 from defectfill.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.manifest import (
@@ -23,7 +23,7 @@ from defectfill.manifest import (
     ManifestRow,
     metadata_table,
 )
-from defectfill.plan import finished_shards, plan_table, shard_rows
+from defectfill.plan import ROWS_FILE, finished_shards, plan_table, shard_rows
 from defectfill.probe import probe_codec
 from defectfill.progress import progress
 from defectfill.run import Run
@@ -103,9 +103,9 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
             if left <= 0:
                 break
         if left > 0 and seen < len(expected):
-            raise DataError(
-                f"{run.folder / 'shards'}: expected the planned sample {expected[seen]}, found it in no shard"
-            )
+            folder = run.folder / "shards" / defect
+            expected_sample = f"expected the planned sample {expected[seen]}, found it in no shard"
+            raise DataError(f"{folder}: {expected_sample}; remove {folder} and run again")
 
 
 def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
@@ -211,6 +211,8 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
     written upright, so that every reader sees it as its mask does. The mask is written as 0 and 255.
     """
     source = run.config.category_folder / record.path
+    if file_sha256(source) != record.sha256:
+        raise DataError(f"{source}: expected the file that was ingested, found another content; run again")
     sample_id = f"real-{record.sha256[:16]}"
     turned = is_turned(source)
     image_path = f"images/{record.defect}/{sample_id}{'.png' if turned else source.suffix.lower()}"
@@ -238,7 +240,12 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
 
 def _copy_shards(run: Run, folder: Path) -> None:
     """Copies the files of the finished shards into the dataset, after a check that they are what was painted."""
+    sources = {record.path for record in run.snapshot()}
     for shard_folder, rows in _finished_rows(run):
+        with damage_named(shard_folder / ROWS_FILE, f"remove {shard_folder} and run again"):
+            for row in rows.to_pylist():
+                if ManifestRow.model_validate(row).source_path not in sources:
+                    raise ValueError(f"row {row['sample_id']}: unknown source {row['source_path']}")
         if not run.config.dataset.rejected_images:
             rows = rows.filter(pc.equal(rows["reason"], ""))
         for row in rows.select(["image_path", "image_sha256", "mask_path", "mask_sha256"]).to_pylist():

@@ -1,6 +1,7 @@
 """The plan: one row per image to be made, written before any painting."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -16,9 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
 from defectfill.errors import DataError
-from defectfill.files import in_blocks, new_table, read_rows
+from defectfill.files import InnerPath, checked, damage_named, in_blocks, new_table, read_rows
 from defectfill.hashing import derive_seed, digest
 from defectfill.images import read_image, read_mask, write_png
+from defectfill.manifest import REJECTED_SCHEMA
 from defectfill.masks import CategoryMasks
 from defectfill.progress import progress
 from defectfill.run import Run, Shard
@@ -38,6 +40,9 @@ REMEMBERED = 128
 BLOCK = 4096
 """Samples that are planned and written together; so many masks are held in memory, and the remembered ones."""
 
+REMEDY = "remove it and run again"
+"""For a damaged plan, which then comes out as it was."""
+
 ROWS_FILE = "rows.arrow"
 """In the folder of a shard."""
 
@@ -54,10 +59,10 @@ class SampleSpec(BaseModel):
     seed: int
     """Of the painting; depends on the run's seed, category, defect and index alone."""
     prompt: str
-    source_path: str
+    source_path: InnerPath
     """The normal, relative to the category's folder."""
     source_sha256: str
-    planned_mask_path: str
+    planned_mask_path: InnerPath
     """Relative to the run's folder."""
     window: tuple[int, int, int, int]
     """left, top, right, bottom in source pixels."""
@@ -94,27 +99,42 @@ SCHEMA = pa.schema(
 
 def read_plan(run: Run, defect: str, start: int = 0, stop: int | None = None) -> list[SampleSpec]:
     """The planned samples of a defect from index `start` to before `stop`, in order; those that are there."""
-    return [SampleSpec.model_validate(row) for row in plan_table(run, defect, start, stop).to_pylist()]
+    rows = plan_table(run, defect, start, stop).to_pylist()
+    with damage_named(run.plan_path, REMEDY):
+        specs = [SampleSpec.model_validate(row) for row in rows]
+        for spec in specs:
+            identity = identity_of(run.config, defect, spec.index)
+            if wrong := [name for name, value in identity.items() if getattr(spec, name) != value]:
+                raise ValueError(f"row {spec.sample_id}: another {', '.join(wrong)} than was planned")
+            if not spec.reason and not (spec.source_path and spec.planned_mask_path):
+                raise ValueError(f"row {spec.sample_id}: no source or no planned mask")
+    return specs
 
 
 def plan_table(
     run: Run, defect: str, start: int = 0, stop: int | None = None, columns: list[str] | None = None
 ) -> pa.Table:
     """The same as a table."""
-    if not run.plan_path.is_file():
+    if not run.plan_path.exists():
         return SCHEMA.empty_table()
     wanted = (pc.field("defect") == defect) & (pc.field("index") >= start)
     if stop is not None:
         wanted &= pc.field("index") < stop
-    return pq.read_table(run.plan_path, columns=columns, filters=wanted, schema=SCHEMA)
+    with damage_named(run.plan_path, REMEDY):
+        checked(pq.read_schema(run.plan_path).empty_table(), SCHEMA)
+        return checked(pq.read_table(run.plan_path, columns=columns, filters=wanted))
 
 
 def count_planned(run: Run) -> Counter[str]:
-    """How many samples of each defect are planned."""
-    if not run.plan_path.is_file():
-        return Counter()
-    counted = pq.read_table(run.plan_path, columns=["defect"])["defect"].value_counts().to_pylist()
-    return Counter({each["values"]: each["counts"] for each in counted})
+    """How many samples of each defect are planned; DataError where their indices are not 0, 1, 2 ..."""
+    counts: Counter[str] = Counter()
+    for defect in run.config.data.defects:
+        indices = plan_table(run, defect, columns=["index"])["index"].to_numpy()
+        with damage_named(run.plan_path, REMEDY):
+            if not np.array_equal(indices, np.arange(len(indices))):
+                raise ValueError(f"gaps among the samples of {defect}")
+        counts[defect] = len(indices)
+    return counts
 
 
 class Planner(Protocol):
@@ -336,10 +356,13 @@ def shards_to_do(run: Run, rejected: Mapping[str, int] | None = None) -> list[Sh
 
 def finished_shards(run: Run, defect: str) -> list[Shard]:
     """The shards of `defect` that are on disk, in order."""
-    folders = (run.folder / "shards" / defect).glob("[0-9]*-[0-9]*")
-    return sorted((Shard.named(f"{defect}/{folder.name}") for folder in folders), key=lambda shard: shard.start)
+    names = (folder.name for folder in (run.folder / "shards" / defect).glob("*"))
+    names = (name for name in names if re.fullmatch(r"\d{6,}-\d{6,}", name, re.ASCII))
+    return sorted((Shard.named(f"{defect}/{name}") for name in names), key=lambda shard: shard.start)
 
 
 def shard_rows(run: Run, shard: Shard) -> pa.Table:
-    """The rows of a finished shard, as manifest.REJECTED_SCHEMA has them."""
-    return read_rows(run.shard_folder(shard) / ROWS_FILE)
+    """The rows of a finished shard, as manifest.REJECTED_SCHEMA has them; DataError where they are damaged."""
+    folder = run.shard_folder(shard)
+    with damage_named(folder / ROWS_FILE, f"remove {folder} and run again"):
+        return read_rows(folder / ROWS_FILE, REJECTED_SCHEMA)

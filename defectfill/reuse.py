@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectfill.adapters import adapter_sha256
 from defectfill.files import write_once
 from defectfill.hashing import digest
 from defectfill.images import file_sha256
@@ -19,16 +18,16 @@ WITHOUT_EFFECT_ON_SHARDS = {"count", "max_attempts", "shard_size", "distance"}
 """Keys of generate; distance counts as what it resolves to."""
 
 
-def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec]) -> str:
+def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: str) -> str:
     """64 hex digits of all that decides a shard's bytes.
 
-    Its samples and their masks, adapter, base and device, how candidates are painted, chosen and labelled, and by what
+    Its samples and their masks, the adapter by its hash, base and device, how candidates are painted, chosen and labelled, and by what
     references the gates judge.
     """
     config = run.config
     content = {
         "samples": [[spec.model_dump(mode="json"), file_sha256(run.folder / spec.planned_mask_path)] for spec in specs],
-        "adapter": adapter_sha256(run, shard.defect),
+        "adapter": adapter,
         "base": run.record.base.model_dump(),
         "device": run.record.device,
         "resolution": config.base.resolution,

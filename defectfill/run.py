@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import WITHOUT_EFFECT, RunConfig
 from defectfill.data import data_digest, ingest
-from defectfill.errors import ConfigError, DefectFillError
-from defectfill.files import remove_partials, write_bytes
+from defectfill.errors import ConfigError, DataError, DefectFillError
+from defectfill.files import damage_named, remove_partials, write_bytes
 from defectfill.hashing import derive_seed, digest
 from defectfill.model.preflight import BaseIdentity, identify_base, resolve_device_kind, resolve_distance
 from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
@@ -32,6 +32,9 @@ METHOD_VERSION = 7
 """Part of every key; raised when the same config and data would give other bytes than before."""
 
 KEY_LENGTH = 12
+
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+"""In the folder of an adapter."""
 
 
 class RunRecord(BaseModel):
@@ -113,8 +116,9 @@ class Run:
 
     @classmethod
     def at(cls, folder: Path) -> "Run":
-        """The run whose run.json is in `folder`."""
-        return cls(RunRecord.model_validate_json((folder / "run.json").read_bytes()))
+        """The run whose run.json is in `folder`; DataError where that is damaged."""
+        with damage_named(folder / "run.json", "run again to have it written anew"):
+            return cls(RunRecord.model_validate_json((folder / "run.json").read_bytes()))
 
     @property
     def config(self) -> RunConfig:
@@ -173,12 +177,13 @@ class Run:
         return derive_seed(self.config.seed, self.config.category, *learnt, "training")
 
     def is_finished(self) -> bool:
-        """Whether the dataset of exactly this config is there."""
+        """Whether the dataset of exactly this config is there, and run.json to tell of it."""
         try:
             finished = json.loads((self.folder / "finished.json").read_bytes())
-        except (OSError, ValueError):
+            Run.at(self.folder)
+        except (OSError, ValueError, RecursionError, DataError):
             return False
-        return bool(finished.get("settings") == self.record.settings_digest()) and self.dataset.is_dir()
+        return bool(finished == {"settings": self.record.settings_digest()}) and self.dataset.is_dir()
 
     def mark_unfinished(self) -> None:
         """Takes the mark back, before the dataset is changed."""
@@ -254,7 +259,7 @@ def start_run(config: RunConfig) -> Run:
     """
     run = prepare_run(config)
     snapshot = run.folder / "snapshot.parquet"
-    if not snapshot.is_file():
+    if not snapshot.exists():
         records = ingest(config)
         write_snapshot(records, snapshot)
     write_bytes(run.folder / "run.json", run.record.model_dump_json(indent=2).encode())

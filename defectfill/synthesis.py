@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from defectfill.adapters import adapter_sha256
 from defectfill.config import GenerateConfig
 from defectfill.errors import DataError
-from defectfill.files import new_folder, write_bytes, write_rows
+from defectfill.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.gates import Gate, Measures, Reason, gate_of, measure_sample
 from defectfill.gpu import gpu_lock
 from defectfill.hashing import derive_seed
@@ -21,14 +21,14 @@ from defectfill.images import ImageArray, file_sha256, read_image, read_mask, wr
 from defectfill.labels import draw_label, intersection_over_union
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import Painter, Painting
-from defectfill.plan import ROWS_FILE, SampleSpec, read_plan
+from defectfill.plan import REMEDY, ROWS_FILE, SampleSpec, read_plan
 from defectfill.progress import progress
 from defectfill.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.run import Run, Shard
 from defectfill.selection import select_low_fidelity
 from defectfill.stages import ahead
 from defectfill.timings import timed
-from defectfill.window import Window, background_intact, crop_window, stitch
+from defectfill.window import Window, background_intact, crop_window, is_window_of, stitch
 
 AHEAD = 4
 """Sources that are read, and samples that are painted, before they are needed."""
@@ -151,9 +151,9 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     painter: in place of the run's base with the defect's adapter. Raises DataError when a source is no longer the file
     that was planned with.
     """
-    config = run.config
+    config, adapter = run.config, adapter_sha256(run, shard.defect)
     specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
-    content = shard_digest(run, shard, specs)
+    content = shard_digest(run, shard, specs, adapter)
     painted = find_painted(run, shard, content)
     with (
         gpu_lock(run.record.device),
@@ -171,7 +171,6 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             config.generate,
             config.base.resolution,
         )
-        adapter = adapter_sha256(run, shard.defect)
         total = max(config.generate.count, shard.stop)
         watched = progress(samples, f"inpaint {shard.defect}", done=shard.start, total=total)
         rows = [row for sample in watched for row in _write_sample(run, adapter, folder, sample)]
@@ -188,11 +187,19 @@ def _open_painter(run: Run, defect: str) -> Painter:
 
 
 def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool_]]:
-    """The source and the planned mask of a sample."""
+    """The source and the planned mask of a sample; DataError where they are not what was planned with."""
     path = run.config.category_folder / spec.source_path
     if file_sha256(path) != spec.source_sha256:
-        raise DataError(f"{path}: expected the file that was ingested, found another content; run again")
-    return read_image(path), read_mask(run.folder / spec.planned_mask_path)
+        raise DataError(f"{path}: expected the file that was planned with, found another content; run again")
+    source, planned_mask = read_image(path), read_mask(run.folder / spec.planned_mask_path)
+    with damage_named(run.plan_path, REMEDY):
+        if np.float32(planned_mask.mean()) != np.float32(spec.mask_area_fraction):
+            raise ValueError(f"row {spec.sample_id}: another planned mask than {spec.planned_mask_path}")
+        if planned_mask.shape != source.shape[:2] or not is_window_of(spec.window, planned_mask):
+            raise ValueError(
+                f"row {spec.sample_id}: {spec.source_path}, planned mask and window do not belong together"
+            )
+    return source, planned_mask
 
 
 def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Iterator[ManifestRow]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectfill.errors import DataError
+from defectfill.hashing import digest
 from defectfill.snapshot import ImageRecord
 from defectfill.split import assign_roles
 
@@ -33,8 +34,8 @@ def record_at(path: str, group: str = "") -> ImageRecord:
             "height": 1,
             "channels": 1,
             "bit_depth": 8,
-            "sha256": path,
-            "content_sha256": path,
+            "sha256": digest(path),
+            "content_sha256": digest(path),
             "group": group,
         }
     )

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectfill.config import TrainConfig
+from defectfill.errors import DataError, ModelError
 from defectfill.model.base import Base
+from defectfill.run import ADAPTER_FILE
 
-ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
@@ -180,9 +181,25 @@ def _sort_header(path: Path) -> None:
 
 
 def load_adapter(base: Base, folder: Path) -> None:
-    """Puts the adapter in `folder` into the base, in place of any other, the way a stock pipeline does."""
+    """Puts the adapter in `folder` into the base, in place of any other, the way a stock pipeline does.
+
+    Only safetensors are read. Raises DataError where the file is damaged or not of this base.
+    """
     remove_adapter(base)
-    stock_pipeline(base).load_lora_weights(folder, weight_name=ADAPTER_FILE)
+    try:
+        stock_pipeline(base).load_lora_weights(folder, weight_name=ADAPTER_FILE, use_safetensors=True)
+        layers = [*_adapted_layers(base.unet), *_adapted_layers(base.text_encoder)]
+        weights = [weight for layer in layers for weight in _lora(layer)[:2]]
+        if not weights or not all(bool(weight.isfinite().all()) for weight in weights):
+            raise ValueError("no weights for this base, or such that are not finite")
+    except Exception as error:  # the libraries raise nearly anything over a damaged file
+        remove_adapter(base)
+        if base.device.type == "cuda" and isinstance(error, RuntimeError):
+            raise ModelError(f"{folder / ADAPTER_FILE} cannot be put on {base.device}: {error}") from error
+        found = " ".join(str(error).split())[:500]
+        raise DataError(
+            f"{folder / ADAPTER_FILE}: expected an adapter of this base, found: {found}; remove {folder} and run again"
+        ) from error
 
 
 def remove_adapter(base: Base) -> None:

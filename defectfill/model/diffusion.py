@@ -18,7 +18,7 @@ from torch import Tensor
 
 from defectfill.config import BaseConfig, GenerateConfig, Solver
 from defectfill.errors import ModelError
-from defectfill.files import write_once
+from defectfill.files import damage_named, write_once
 from defectfill.model.adapter import load_adapter, merged_adapter
 from defectfill.model.base import (
     Base,
@@ -30,7 +30,7 @@ from defectfill.model.base import (
     shared_base,
     unet_input,
 )
-from defectfill.model.memory import batch_that_fits, free_memory
+from defectfill.model.memory import MOST_SAMPLES, batch_that_fits, free_memory
 from defectfill.model.perceptual import Distance, make_distance
 from defectfill.painting import Painting
 from defectfill.window import Window
@@ -295,7 +295,11 @@ def open_painter(
         return painter
     if not batch_file.is_file():
         write_once(batch_file, f"{find_samples_per_batch(painter, config.resolution)}\n".encode())
-    return replace(painter, settings=settings.model_copy(update={"samples_per_batch": int(batch_file.read_text())}))
+    with damage_named(batch_file, "remove it and run again"):
+        size = int(batch_file.read_text())
+        if not 1 <= size <= MOST_SAMPLES:
+            raise ValueError(f"{size} samples per batch")
+    return replace(painter, settings=settings.model_copy(update={"samples_per_batch": size}))
 
 
 def find_samples_per_batch(painter: DiffusionPainter, resolution: int) -> int:
