@@ -2,15 +2,21 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from defectfill.config import BaseConfig
+from defectfill.errors import ConfigError
 from defectfill.model.base import load_base
+from defectfill.model.preflight import identify_base
 
 REVISION = "5f74973cbb64c8568780732c17f43eb269d63a0d"
 
@@ -59,3 +65,125 @@ def test_latents_are_never_clipped_whatever_the_scheduler_says(base_folder: Path
     assert (
         load_base(BaseConfig(model=str(folder), resolution=64, device="cpu")).scheduler_config["clip_sample"] is False
     )
+
+
+@pytest.fixture
+def broken(base_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small base, to break."""
+    return Path(shutil.copytree(base_folder, tmp_path / "broken"))
+
+
+def set_key(path: Path, key: str, value: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+
+
+class Bomb:
+    """Removes a folder when its pickle is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return shutil.rmtree, (str(self.folder),)
+
+
+WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("weights"),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "a pickle": lambda path: path.write_bytes(pickle.dumps(Bomb(path.parent))),
+    "no tensors": lambda path: (path.unlink(), save_file({}, path)),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_weights_are_named_before_anything_is_loaded(
+    broken: Path, damage: Callable[[Path], Any], name: str
+) -> None:
+    path = broken / f"{name}.safetensors"
+    damage(path)
+    with pytest.raises(ConfigError) as caught:
+        identify_base(BaseConfig(model=str(broken)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"base.model: {path}: expected weights")
+    assert path.exists()
+
+
+def test_a_pickle_in_place_of_safetensors_is_not_opened(broken: Path) -> None:
+    path = broken / "unet/diffusion_pytorch_model.safetensors"
+    path.unlink()
+    path.with_suffix(".bin").write_bytes(pickle.dumps(Bomb(broken)))
+    with pytest.raises(ConfigError, match=r"has no unet/diffusion_pytorch_model.safetensors"):
+        identify_base(BaseConfig(model=str(broken)))
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        load_base(BaseConfig(model=str(broken), resolution=64, device="cpu"))
+    assert path.with_suffix(".bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("unet/config.json", "sample_size", "large"),
+        ("vae/config.json", "scaling_factor", 0),
+        ("vae/config.json", "scaling_factor", "half"),
+        ("scheduler/scheduler_config.json", "num_train_timesteps", 0),
+        ("tokenizer/tokenizer_config.json", "model_max_length", 10**6),
+    ],
+)
+def test_a_value_that_no_base_can_have_is_named(broken: Path, name: str, key: str, value: Any) -> None:
+    set_key(broken / name, key, value)
+    with pytest.raises(ConfigError) as caught:
+        identify_base(BaseConfig(model=str(broken)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"base.model: {broken}: {name}: ")
+    assert key in problem
+
+
+@pytest.mark.parametrize("part", ["text_encoder/config.json", "tokenizer/tokenizer_config.json", "vae/config.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff"])
+def test_a_config_that_is_no_json_object_is_named(broken: Path, part: str, content: bytes) -> None:
+    (broken / part).write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        identify_base(BaseConfig(model=str(broken)))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"base.model: {broken / part}: ")
+
+
+def test_a_base_without_a_vocabulary_is_named(broken: Path) -> None:
+    for name in ("tokenizer.json", "vocab.json"):
+        (broken / "tokenizer" / name).unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match=r"has no tokenizer/tokenizer.json, nor tokenizer/vocab.json and merges.txt"):
+        identify_base(BaseConfig(model=str(broken)))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("unet/config.json", "cross_attention_dim", 24),
+        ("unet/config.json", "layers_per_block", 9),
+        ("unet/config.json", "act_fn", "square"),
+        ("vae/config.json", "block_out_channels", None),
+        ("text_encoder/config.json", "num_hidden_layers", 9),
+        ("text_encoder/config.json", "hidden_size", "big"),
+        ("scheduler/scheduler_config.json", "beta_schedule", "round"),
+        ("scheduler/scheduler_config.json", "beta_end", 7),
+        ("tokenizer/tokenizer_config.json", "pad_token", None),
+    ],
+)
+def test_configs_that_do_not_fit_their_weights_are_the_users_mistake(
+    broken: Path, name: str, key: str, value: Any
+) -> None:
+    set_key(broken / name, key, value)
+    with pytest.raises(ConfigError, match=f"base.model: {broken} cannot be loaded: "):
+        load_base(BaseConfig(model=str(broken), resolution=64, device="cpu"))
+
+
+def test_missing_weights_are_not_made_up(broken: Path) -> None:
+    path = broken / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    del tensors["conv_in.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"unet: its config asks for weights that are not there: conv_in.weight"):
+        load_base(BaseConfig(model=str(broken), resolution=64, device="cpu"))

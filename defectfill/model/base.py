@@ -60,7 +60,8 @@ def quieten_libraries() -> None:
 def load_base(config: BaseConfig) -> Base:
     """The base that `config` names, from its folder (offline) or from the hub at its pinned revision.
 
-    Only safetensors are read. Raises ModelError where weights cannot be fetched or loaded.
+    Only safetensors are read. Raises ModelError where weights cannot be fetched or put on the device, ConfigError where
+    files are damaged or do not belong together.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.schedulers import DDIMScheduler
@@ -71,12 +72,17 @@ def load_base(config: BaseConfig) -> Base:
     folder = _local_folder(config)
 
     def load(cls: Any, part: str) -> Any:
-        model = cls.from_pretrained(folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype)
-        return model.to(device).requires_grad_(False).eval()
+        model, info = cls.from_pretrained(
+            folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype, output_loading_info=True
+        )
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"{part}: its config asks for weights that are not there: {', '.join(missing[:3])} ...")
+        return model.requires_grad_(False).eval()
 
     try:
         schedule = DDIMScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)
-        return Base(
+        _check_schedule(DDIMScheduler.from_config(schedule))
+        base = Base(
             tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True),
             text_encoder=load(CLIPTextModel, "text_encoder"),
             vae=load(AutoencoderKL, "vae"),
@@ -85,8 +91,26 @@ def load_base(config: BaseConfig) -> Base:
             device=device,
             dtype=dtype,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"base.model: {config.model} cannot be loaded: {error}") from error
+        _tokens(base, [""])
+    except MemoryError:
+        raise
+    except Exception as error:  # the libraries raise nearly anything over configs and weights that do not fit
+        found = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"base.model: {folder} cannot be loaded: {found}") from error
+    try:
+        for part in (base.text_encoder, base.vae, base.unet):
+            part.to(device)
+    except RuntimeError as error:
+        raise ModelError(f"base.model: {config.model} cannot be put on {device}: {error}") from error
+    return base
+
+
+def _check_schedule(scheduler: Any) -> None:
+    """ValueError where a scheduler cannot tell how noisy every timestep is."""
+    scheduler.set_timesteps(1)
+    clean: Tensor = scheduler.alphas_cumprod
+    if not bool(((clean >= 0) & (clean <= 1)).all()):
+        raise ValueError("scheduler/scheduler_config.json: its betas leave the signal outside of [0, 1]")
 
 
 @lru_cache(maxsize=1)
@@ -143,6 +167,12 @@ def decode_latents(base: Base, latents: Tensor) -> Tensor:
 
 def encode_prompts(base: Base, prompts: Sequence[str]) -> Tensor:
     """Text embeddings [len(prompts), L, D]; gradients reach the text encoder's LoRA."""
+    embeddings: Tensor = base.text_encoder(to_device(base, _tokens(base, prompts)))[0]
+    return embeddings
+
+
+def _tokens(base: Base, prompts: Sequence[str]) -> Tensor:
+    """Token ids [len(prompts), L], padded or cut to the tokenizer's length."""
     tokens = base.tokenizer(
         list(prompts),
         padding="max_length",
@@ -150,8 +180,8 @@ def encode_prompts(base: Base, prompts: Sequence[str]) -> Tensor:
         truncation=True,
         return_tensors="pt",
     )
-    embeddings: Tensor = base.text_encoder(to_device(base, tokens.input_ids))[0]
-    return embeddings
+    ids: Tensor = tokens.input_ids
+    return ids
 
 
 def adapted_precision(base: Base) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -74,10 +75,19 @@ def _folder_problems(folder: Path) -> list[str]:
     ]
     if problems:
         return problems
-    try:
-        unet, scheduler, vae = (_read_json(folder / part / CONFIGS[part]) for part in ("unet", "scheduler", "vae"))
-    except ValueError as error:
-        return [str(error)]
+    contents: dict[str, dict[str, Any]] = {}
+    for part, name in CONFIGS.items():
+        try:
+            contents[part] = _read_json(folder / part / name)
+        except (OSError, ValueError) as error:
+            problems.append(str(error))
+    problems += _weight_problems(folder)
+    vocabularies = (["tokenizer.json"], ["vocab.json", "merges.txt"])
+    if not any(all((folder / "tokenizer" / name).is_file() for name in names) for names in vocabularies):
+        problems.append(f"{folder}: has no tokenizer/tokenizer.json, nor tokenizer/vocab.json and merges.txt")
+    if problems:
+        return problems
+    unet, scheduler, vae = contents["unet"], contents["scheduler"], contents["vae"]
     vae_channels = vae.get("latent_channels", 4)
     if not isinstance(vae_channels, int):
         return [f"{folder}: vae/config.json: expected latent_channels to be a number, found {vae_channels!r}"]
@@ -92,13 +102,47 @@ def _folder_problems(folder: Path) -> list[str]:
             f"{folder}: scheduler/scheduler_config.json: expected epsilon or v_prediction as prediction_type, "
             f"found {prediction}"
         )
+    if not isinstance(unet.get("sample_size"), int):
+        problems.append(
+            f"{folder}: unet/config.json: expected sample_size to be a number, found {unet.get('sample_size')!r}"
+        )
+    scale, steps = vae.get("scaling_factor", 0.18215), scheduler.get("num_train_timesteps", 1000)
+    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        problems.append(f"{folder}: vae/config.json: expected a positive scaling_factor, found {scale!r}")
+    if not isinstance(steps, int) or not 0 < steps <= 1_000_000:
+        problems.append(
+            f"{folder}: scheduler/scheduler_config.json: expected a positive num_train_timesteps, found {steps!r}"
+        )
+    longest, positions = contents["tokenizer"].get("model_max_length"), contents["text_encoder"]
+    most = positions.get("max_position_embeddings", 77)
+    if longest is not None and not (isinstance(longest, int) and isinstance(most, int) and 2 < longest <= most):
+        problems.append(
+            f"{folder}: tokenizer/tokenizer_config.json: expected a model_max_length of at most the text encoder's "
+            f"max_position_embeddings, {most!r}, found {longest!r}"
+        )
+    return problems
+
+
+def _weight_problems(folder: Path) -> list[str]:
+    """Files of weights that are cut short, empty, or no safetensors; only their headers are read."""
+    from safetensors import SafetensorError, safe_open
+
+    problems = []
+    for part, name in WEIGHTS.items():
+        for path in sorted((folder / part).glob(f"{name}*.safetensors")):
+            try:
+                with safe_open(path, framework="np") as weights:
+                    if not list(weights.keys()):
+                        problems.append(f"{path}: expected weights, found none")
+            except (OSError, SafetensorError) as error:
+                problems.append(f"{path}: expected weights as safetensors, found a damaged or other file ({error})")
     return problems
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object")
