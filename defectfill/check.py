@@ -9,6 +9,7 @@ from defectfill.config import RunConfig
 from defectfill.data import ingest
 from defectfill.errors import ConfigError, DefectFillError
 from defectfill.images import read_mask
+from defectfill.masks import CategoryMasks
 from defectfill.plan import finished_shards
 from defectfill.run import Run, prepare_run, references_of
 from defectfill.snapshot import ImageRecord
@@ -21,7 +22,8 @@ def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = F
 
     measure: with a forecast of time, memory and disk from a few steps of training and painting.
 
-    Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output.
+    Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output, of
+    what masks are sampled from.
     """
     errors: list[DefectFillError] = []
     records: Sequence[ImageRecord] = ()
@@ -34,7 +36,7 @@ def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = F
     except DefectFillError as error:
         errors.append(error)
     errors += _token_errors(config) if run else []
-    errors += _division_errors(config, records) if records else []
+    errors += [*_division_errors(config, records), *_mask_errors(config, records)] if records else []
     if errors or run is None:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise type(errors[0])(list(problems))
@@ -57,7 +59,7 @@ def _token_errors(config: RunConfig) -> list[DefectFillError]:
                 find_token(tokenizer, prompt, config.token(defect))
     except DefectFillError as error:
         return [error]
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the library raises nearly anything over damaged files
         return [ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}")]
     return []
 
@@ -70,6 +72,15 @@ def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[
     except DefectFillError as error:
         return [error]
     return []
+
+
+def _mask_errors(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[DefectFillError]:
+    """Whether zones and masks of the user's own can be read, and the objects of the references be found."""
+    for defect in config.data.defects:
+        try:
+            CategoryMasks(config, records, defect)
+        except DefectFillError as error:
+            yield error
 
 
 def _found(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:

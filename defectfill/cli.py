@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -30,15 +31,25 @@ another process uses too, spinning as long as OpenMP does by default makes torch
 
 
 def main() -> None:
-    """Runs the command line and turns our errors into messages and exit codes."""
+    """Runs the command line."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
+    with exit_codes():
         app()
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turns our errors into messages and exit codes."""
+    try:
+        yield
     except DefectFillError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
+    except PermissionError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.command()

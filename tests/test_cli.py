@@ -6,10 +6,12 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import contents
 
-from defectfill.cli import main
+from defectfill.cli import exit_codes, main
+from defectfill.images import write_png
 from defectfill.run import Run
 
 
@@ -110,7 +112,53 @@ def lose_the_unet(category: Path) -> str:
     return f"base.model: {base}: has no unet/config.json"
 
 
+def cut_the_weights_short(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    text = path.read_text()
+    model = text.split("model: ")[1].split(",")[0]
+    base = shutil.copytree(model, category.parents[1] / "broken")
+    weights = base / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    path.write_text(text.replace(model, str(base)))
+    return f"base.model: {weights}: expected weights as safetensors, found a damaged or other file"
+
+
+def break_the_tokenizer(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    text = path.read_text()
+    model = text.split("model: ")[1].split(",")[0]
+    base = shutil.copytree(model, category.parents[1] / "broken")
+    (base / "tokenizer" / "tokenizer.json").write_text("{}")
+    path.write_text(text.replace(model, str(base)))
+    return f"base.model: {base}/tokenizer cannot be loaded: "
+
+
+def draw_a_zone_that_is_no_picture(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    (category.parents[1] / "zone.png").write_text("not a picture")
+    path.write_text(f"{path.read_text()}masks: {{zones: {{allowed: zone.png}}}}\n")
+    return f"{category.parents[1] / 'zone.png'}: expected a PNG, JPEG, BMP or TIFF image"
+
+
+def leave_a_mask_of_ones_own_black(category: Path) -> str:
+    path = category.parents[1] / "toy.yaml"
+    write_png(category.parents[1] / "own" / "black.png", np.zeros((9, 9), dtype=bool))
+    path.write_text(f"{path.read_text()}masks: {{samplers: {{folder: 1}}, folder: own}}\n")
+    return f"{category.parents[1] / 'own' / 'black.png'}: expected a mask, found nothing white"
+
+
+def give_a_name_that_is_not_utf8(category: Path) -> str:
+    path = category / "train" / "good" / "001.png"
+    path.rename(path.with_name("\udcff.png"))
+    return "\\udcff.png': expected a file name in UTF-8, found other bytes"
+
+
 MISTAKES = [
+    cut_the_weights_short,
+    break_the_tokenizer,
+    draw_a_zone_that_is_no_picture,
+    leave_a_mask_of_ones_own_black,
+    give_a_name_that_is_not_utf8,
     truncate,
     write_text,
     write_huge_header,
@@ -245,3 +293,10 @@ def test_a_prefect_server_that_does_not_answer_is_named(
     code, errors = call(capsys, monkeypatch, "run", toy_config)
     assert code == 2
     assert "PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api" in errors
+
+
+def test_a_file_that_may_not_be_read_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, exit_codes():
+        raise PermissionError(13, "Permission denied", "data/washer")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "data/washer: Permission denied\n"
