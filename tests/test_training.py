@@ -248,6 +248,14 @@ def test_crops_keep_the_defect_whole_and_image_and_mask_together() -> None:
         assert image[..., 0][~crop_mask].max() < 0.5
 
 
+def test_a_crop_of_a_defect_wider_than_it_has_some_of_it() -> None:
+    mask = np.zeros((72, 72), dtype=bool)
+    mask[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    window = Window((0, 0, 72, 72), np.zeros((72, 72, 3), dtype=np.float32), mask)
+    rng = np.random.default_rng(0)
+    assert all(random_crop(window, 1.125, RESOLUTION, rng)[1].any() for _ in range(200))
+
+
 def test_thirty_random_boxes_cover_about_two_fifths() -> None:
     rng = np.random.default_rng(0)
     coverage = [random_boxes(128, SETTINGS.boxes, rng).mean() for _ in range(200)]

@@ -47,11 +47,13 @@ def random_crop(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(image [R, R, 3] in [0, 1], mask [R, R]): both resized by u in [1, max_resize], then the same crop of both.
 
-    The crop is random among those that keep the whole defect, where there are such.
+    The crop is random among those that keep the whole defect, where there are such, and has some of it in any case.
     """
     side = round(resolution * rng.uniform(1.0, max_resize))
     image, mask = resize(window.image, side), resize_mask(window.mask, side)
     top, left = (_random_start(np.asarray(mask.any(axis=axis)), resolution, rng) for axis in (1, 0))
+    if not mask[top : top + resolution, left : left + resolution].any():  # of a defect that is wider than the crop
+        top, left = (min(int(start), side - resolution) for start in np.argwhere(mask)[0])
     crop = np.s_[top : top + resolution, left : left + resolution]
     return image[crop], mask[crop]
 
