@@ -45,10 +45,14 @@ class _Listing(NamedTuple):
 
 
 def find_images(folder: Path) -> tuple[Path, ...]:
-    """The image files directly in `folder`, sorted by name; hidden ones do not count, no folder has none."""
+    """The image files directly in `folder`, sorted by name; hidden ones do not count, no folder has none.
+
+    A link to nothing counts: it is an image that is missed when it is read.
+    """
     if not folder.is_dir():
         return ()
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    found = (path for path in folder.iterdir() if path.is_file() or (path.is_symlink() and not path.exists()))
+    files = [path for path in found if not path.name.startswith(".")]
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     return tuple(sorted(images, key=lambda path: path.name))
 

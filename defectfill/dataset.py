@@ -252,14 +252,17 @@ def _copy_shards(run: Run, folder: Path) -> None:
             files = {row["image_path"]: row["image_sha256"], row["mask_path"]: row["mask_sha256"]}
             for path, sha256 in files.items():
                 if path:
-                    _copy_checked(shard_folder / path, folder / path, sha256)
-        for path in dict.fromkeys(rows["planned_mask_path"].to_pylist()):
-            _copy(run.folder / path, folder / path)
+                    _copy_checked(shard_folder / path, folder / path, sha256, remove=shard_folder)
+        planned = (rows[name].to_pylist() for name in ("planned_mask_path", "planned_mask_sha256"))
+        for path, sha256 in dict(zip(*planned, strict=True)).items():
+            _copy_checked(run.folder / path, folder / path, sha256, remove=run.plan_path)
 
 
-def _copy_checked(source: Path, target: Path, sha256: str) -> None:
-    if file_sha256(source) != sha256:
-        raise DataError(f"{source}: expected the file that was painted, found another content")
+def _copy_checked(source: Path, target: Path, sha256: str, remove: Path) -> None:
+    """Copies a file that an earlier step wrote; remove: what is to be removed for it to be written anew."""
+    with damage_named(source, f"remove {remove} and run again"):
+        if not source.is_file() or file_sha256(source) != sha256:
+            raise ValueError("no file, or another content than was written")
     _copy(source, target)
 
 

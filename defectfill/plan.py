@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import RunConfig
@@ -135,6 +136,14 @@ def count_planned(run: Run) -> Counter[str]:
                 raise ValueError(f"gaps among the samples of {defect}")
         counts[defect] = len(indices)
     return counts
+
+
+def read_planned_mask(run: Run, path: str) -> NDArray[np.bool_]:
+    """A mask of the plan [H, W], by its path there; DataError where its file is damaged."""
+    try:
+        return read_mask(run.folder / path)
+    except DataError as error:
+        raise DataError(f"{error}; remove {run.plan_path} and run again") from error
 
 
 class Planner(Protocol):
@@ -266,7 +275,7 @@ class DefectPlanner:
         """Index and spot of the masks placed on a normal at their first attempt, from the index `oldest` on."""
         if source not in self.spots:
             self.spots[source] = [
-                (row["index"], spot_of(read_mask(self.run.folder / row["planned_mask_path"])))
+                (row["index"], spot_of(read_planned_mask(self.run, row["planned_mask_path"])))
                 for row in self.known
                 if oldest <= row["index"]
                 and row["source_path"] == self.normals[source].path

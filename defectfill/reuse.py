@@ -21,8 +21,8 @@ WITHOUT_EFFECT_ON_SHARDS = {"count", "max_attempts", "shard_size", "distance"}
 def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: str) -> str:
     """64 hex digits of all that decides a shard's bytes.
 
-    Its samples and their masks, the adapter by its hash, base and device, how candidates are painted, chosen and labelled, and by what
-    references the gates judge.
+    Its samples and their masks, the adapter by its hash, base and device, how candidates are painted, chosen and
+    labelled, and by what references the gates judge.
     """
     config = run.config
     content = {

@@ -17,11 +17,11 @@ from defectfill.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.gates import Gate, Measures, Reason, gate_of, measure_sample
 from defectfill.gpu import gpu_lock
 from defectfill.hashing import derive_seed
-from defectfill.images import ImageArray, file_sha256, read_image, read_mask, write_png
+from defectfill.images import ImageArray, file_sha256, read_image, write_png
 from defectfill.labels import draw_label, intersection_over_union
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import Painter, Painting
-from defectfill.plan import REMEDY, ROWS_FILE, SampleSpec, read_plan
+from defectfill.plan import REMEDY, ROWS_FILE, SampleSpec, read_plan, read_planned_mask
 from defectfill.progress import progress
 from defectfill.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.run import Run, Shard
@@ -191,7 +191,7 @@ def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool
     path = run.config.category_folder / spec.source_path
     if file_sha256(path) != spec.source_sha256:
         raise DataError(f"{path}: expected the file that was planned with, found another content; run again")
-    source, planned_mask = read_image(path), read_mask(run.folder / spec.planned_mask_path)
+    source, planned_mask = read_image(path), read_planned_mask(run, spec.planned_mask_path)
     with damage_named(run.plan_path, REMEDY):
         if np.float32(planned_mask.mean()) != np.float32(spec.mask_area_fraction):
             raise ValueError(f"row {spec.sample_id}: another planned mask than {spec.planned_mask_path}")

@@ -142,6 +142,35 @@ def test_a_row_of_a_shard_that_cannot_be_is_named_and_nothing_is_written(
     assert not after.keys() - before.keys()
 
 
+MASKS: dict[str, Change] = {
+    "text": lambda path: path.write_text("no picture"),
+    "gone": lambda path: path.unlink(),
+    "another": lambda path: path.write_bytes((path.parent / "other").read_bytes()),
+}
+
+
+@pytest.mark.parametrize("painted", [False, True])
+@pytest.mark.parametrize("damage", MASKS.values(), ids=MASKS)
+def test_a_damaged_planned_mask_is_named_with_the_plan_to_remove(run: Run, damage: Change, painted: bool) -> None:
+    first, *_, other = sorted((run.folder / "planned_masks" / "hole").iterdir())
+    other.rename(other.with_name("other"))
+    if not painted:
+        unpaint(run)
+    damage(first)
+    problem = problem_of(run)
+    assert f"planned_masks/hole/{first.name}" in problem
+    assert problem.endswith(f"; remove {run.plan_path} and run again") or problem.startswith(f"{run.plan_path}: ")
+
+
+def test_a_painted_image_that_is_gone_is_named_with_its_shard_to_remove(run: Run) -> None:
+    folder = run.shard_folder(finished_shards(run, "hole")[0])
+    image = min((folder / "images" / "hole").iterdir())
+    image.unlink()
+    problem = problem_of(run)
+    assert problem.startswith(f"{image}: ")
+    assert problem.endswith(f"; remove {folder} and run again")
+
+
 def test_folders_beside_the_shards_that_are_none_are_passed_over(run: Run) -> None:
     shards = finished_shards(run, "hole")
     for name in ("000000-000002 (copy)", "1-2-3", "0-x", "notes"):

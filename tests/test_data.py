@@ -448,3 +448,11 @@ def test_a_file_name_that_is_not_utf8_is_told(nut: Path) -> None:
     (nut / "train/good/000.png").rename(nut / "train/good/\udcff.png")
     with pytest.raises(DataError, match=r"good/\\udcff.png': expected a file name in UTF-8"):
         data_digest(config_for(nut.parent))
+
+
+@pytest.mark.parametrize("target", ["gone.png", "000.png"])
+def test_a_link_to_nothing_is_a_missing_image(nut: Path, target: str) -> None:
+    path = nut / "train/good/000.png"
+    path.unlink()
+    path.symlink_to(target)
+    only_problem(config_for(nut.parent), path)
