@@ -1,9 +1,14 @@
-"""The training benchmark: a reference that computes the same, and the sizes that it claims."""
+"""The benchmarks: references that compute the same, sizes that are claimed, and judges that see what is wrong."""
+
+from itertools import takewhile
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import with_velocity
 
+from benchmarks.broken import problems
+from benchmarks.mutations import ELSEWHERE, Place, Trial, trials
 from benchmarks.painting import compare
 from benchmarks.training import (
     first_losses,
@@ -15,6 +20,7 @@ from benchmarks.training import (
     reference_loop,
 )
 from defectfill.config import GenerateConfig, TrainConfig
+from defectfill.files import PARTIAL
 from defectfill.model.base import Base
 
 
@@ -39,3 +45,32 @@ def test_the_painting_benchmark_times_all_three_ways(base: Base) -> None:
     figures = compare(base, settings, resolution=64, rounds=1)
     assert figures["stock_ratio"] == 1
     assert all(figures[f"{way}_s_per_image"] > 0 and figures[f"{way}_peak_gib"] > 0 for way in ("full", "early"))
+
+
+def test_more_than_three_hundred_inputs_are_broken_each_in_its_own_way() -> None:
+    listed = list(takewhile(lambda trial: trial.listed, trials(seed=0)))
+    names = [trial.name for trial in listed]
+    assert len(set(names)) == len(names) > 300
+    kinds = {"config", "image", "mask", "groups", "dataset", "run", "shard", "adapter", "base"}
+    assert {trial.kind for trial in listed} == kinds
+    assert all(trial.culprits or trial.kind == "config" for trial in listed if trial.expected != "accepted")
+
+
+def test_a_trial_is_wrong_whose_message_names_another_thing_or_that_writes_outside(tmp_path: Path) -> None:
+    place = Place(tmp_path / "trial")
+    (tmp_path / ELSEWHERE).mkdir()
+    place.root.mkdir()
+    trial = Trial("config", "a key", "check", lambda place: None, "refused", ("generate.count",))
+    right = list(problems(trial, place, tmp_path, {}, 2, "generate.count: expected 1", 0.1))
+    assert right == []
+    (tmp_path / ELSEWHERE / "x.png").touch()
+    half = place.root / "out" / f".half{PARTIAL}1"
+    half.parent.mkdir()
+    half.touch()
+    wrong = list(problems(trial, place, tmp_path, {}, 2, "something is wrong", 0.1))
+    for told in ("written outside: ['x.png']", "half-written", "nothing named of ['generate.count']", "but it wrote"):
+        assert any(told in problem for problem in wrong)
+    before = {f"out/{half.name}": b""}
+    assert list(problems(trial, place, tmp_path, before, 1, "Traceback", 0.1)) == ["exit code 1"]
+    accepted = list(problems(trial, place, tmp_path, before, 0, "", 0.1))
+    assert accepted == ["accepted, but it is to be refused"]

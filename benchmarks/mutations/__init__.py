@@ -1,0 +1,20 @@
+"""The broken inputs of benchmarks.broken: what of a finished run is broken, how, and what is right then."""
+
+import random
+from collections.abc import Iterator
+
+from benchmarks.mutations import bases, configs, datasets, pictures, steps
+from benchmarks.mutations.common import CANARY, ELSEWHERE, Place, Trial
+
+__all__ = ["CANARY", "ELSEWHERE", "Place", "Trial", "trials"]
+
+
+def trials(seed: int) -> Iterator[Trial]:
+    """Those that are listed, then others at random without an end."""
+    for module in (configs, pictures, datasets, steps, bases):
+        yield from module.trials()
+    rng, number = random.Random(seed), 0
+    while True:
+        number += 1
+        for random_trial in (configs.random_trial, pictures.random_trial, datasets.random_trial):
+            yield random_trial(rng, number)
