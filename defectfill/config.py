@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.configfile import Part, load_yaml
+from defectfill.configfile import Part, absolute, load_yaml
 from defectfill.errors import ConfigError
 from defectfill.mask_config import MasksConfig
 
@@ -382,11 +382,7 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
     `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
     folder. Raises ConfigError with one message per mistake, each with the key's path.
     """
-    config = load_yaml(path, RunConfig)
-    try:
-        config = _resolve(config, Path(path).resolve().parent)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error.__cause__
+    config = _resolve(load_yaml(path, RunConfig), Path(path))
     if count is None:
         return config
     if count < 1:
@@ -394,37 +390,27 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
     return config.model_copy(update={"generate": config.generate.model_copy(update={"count": count})})
 
 
-def _resolve(config: RunConfig, folder: Path) -> RunConfig:
-    """`config` with its relative paths made absolute; a base that is a folder is told from a hub id."""
-    data = config.data.model_copy(update={"root": _absolute(folder, config.data.root, "data.root")})
-    output = config.output.model_copy(update={"root": _absolute(folder, config.output.root, "output.root")})
-    base, masks = _resolve_base(config.base, folder), _resolve_masks(config.masks, folder)
+def _resolve(config: RunConfig, file: Path) -> RunConfig:
+    """The `config` in a file with its relative paths made absolute; a base that is a folder is told from a hub id."""
+    data = config.data.model_copy(update={"root": absolute(config.data.root, file, "data.root")})
+    output = config.output.model_copy(update={"root": absolute(config.output.root, file, "output.root")})
+    base, masks = _resolve_base(config.base, file), _resolve_masks(config.masks, file)
     return config.model_copy(update={"data": data, "output": output, "base": base, "masks": masks})
 
 
-def _absolute(folder: Path, path: Path, key: str) -> Path:
-    """`path` as it is meant in a config that lies in `folder`; ConfigError where no file can have that name."""
-    try:
-        absolute = (folder / path.expanduser()).resolve()
-        absolute.exists()
-    except (OSError, RuntimeError) as error:  # too long; an unknown user's home, links that lead in a circle
-        raise ConfigError(f"{key}: {path} cannot be a path: {error.args[-1]}") from error
-    return absolute
-
-
-def _resolve_masks(masks: MasksConfig, folder: Path) -> MasksConfig:
+def _resolve_masks(masks: MasksConfig, file: Path) -> MasksConfig:
     def resolved(part: Part, block: str, *names: str) -> dict[str, Path]:
         paths = {name: getattr(part, name) for name in names}
-        return {name: _absolute(folder, path, f"{block}.{name}") for name, path in paths.items() if path}
+        return {name: absolute(path, file, f"{block}.{name}") for name, path in paths.items() if path}
 
     drawn = ("allowed", "forbidden", "drawn_on")
     zones = masks.zones and masks.zones.model_copy(update=resolved(masks.zones, "masks.zones", *drawn))
     return masks.model_copy(update={"zones": zones, **resolved(masks, "masks", "folder")})
 
 
-def _resolve_base(base: BaseConfig, folder: Path) -> BaseConfig:
+def _resolve_base(base: BaseConfig, file: Path) -> BaseConfig:
     """`base` with an absolute path where it is a folder, beside the config or bundled, and with its resolution."""
-    beside, bundled = _absolute(folder, Path(base.model), "base.model"), BUNDLED_BASES / base.model
+    beside, bundled = absolute(Path(base.model), file, "base.model"), BUNDLED_BASES / base.model
     if base.model.startswith((".", "/", "~")) or beside.is_dir():
         place = beside
     elif bundled.parent == BUNDLED_BASES and bundled.is_dir():

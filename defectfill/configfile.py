@@ -61,6 +61,16 @@ def load_yaml(path: Path, kind: type[AnyPart]) -> AnyPart:
     return config
 
 
+def absolute(path: Path, file: Path, key: str) -> Path:
+    """A path in the config `file`, relative to that file's folder; ConfigError where nothing can have it."""
+    try:
+        found = (Path(file).resolve().parent / path.expanduser()).resolve()
+        found.exists()
+    except (OSError, RuntimeError) as error:  # too long; an unknown user's home, links that lead in a circle
+        raise ConfigError(f"{file}: {key}: {path} cannot be a path: {error.args[-1]}") from error
+    return found
+
+
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice instead of keeping the last one."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from defectfill.configfile import Part, load_yaml
+from defectfill.configfile import Part, absolute, load_yaml
 
 Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
 Width32 = Annotated[int, Field(ge=32, multiple_of=32)]
@@ -99,7 +99,8 @@ class PretrainConfig(Part):
 
 def load_pretrain_config(path: Path) -> PretrainConfig:
     """The config in the YAML file `path`, its relative paths resolved against the file's folder."""
-    config, folder = load_yaml(path, PretrainConfig), Path(path).resolve().parent
-    folders = {name: (folder / images.expanduser()).resolve() for name, images in config.pictures.folders.items()}
+    config = load_yaml(path, PretrainConfig)
+    named = config.pictures.folders.items()
+    folders = {name: absolute(images, path, f"pictures.folders.{name}") for name, images in named}
     pictures = config.pictures.model_copy(update={"folders": folders})
-    return config.model_copy(update={"pictures": pictures, "output": (folder / config.output.expanduser()).resolve()})
+    return config.model_copy(update={"pictures": pictures, "output": absolute(config.output, path, "output")})

@@ -1,5 +1,8 @@
 """Checkpoints: the newest whole one, and no more than are needed."""
 
+import hashlib
+import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,24 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: str) 
     newest(tmp_path).unlink()
     newest(tmp_path).write_bytes(b"x")
     assert load_checkpoint(tmp_path) is None
+
+
+class Bomb:
+    """Makes a folder when its pickle is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_pickle_of_anything_else_gives_way_too_and_is_not_opened(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    content = pickle.dumps(Bomb(tmp_path / "opened"), protocol=2)  # as torch writes
+    newest(tmp_path).write_bytes(hashlib.sha256(content).digest() + content)
+    assert loaded_step(tmp_path) == 1
+    assert not (tmp_path / "opened").exists()
 
 
 def test_half_a_checkpoint_is_cleared_away_and_whole_ones_stay(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Broken adapters and bases."""
 
+import hashlib
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -89,17 +90,16 @@ def adapters() -> Iterator[Trial]:
         "refused",
         ("training.json", ADAPTER_FILE),
     )
-    yield Trial(
-        "adapter",
-        "adapter: a checkpoint that is none",
-        "run",
-        lambda place: (
-            place.undo("train"),
-            put(place.output / "adapters" / f".{'hole'}-x.work" / "00000001.checkpoint", b"x"),
-        ),
-        "accepted",
-        heals=True,
-    )
+    for name, hashed in (("that is none", False), ("that is a pickle", True)):
+
+        def stopped(place: Place, hashed: bool = hashed) -> None:
+            """A training that was stopped and has left a checkpoint."""
+            work = place.adapter.with_name(f".{place.adapter.name}.work")
+            content = pickled(place)
+            place.undo("train")
+            put(work / "00000001.checkpoint", hashlib.sha256(content).digest() + content if hashed else b"x")
+
+        yield Trial("adapter", f"adapter: a checkpoint {name}", "run", stopped, "accepted", heals=True)
 
 
 CONFIGS: list[tuple[str, str, Any]] = [

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,11 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     for path in _newest_first(folder):
         content = path.read_bytes()
         if hashlib.sha256(content[DIGEST_BYTES:]).digest() == content[:DIGEST_BYTES]:
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(content[DIGEST_BYTES:]), map_location="cpu", weights_only=True
-            )
-            return state
+            with suppress(pickle.UnpicklingError):  # it holds more than tensors and plain values
+                state: dict[str, Any] = torch.load(
+                    io.BytesIO(content[DIGEST_BYTES:]), map_location="cpu", weights_only=True
+                )
+                return state
     return None
 
 
