@@ -6,10 +6,10 @@ from pathlib import Path
 
 from defectfill.adapters import is_trained
 from defectfill.config import RunConfig
-from defectfill.data import ingest
+from defectfill.data import ingest, mask_files
 from defectfill.errors import ConfigError, DefectFillError
-from defectfill.images import read_mask
-from defectfill.masks import CategoryMasks
+from defectfill.images import read_image, read_mask
+from defectfill.masks import folder_masks
 from defectfill.plan import finished_shards
 from defectfill.run import Run, prepare_run, references_of
 from defectfill.snapshot import ImageRecord
@@ -23,7 +23,7 @@ def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = F
     measure: with a forecast of time, memory and disk from a few steps of training and painting.
 
     Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output, of
-    what masks are sampled from.
+    the user's own masks and zones.
     """
     errors: list[DefectFillError] = []
     records: Sequence[ImageRecord] = ()
@@ -36,7 +36,8 @@ def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = F
     except DefectFillError as error:
         errors.append(error)
     errors += _token_errors(config) if run else []
-    errors += [*_division_errors(config, records), *_mask_errors(config, records)] if records else []
+    errors += _division_errors(config, records) if records else []
+    errors += _mask_errors(config)
     if errors or run is None:
         problems = dict.fromkeys(problem for error in errors for problem in error.problems)
         raise type(errors[0])(list(problems))
@@ -74,13 +75,16 @@ def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[
     return []
 
 
-def _mask_errors(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[DefectFillError]:
-    """Whether zones and masks of the user's own can be read, and the objects of the references be found."""
-    for defect in config.data.defects:
-        try:
-            CategoryMasks(config, records, defect)
-        except DefectFillError as error:
-            yield error
+def _mask_errors(config: RunConfig) -> list[DefectFillError]:
+    """Whether zones and masks of the user's own can be read."""
+    try:
+        for path in mask_files(config.masks).values():
+            read_image(path)
+        for _ in folder_masks(config.masks):
+            pass
+    except DefectFillError as error:
+        return [error]
+    return []
 
 
 def _found(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:

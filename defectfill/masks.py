@@ -36,7 +36,7 @@ class CategoryMasks:
         seed = derive_seed(config.seed, config.category, defect, "masks")
         self.names = [Path(record.path).stem for record in own]
         """Of the references, in the sampler's order."""
-        self.sampler = MaskSampler(references, _settings(masks), seed, list(_folder_masks(masks)))
+        self.sampler = MaskSampler(references, _settings(masks), seed, list(folder_masks(masks)))
         self._config = masks
         self._zones = _Zones(masks, masks.zones, self.sampler) if masks.zones else None
 
@@ -96,7 +96,8 @@ def _settings(masks: MasksConfig) -> Settings:
     )
 
 
-def _folder_masks(masks: MasksConfig) -> Iterator[Mask]:
+def folder_masks(masks: MasksConfig) -> Iterator[Mask]:
+    """The user's own masks, for the sampler `folder`. Raises DataError for one that cannot be used."""
     for path in find_images(masks.folder) if masks.folder and FOLDER in masks.samplers else ():
         mask = read_mask(path)
         if not mask.any():
