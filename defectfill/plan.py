@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -20,7 +21,7 @@ from defectfill.config import RunConfig
 from defectfill.errors import DataError
 from defectfill.files import InnerPath, checked, damage_named, in_blocks, new_table, read_rows
 from defectfill.hashing import derive_seed, digest
-from defectfill.images import read_image, read_mask, write_png
+from defectfill.images import file_sha256, read_image, read_mask, write_png
 from defectfill.manifest import REJECTED_SCHEMA
 from defectfill.masks import CategoryMasks
 from defectfill.progress import progress
@@ -140,8 +141,20 @@ def count_planned(run: Run) -> Counter[str]:
 
 def read_planned_mask(run: Run, path: str) -> NDArray[np.bool_]:
     """A mask of the plan [H, W], by its path there; DataError where its file is damaged."""
-    try:
+    with _plan_to_remove(run):
         return read_mask(run.folder / path)
+
+
+def planned_mask_sha256(run: Run, path: str) -> str:
+    """The SHA-256 of the same file."""
+    with _plan_to_remove(run):
+        return file_sha256(run.folder / path)
+
+
+@contextmanager
+def _plan_to_remove(run: Run) -> Iterator[None]:
+    try:
+        yield
     except DataError as error:
         raise DataError(f"{error}; remove {run.plan_path} and run again") from error
 

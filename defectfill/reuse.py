@@ -5,8 +5,7 @@ from pathlib import Path
 
 from defectfill.files import write_once
 from defectfill.hashing import digest
-from defectfill.images import file_sha256
-from defectfill.plan import SampleSpec
+from defectfill.plan import SampleSpec, planned_mask_sha256
 from defectfill.run import METHOD_VERSION, Run, Shard, references_of
 
 DIGEST_FILE = "digest"
@@ -26,7 +25,7 @@ def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: s
     """
     config = run.config
     content = {
-        "samples": [[spec.model_dump(mode="json"), file_sha256(run.folder / spec.planned_mask_path)] for spec in specs],
+        "samples": [[spec.model_dump(mode="json"), planned_mask_sha256(run, spec.planned_mask_path)] for spec in specs],
         "adapter": adapter,
         "base": run.record.base.model_dump(),
         "device": run.record.device,

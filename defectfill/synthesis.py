@@ -21,7 +21,7 @@ from defectfill.images import ImageArray, file_sha256, read_image, write_png
 from defectfill.labels import draw_label, intersection_over_union
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import Painter, Painting
-from defectfill.plan import REMEDY, ROWS_FILE, SampleSpec, read_plan, read_planned_mask
+from defectfill.plan import REMEDY, ROWS_FILE, SampleSpec, planned_mask_sha256, read_plan, read_planned_mask
 from defectfill.progress import progress
 from defectfill.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.run import Run, Shard
@@ -219,7 +219,7 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Itera
         "source_path": spec.source_path,
         "source_sha256": spec.source_sha256,
         "planned_mask_path": spec.planned_mask_path,
-        "planned_mask_sha256": file_sha256(run.folder / spec.planned_mask_path),
+        "planned_mask_sha256": planned_mask_sha256(run, spec.planned_mask_path),
         "window": spec.window,
         "latent_cells": spec.latent_cells,
         "background_intact": sample.background_intact,

@@ -53,9 +53,10 @@ def test_a_scheduled_deployment_gets_a_scheduled_run(server: dict[str, str], toy
 
 
 RETRIED = """
-import sys
+import sys, time
 from pathlib import Path
 from prefect import flow, get_client
+from safetensors.torch import load_file, save_file
 from defectfill.config import load_config
 from defectfill.errors import DefectFillError
 from defectfill.run import start_run
@@ -66,7 +67,11 @@ def attempts(folder: Path) -> int:
     state = train_adapter(folder, "hole", return_state=True)
     print(repr(state.result(raise_on_failure=False)), file=sys.stderr)
     with get_client(sync_client=True) as client:
-        return client.read_task_run(state.state_details.task_run_id).run_count
+        for _ in range(120):  # the server hears of tasks by events, a little later
+            runs = [run for run in client.read_task_runs() if run.id == state.state_details.task_run_id]
+            if runs and runs[0].state.is_final():
+                return runs[0].run_count
+            time.sleep(0.5)
 
 run = start_run(load_config(Path(sys.argv[1])))
 reference = next(record for record in run.snapshot() if record.role == "reference" and record.defect == "hole")
@@ -75,8 +80,8 @@ content = image.read_bytes()
 image.write_bytes(b"broken")
 broken_image = attempts(run.folder)
 image.write_bytes(content)
-weights = Path(run.config.base.model) / "vae" / "diffusion_pytorch_model.safetensors"
-weights.write_bytes(b"broken")
+weights = Path(run.config.base.model) / "unet" / "diffusion_pytorch_model.safetensors"
+save_file({name: tensor * float("nan") for name, tensor in load_file(weights).items()}, weights)
 print(broken_image, attempts(run.folder))
 """
 
