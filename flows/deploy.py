@@ -22,15 +22,18 @@ from defectfill.config import RunConfig, load_config
 from defectfill.errors import ConfigError
 from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
+from flows.detector import train_detector
 from flows.fleet import TAG, category_deployments, synthesize_fleet
 
+FLOWS = {synthesize_fleet: "fleet", train_detector: "detector"}
+"""What is deployed beside the categories, with the deployments' names."""
 OVERLAP = {"queue": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 
 
 def deploy(
     config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune: bool = False, then: str | None = None
 ) -> list[str]:
-    """Makes or updates the deployment of each category config, and that of the fleet; a line for each.
+    """Makes or updates the deployments of each category config, of the fleet and of the detector; a line for each.
 
     A deployment is called as its file, without `.yaml`. One run of it goes at a time, and of all in the pool so many
     train or paint at a time as it has `gpus`.
@@ -42,18 +45,21 @@ def deploy(
     """
     configs = _load(config_paths)
     _check_pool(work_pool)
+    lines = [_deploy_flow(flow, name, work_pool) for flow, name in FLOWS.items()]
     consumer = _find(then) if then else None
     limit = f"gpu-{work_pool}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(limit, gpus)
-    lines = [_deploy_category(path, config, work_pool, limit) for path, config in configs.items()]
-    fleet: Any = synthesize_fleet.to_deployment(
-        "fleet", work_pool_name=work_pool, entrypoint_type=EntrypointType.MODULE_PATH, concurrency_limit=1
-    )
-    fleet.apply()
-    lines.append(f"{synthesize_fleet.name}/fleet: all of them, when it is started")
+    lines = [*(_deploy_category(path, config, work_pool, limit) for path, config in configs.items()), *lines]
     lines += [_start_after_datasets(then, consumer)] if then and consumer else []
     return lines + (_prune(work_pool) if prune else [])
+
+
+def _deploy_flow(flow: Any, name: str, work_pool: str) -> str:
+    """A deployment that runs when it is started."""
+    deployment = flow.to_deployment(name, work_pool_name=work_pool, entrypoint_type=EntrypointType.MODULE_PATH)
+    deployment.apply()
+    return f"{flow.name}/{name}: when it is started"
 
 
 def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:

@@ -162,7 +162,8 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     assert defectfill(worker, "deploy", plain, odd, *options).stdout.splitlines() == [
         "synthesize-category/washer: 0 2 1 1 * Europe/Berlin",
         "synthesize-category/Metal_nut.v2: 0 2 1 1 * Europe/Berlin",
-        "synthesize-fleet/fleet: all of them, when it is started",
+        "synthesize-fleet/fleet: when it is started",
+        "train-detector/detector: when it is started",
         "consume/detector: after every finished dataset",
     ]
     limits, deployed = json.loads(python(worker, DEPLOYED))
