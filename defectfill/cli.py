@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 1 anything else."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,11 @@ def exit_codes() -> Iterator[None]:
     except PermissionError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
+        sys.exit(1)
 
 
 @app.command()

@@ -27,6 +27,11 @@ from flows.fleet import TAG, category_deployments, synthesize_fleet
 
 FLOWS = {synthesize_fleet: "fleet", train_detector: "detector"}
 """What is deployed beside the categories, with the deployments' names."""
+RUN_ENVIRONMENT = {
+    **{name: value for name, value in ENVIRONMENT.items() if not name.startswith("PREFECT")},
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "defectfill",
+}
+"""Environment of deployed runs: the library's log, that of painting children too, is in the run's log."""
 OVERLAP = {"queue": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 
 
@@ -104,7 +109,7 @@ def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) 
         description=f"Synthesizes {', '.join(config.data.defects)} of {config.category}.",
         tags=[TAG, f"category:{config.category}"],
         work_pool_name=work_pool,
-        job_variables={"env": {name: value for name, value in ENVIRONMENT.items() if not name.startswith("PREFECT")}},
+        job_variables={"env": RUN_ENVIRONMENT},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     deployment.apply()

@@ -1,5 +1,7 @@
 """The command line: what the user's mistakes lead to."""
 
+import errno
+import os
 import shutil
 import struct
 import sys
@@ -300,3 +302,10 @@ def test_a_file_that_may_not_be_read_is_named(capsys: pytest.CaptureFixture[str]
         raise PermissionError(13, "Permission denied", "data/washer")
     assert caught.value.code == 2
     assert capsys.readouterr().err == "data/washer: Permission denied\n"
+
+
+def test_a_full_disk_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, exit_codes():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "No space left on device: make room and run again; what is finished is kept\n"
