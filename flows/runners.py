@@ -8,9 +8,9 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from defectfill.config import RunnerConfig
 from defectfill.errors import ConfigError
 from defectfill.run import Run, Shard
+from defectfill.runner_config import RunnerConfig
 from defectfill.workers import painting_children
 from flows.steps import CHILDREN, inpaint_shard
 

@@ -20,11 +20,8 @@ from defectfill.workers import painting_children
 
 RUNNERS = {"children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 
-every_runner = [
-    pytest.mark.server,
-    pytest.mark.timeout(600),
-    pytest.mark.parametrize("runner", RUNNERS.values(), ids=RUNNERS),
-]
+every_runner = pytest.mark.parametrize("runner", RUNNERS.values(), ids=RUNNERS)
+pytestmark = pytest.mark.timeout(600)
 
 
 def start(env: dict[str, str], config: Path) -> subprocess.Popen[str]:
@@ -68,13 +65,8 @@ def two_processes(toy_config: Path, runner: str) -> Path:
     return toy_config
 
 
-def parametrized(test: Callable[..., None]) -> Callable[..., None]:
-    for mark in every_runner:
-        test = mark(test)
-    return test
-
-
-@parametrized
+@pytest.mark.server
+@every_runner
 def test_the_same_bytes_come_out_though_a_painter_is_killed(
     server: dict[str, str], finished: Run, two_processes: Path, runner: str
 ) -> None:
@@ -89,7 +81,8 @@ def test_the_same_bytes_come_out_though_a_painter_is_killed(
     assert contents(prepare_run(load_config(two_processes)).dataset) == contents(finished.dataset)
 
 
-@parametrized
+@pytest.mark.server
+@every_runner
 def test_a_killed_flow_leaves_no_painter_behind_and_is_gone_on_with(
     server: dict[str, str], finished: Run, two_processes: Path, runner: str
 ) -> None:
