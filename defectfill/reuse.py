@@ -31,9 +31,7 @@ def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: s
         "device": run.record.device,
         "resolution": config.base.resolution,
         "distance": run.record.distance,
-        "generate": config.generate.model_dump(
-            mode="json", exclude={"count", "max_attempts", "shard_size", "distance"}
-        ),
+        "generate": config.generate.model_dump(mode="json", exclude=WITHOUT_EFFECT_ON_SHARDS),
         "window": config.window.model_dump(mode="json"),
         "gates": config.gates.model_dump(mode="json"),
         "references": [[each.sha256, each.mask_sha256] for each in references_of(run.snapshot(), shard.defect)],

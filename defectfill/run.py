@@ -230,13 +230,16 @@ def run_folders(config: RunConfig) -> list[Path]:
     return sorted((config.output.root / config.category / "runs").glob("[!.]*/"))
 
 
+def latest_folder(config: RunConfig) -> Path | None:
+    """The folder of the category's newest finished run, whatever version made it; None where there is none."""
+    latest = config.output.root / config.category / "latest"
+    return latest.parent / "runs" / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
+
+
 def latest_run(config: RunConfig) -> Run | None:
     """The category's newest finished run, or None where there is none or another version of defectfill made it."""
-    latest = config.output.root / config.category / "latest"
-    if not latest.is_file():
-        return None
-    folder = latest.parent / "runs" / latest.read_text(encoding="utf-8").strip()
-    if not (folder / "run.json").is_file():
+    folder = latest_folder(config)
+    if folder is None or not (folder / "run.json").is_file():
         return None
     found = Run.at(folder).record
     here = found.config.model_copy(update={"output": config.output})  # wherever it was made

@@ -13,7 +13,7 @@ from defectfill.config import RunConfig
 from defectfill.data import ingest
 from defectfill.files import read_rows, remove_folder
 from defectfill.plan import ROWS_FILE
-from defectfill.run import Run, latest_run, prepare_run, run_folders
+from defectfill.run import Run, latest_folder, latest_run, prepare_run, run_folders
 from defectfill.snapshot import ImageRecord
 from defectfill.timings import seconds_per
 
@@ -100,8 +100,8 @@ def collect_garbage(config: RunConfig, keep: int) -> list[Path]:
     The newest finished run and the one that the config asks for stay in any case. To be called under `locked`.
     """
     folders = sorted(run_folders(config), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-    newest, wanted = latest_run(config), prepare_run(config)
-    staying = {*folders[:keep], wanted.folder, *([newest.folder] if newest else [])}
+    wanted = prepare_run(config)
+    staying = {*folders[:keep], wanted.folder, latest_folder(config)}
     removed = [folder for folder in folders if folder not in staying]
     used = {sha256 for folder in folders if folder in staying for sha256 in _adapters_of(folder)}
     records = ingest(config)

@@ -154,15 +154,15 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     config, adapter = run.config, adapter_sha256(run, shard.defect)
     specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
     content = shard_digest(run, shard, specs, adapter)
-    painted = find_painted(run, shard, content)
+    if painted := find_painted(run, shard, content):
+        with new_folder(run.shard_folder(shard), replace=True) as folder:
+            shutil.copytree(painted, folder, dirs_exist_ok=True)
+        return
     with (
         gpu_lock(run.record.device),
-        timed(run, "inpaint", shard=shard.name, painted=0 if painted else len(specs)),
+        timed(run, "inpaint", shard=shard.name, painted=len(specs)),
         new_folder(run.shard_folder(shard), replace=True) as folder,
     ):
-        if painted:
-            shutil.copytree(painted, folder, dirs_exist_ok=True)
-            return
         samples = synthesize(
             specs,
             (_read_scene(run, spec) for spec in specs),
