@@ -25,10 +25,12 @@ from defectfill.config import LossWeights, RunConfig, load_config
 from defectfill.dataset import write_dataset
 from defectfill.demo import make_toy_category, painted_windows, recognized, toy_windows, train_recognizer
 from defectfill.files import read_table
+from defectfill.lock import locked
 from defectfill.model.base import load_base
 from defectfill.model.recognition import Recognizer
 from defectfill.plan import plan_samples
-from defectfill.run import Run, locked, start_run
+from defectfill.run import Run
+from defectfill.start import start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.window import Window
 

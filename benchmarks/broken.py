@@ -33,7 +33,9 @@ from defectfill.check import check_config
 from defectfill.cli import ENVIRONMENT, exit_codes, main
 from defectfill.config import load_config
 from defectfill.files import PARTIAL
-from defectfill.run import Run, locked, prepare_run, start_run
+from defectfill.lock import locked
+from defectfill.run import Run
+from defectfill.start import prepare_run, start_run
 
 LIMIT_S = 120
 """Of a trial."""

@@ -26,7 +26,7 @@ import psutil
 
 from defectfill.cli import ENVIRONMENT
 from defectfill.config import load_config
-from defectfill.run import prepare_run
+from defectfill.start import prepare_run
 
 RUNNERS = {"one process": "{}", "children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 VICTIMS = ("flow", "painter", "both")

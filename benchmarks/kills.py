@@ -17,7 +17,9 @@ from pathlib import Path
 
 from defectfill.adapters import is_trained, train_adapter
 from defectfill.config import load_config
-from defectfill.run import Run, locked, start_run
+from defectfill.lock import locked
+from defectfill.run import Run
+from defectfill.start import start_run
 
 DEFECT = "hole"
 BEGUN = "training begins"

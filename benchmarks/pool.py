@@ -15,7 +15,8 @@ from defectfill.adapters import train_adapter
 from defectfill.config import References, RunConfig, load_config
 from defectfill.demo import make_toy_category
 from defectfill.files import read_table
-from defectfill.run import locked, start_run
+from defectfill.lock import locked
+from defectfill.start import start_run
 
 REFERENCES = 6
 """Learnt from; as many are kept for validation."""

@@ -27,7 +27,8 @@ from defectfill.images import read_image, read_mask
 from defectfill.model.diffusion import open_painter
 from defectfill.plan import read_plan
 from defectfill.reuse import BATCH_FILE
-from defectfill.run import Run, prepare_run
+from defectfill.run import Run
+from defectfill.start import prepare_run
 from defectfill.synthesis import Sample, synthesize
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -33,7 +33,8 @@ from defectfill.images import file_sha256
 from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.painting import FlatPainter, Painting
 from defectfill.plan import ROWS_FILE, DefectPlanner, SampleSpec, identity_of, plan_samples
-from defectfill.run import ADAPTER_FILE, Run, Shard, start_run
+from defectfill.run import ADAPTER_FILE, Run, Shard
+from defectfill.start import start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.toy import write_category
 from defectfill.window import Window

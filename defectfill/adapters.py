@@ -23,6 +23,8 @@ from defectfill.training_data import TrainingData, read_training_data
 if TYPE_CHECKING:
     from defectfill.model.team import Team
 
+TRAINING_FILE = "training.json"
+"""In the folder of an adapter, once it is whole."""
 LOSSES = ("total", "defect", "object", "attention")
 RATES = ("learning_rate_unet", "learning_rate_text_encoder")
 LOOKS = ("validation", "likeness")
@@ -32,7 +34,7 @@ LOSS_SCHEMA = pa.schema([("step", pa.int32()), *((name, pa.float32()) for name i
 
 def is_trained(run: Run, defect: str, records: Sequence[ImageRecord] | None = None) -> bool:
     """Whether the adapter of `defect` is there, whole; records as in Run.adapter_folder."""
-    return (run.adapter_folder(defect, records) / "training.json").is_file()
+    return (run.adapter_folder(defect, records) / TRAINING_FILE).is_file()
 
 
 def train_adapter(run: Run, defect: str) -> None:
@@ -89,7 +91,7 @@ def train_here(run: Run, defect: str, team: "Team | None" = None, device: str | 
                 shutil.copytree(work / PREVIEWS, folder / PREVIEWS)
             sha256 = file_sha256(folder / ADAPTER_FILE)
             content = json.dumps(_facts(run, defect, data, sha256), indent=2)
-            write_bytes(folder / "training.json", content.encode())
+            write_bytes(folder / TRAINING_FILE, content.encode())
 
 
 def _facts(run: Run, defect: str, data: TrainingData, sha256: str) -> dict[str, Any]:
@@ -129,8 +131,8 @@ def adapter_sha256(run: Run, defect: str) -> str:
 
 def adapter_sha256_in(folder: Path) -> str:
     """What training.json in an adapter's folder says of its weights; DataError where it cannot be read."""
-    with damage_named(folder / "training.json", _remedy(folder)):
-        return str(json.loads((folder / "training.json").read_bytes())["adapter_sha256"])
+    with damage_named(folder / TRAINING_FILE, _remedy(folder)):
+        return str(json.loads((folder / TRAINING_FILE).read_bytes())["adapter_sha256"])
 
 
 def _remedy(folder: Path) -> str:

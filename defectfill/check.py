@@ -11,8 +11,9 @@ from defectfill.errors import ConfigError, DefectFillError
 from defectfill.images import read_image, read_mask
 from defectfill.masks import folder_masks
 from defectfill.plan import finished_shards
-from defectfill.run import Run, prepare_run, references_of
+from defectfill.run import Run, references_of
 from defectfill.snapshot import ImageRecord
+from defectfill.start import prepare_run
 from defectfill.training_data import divide_references
 from defectfill.window import latent_cells, window_box
 
@@ -102,7 +103,7 @@ def to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
     """What a run has left to do."""
     config = run.config
     if run.is_finished():
-        yield f"everything is done: {run.dataset}"
+        yield f"everything is done: {run.dataset_place}"
         return
     generate = config.generate
     passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
@@ -111,7 +112,7 @@ def to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
         left = _left(run, defect)
         yield f"{defect}: adapter {trained}; {left} of {generate.count} samples to paint, {left * passes:,} UNet passes"
     yield f"base {run.record.base.model} ({run.record.base.revision[:12]}), selection by {run.record.distance}"
-    yield f"output: {run.folder}"
+    yield f"output: {run.place}"
 
 
 def _left(run: Run, defect: str) -> int:

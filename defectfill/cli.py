@@ -93,11 +93,12 @@ def masks(
 
 
 @app.command()
-def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.", show_default=False)]) -> None:
+def verify(dataset: Annotated[str, typer.Argument(help="A dataset's folder or URL.", show_default=False)]) -> None:
     """Re-check every hash, size, mask value and count of a finished DATASET."""
+    from defectfill.sharing import fetch_dataset
     from defectfill.verify import verify_dataset
 
-    print(f"{dataset}: {verify_dataset(dataset)} rows, all good")
+    print(f"{dataset}: {verify_dataset(fetch_dataset(dataset))} rows, all good")
 
 
 @app.command()
@@ -126,13 +127,13 @@ def gc(
 ) -> None:
     """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
     from defectfill.config import load_config
-    from defectfill.run import locked
-    from defectfill.status import collect_garbage
+    from defectfill.garbage import collect_garbage
+    from defectfill.lock import locked
 
     settings = load_config(config)
     with locked(settings):
-        for folder in collect_garbage(settings, keep):
-            print(f"removed {folder}")
+        for place in collect_garbage(settings, keep):
+            print(f"removed {place}")
 
 
 @app.command()
@@ -157,34 +158,37 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
     """Make a toy category where CONFIG expects one, run it, and say whether its defects are recognized."""
     from defectfill.config import load_config
     from defectfill.demo import make_toy_category, recognize
+    from defectfill.storage import local_folder
 
     settings = load_config(config)
     make_toy_category(settings)
     dataset = run_category(config)
-    _tell(dataset, recognize(settings, dataset))
+    _tell(dataset, recognize(settings, local_folder(dataset)))
 
 
-def _tell(dataset: Path, remarks: Sequence[str] = ()) -> None:
+def _tell(dataset: str, remarks: Sequence[str] = ()) -> None:
     """Prints what became of each defect, then where the contact sheet and, last, the dataset are."""
     from defectfill.dataset import summary
+    from defectfill.storage import local_folder
 
-    for line in (*summary(dataset), *remarks, dataset.with_name("contact_sheet.png"), dataset):
+    contact_sheet = f"{dataset.rpartition('/')[0]}/contact_sheet.png"
+    for line in (*summary(local_folder(dataset)), *remarks, contact_sheet, dataset):
         print(line)
 
 
-def run_category(config_path: Path) -> Path:
-    """The dataset of a config, through the Prefect flow.
+def run_category(config_path: Path) -> str:
+    """The place of a config's dataset, through the Prefect flow.
 
     Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts.
     """
     from defectfill.check import check_config
     from defectfill.config import load_config
-    from defectfill.run import prepare_run
+    from defectfill.start import prepare_run
 
     config = load_config(config_path)
     prepared = prepare_run(config)
     if prepared.is_finished():
-        return prepared.dataset
+        return prepared.dataset_place
     check_config(config, prepared)
     server = os.environ.get("PREFECT_API_URL")
     if server is None:

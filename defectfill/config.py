@@ -9,12 +9,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from defectfill.configfile import Part, absolute, load_yaml
 from defectfill.errors import ConfigError
 from defectfill.mask_config import MasksConfig
 from defectfill.runner_config import RunnerConfig, ScheduleConfig
+from defectfill.storage import check_url, is_remote, local_folder
 
 BUNDLED_BASES = Path(__file__).parent / "bases"
 """Bases that come with defectfill, each a folder in the diffusers format."""
@@ -23,6 +24,18 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Solver = Literal["ddim", "dpm", "unipc"]
 FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """A category or defect: it becomes the name of folders, so it is letters, digits, `_`, `-` and `.`."""
+
+
+def _as_root(root: Any) -> Any:
+    return str(root) if isinstance(root, Path) else root
+
+
+def _checked_root(root: str) -> str:
+    return check_url(root) if is_remote(root) else root
+
+
+Root = Annotated[str, Field(min_length=1), BeforeValidator(_as_root), AfterValidator(_checked_root)]
+"""A folder, or s3://bucket/prefix of S3-compatible storage (extra `s3`), of which a copy is kept here."""
 
 
 class References(Part):
@@ -43,8 +56,8 @@ class References(Part):
 class DataConfig(Part):
     """Where the real images are, in MVTec AD's layout, and which of them are learnt from."""
 
-    root: Path
-    """Folder that holds the folder of the category."""
+    root: Root
+    """Folder or URL that holds the folder of the category."""
     defects: tuple[FolderName, ...]
     """Folders below `test/` to synthesize."""
     references: References = References(fraction=1 / 3)
@@ -286,7 +299,7 @@ class DatasetConfig(Part):
 
 
 class OutputConfig(Part):
-    root: Path
+    root: Root
 
 
 class RunConfig(Part):
@@ -311,7 +324,12 @@ class RunConfig(Part):
     @property
     def category_folder(self) -> Path:
         """Where the real images of the category are."""
-        return self.data.root / self.category
+        return local_folder(self.data.root) / self.category
+
+    @property
+    def category_output(self) -> Path:
+        """Where all that is made of it is."""
+        return local_folder(self.output.root) / self.category
 
     @model_validator(mode="after")
     def _one_word_per_defect(self) -> Self:
@@ -349,10 +367,14 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
 
 def _resolve(config: RunConfig, file: Path) -> RunConfig:
     """The `config` in a file with its relative paths made absolute; a base that is a folder is told from a hub id."""
-    data = config.data.model_copy(update={"root": absolute(config.data.root, file, "data.root")})
-    output = config.output.model_copy(update={"root": absolute(config.output.root, file, "output.root")})
+    data = config.data.model_copy(update={"root": _resolve_root(config.data.root, file, "data.root")})
+    output = config.output.model_copy(update={"root": _resolve_root(config.output.root, file, "output.root")})
     base, masks = _resolve_base(config.base, file), _resolve_masks(config.masks, file)
     return config.model_copy(update={"data": data, "output": output, "base": base, "masks": masks})
+
+
+def _resolve_root(root: str, file: Path, key: str) -> str:
+    return root if is_remote(root) else str(absolute(Path(root), file, key))
 
 
 def _resolve_masks(masks: MasksConfig, file: Path) -> MasksConfig:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectfill.config import RunConfig
+from defectfill.errors import ConfigError
 from defectfill.files import read_table
 from defectfill.images import read_image, read_mask
 from defectfill.model.preflight import identify_base
 from defectfill.progress import progress
+from defectfill.storage import is_remote
 from defectfill.toy import DEFECTS, check_names, make_sample, write_category
 from defectfill.window import Window, crop_window, window_box
 
@@ -26,12 +28,14 @@ LEARNT, TRIED = 150, 48
 def make_toy_category(config: RunConfig) -> None:
     """The toy category of `config` where it expects it, unless something is there already.
 
-    Raises ConfigError for a category or defect that there are no toys of, and for a base that is not there.
+    Raises ConfigError for a category or defect that there are no toys of, a base that is not there, data on storage.
     """
+    if is_remote(config.data.root):
+        raise ConfigError(f"data.root: the toys are made in a folder, not in {config.data.root}")
     check_names(config.category, config.data.defects)
     identify_base(config.base)
     if not config.category_folder.exists():
-        write_category(config.data.root, config.category, config.seed, **COUNTS, defects=config.data.defects)
+        write_category(Path(config.data.root), config.category, config.seed, **COUNTS, defects=config.data.defects)
 
 
 def recognize(config: RunConfig, dataset: Path) -> list[str]:

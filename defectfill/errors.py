@@ -3,7 +3,8 @@
 DefectFillError         anything below; carries one message per problem
 ├── ConfigError         edit the YAML file (or the base folder it names)
 ├── DataError           fix the file that is named
-└── ModelError          weights or device failed; alone worth a retry
+├── ModelError          weights or device failed; worth a retry
+└── StorageError        shared storage cannot be reached; worth a retry
 """
 
 from collections.abc import Sequence
@@ -30,3 +31,7 @@ class DataError(DefectFillError):
 
 class ModelError(DefectFillError):
     """Weights or device failed while working; a second try may succeed."""
+
+
+class StorageError(DefectFillError):
+    """Shared storage did not answer, or not as it should; a second try may succeed."""

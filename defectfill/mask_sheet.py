@@ -13,6 +13,7 @@ from defectfill.errors import DataError
 from defectfill.images import ImageArray, read_image, read_mask, write_png
 from defectfill.masks import CategoryMasks
 from defectfill.run import references_of
+from defectfill.sharing import fetch_data
 from defectfill.sheet import TILE_PX, Tile, outlined, titled_row
 from defectfill.snapshot import ImageRecord
 from defectfill.window import crop_window
@@ -30,6 +31,7 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> list[str]:
 
     Masks are drawn as the plan draws them, on a few normals. Raises DataError with the reasons when none finds a place.
     """
+    fetch_data(config)
     records = ingest(config)
     rows: list[NDArray[np.uint8]] = []
     lines: list[str] = []

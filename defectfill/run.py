@@ -8,11 +8,8 @@
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,17 +18,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.config import WITHOUT_EFFECT, RunConfig
-from defectfill.data import data_digest, ingest
-from defectfill.errors import ConfigError, DataError, DefectFillError
-from defectfill.files import damage_named, remove_partials, write_bytes
+from defectfill.errors import DataError
+from defectfill.files import damage_named, write_bytes
 from defectfill.hashing import derive_seed, digest
-from defectfill.model.preflight import BaseIdentity, identify_base, resolve_device_kind, resolve_distance
-from defectfill.snapshot import ImageRecord, read_snapshot, write_snapshot
+from defectfill.model.preflight import BaseIdentity
+from defectfill.snapshot import ImageRecord, read_snapshot
 
 METHOD_VERSION = 7
 """Part of every key; raised when the same config and data would give other bytes than before."""
 
 KEY_LENGTH = 12
+
+FINISHED_FILE = "finished.json"
+"""In the folder of a run, once its dataset is whole."""
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 """In the folder of an adapter."""
@@ -126,7 +125,17 @@ class Run:
 
     @property
     def category_output(self) -> Path:
-        return self.config.output.root / self.config.category
+        return self.config.category_output
+
+    @property
+    def place(self) -> str:
+        """The run's folder as those find it who share its storage."""
+        return f"{self.config.output.root}/{self.config.category}/runs/{self.record.key}"
+
+    @property
+    def dataset_place(self) -> str:
+        """The same of the dataset's folder."""
+        return f"{self.place}/{self.dataset.name}"
 
     @cached_property
     def folder(self) -> Path:
@@ -178,22 +187,26 @@ class Run:
 
     def is_finished(self) -> bool:
         """Whether the dataset of exactly this config is there, and run.json to tell of it."""
+        return self.is_marked_finished() and self.dataset.is_dir()
+
+    def is_marked_finished(self) -> bool:
+        """The same by what is written of the dataset, wherever that is."""
         try:
-            finished = json.loads((self.folder / "finished.json").read_bytes())
+            finished = json.loads((self.folder / FINISHED_FILE).read_bytes())
             Run.at(self.folder)
         except (OSError, ValueError, RecursionError, DataError):
             return False
-        return bool(finished == {"settings": self.record.settings_digest()}) and self.dataset.is_dir()
+        return bool(finished == {"settings": self.record.settings_digest()})
 
     def mark_unfinished(self) -> None:
         """Takes the mark back, before the dataset is changed."""
-        (self.folder / "finished.json").unlink(missing_ok=True)
+        (self.folder / FINISHED_FILE).unlink(missing_ok=True)
 
     def mark_finished(self) -> None:
         """Says, after everything else is written, that the dataset is whole, and that it is the newest."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
         content = {"settings": self.record.settings_digest()}
-        write_bytes(self.folder / "finished.json", json.dumps(content).encode())
+        write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
 
 
 def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageRecord]:
@@ -201,86 +214,7 @@ def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageReco
     return [record for record in records if record.role == "reference" and record.defect == defect]
 
 
-def prepare_run(config: RunConfig) -> Run:
-    """The run that `config` describes, without writing anything.
-
-    Raises one error with every problem of the output folder, the base model and the data's folders.
-    """
-    unwritable = _output_problems(config.output.root / config.category / "runs")
-    errors: list[DefectFillError] = [ConfigError(unwritable)] if unwritable else []
-    found: dict[str, Any] = {}
-    checks = {
-        "base": lambda: identify_base(config.base),
-        "distance": lambda: resolve_distance(config.generate.distance),
-        "device": lambda: resolve_device_kind(config.base),
-        "data_digest": lambda: data_digest(config),
-    }
-    for name, check in checks.items():
-        try:
-            found[name] = check()
-        except DefectFillError as error:
-            errors.append(error)
-    if errors:
-        raise type(errors[0])([problem for error in errors for problem in error.problems])
-    return Run(RunRecord(method_version=METHOD_VERSION, config=config, **found))
-
-
-def run_folders(config: RunConfig) -> list[Path]:
-    """The folders of the category's runs, finished or not."""
-    return sorted((config.output.root / config.category / "runs").glob("[!.]*/"))
-
-
 def latest_folder(config: RunConfig) -> Path | None:
     """The folder of the category's newest finished run, whatever version made it; None where there is none."""
-    latest = config.output.root / config.category / "latest"
+    latest = config.category_output / "latest"
     return latest.parent / "runs" / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
-
-
-def latest_run(config: RunConfig) -> Run | None:
-    """The category's newest finished run, or None where there is none or another version of defectfill made it."""
-    folder = latest_folder(config)
-    if folder is None or not (folder / "run.json").is_file():
-        return None
-    found = Run.at(folder).record
-    here = found.config.model_copy(update={"output": config.output})  # wherever it was made
-    run = Run(found.model_copy(update={"config": here}))
-    return run if run.folder == folder else None
-
-
-def _output_problems(runs: Path) -> list[str]:
-    """Whether the folder of the runs, or the nearest one above it that exists, can be written to."""
-    folder = next(path for path in (runs, *runs.parents) if path.exists())
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
-        return []
-    return [f"output.root: {folder} is not a folder that can be written to"]
-
-
-def start_run(config: RunConfig) -> Run:
-    """The ingest step: checks everything, then writes run.json and snapshot.parquet. Raises before it writes.
-
-    To be called under `locked`, since the steps of a run that is under way read run.json.
-    """
-    run = prepare_run(config)
-    snapshot = run.folder / "snapshot.parquet"
-    if not snapshot.exists():
-        records = ingest(config)
-        write_snapshot(records, snapshot)
-    write_bytes(run.folder / "run.json", run.record.model_dump_json(indent=2).encode())
-    return run
-
-
-@contextmanager
-def locked(config: RunConfig) -> Iterator[None]:
-    """Keeps other processes out of the category's output; what killed ones left unfinished is removed.
-
-    Raises ConfigError while another process works there. The lock goes with the process that holds it.
-    """
-    folder = config.output.root / config.category
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"output.root: another run is working in {folder}") from error
-        remove_partials(folder)
-        yield

@@ -1,20 +1,14 @@
-"""What of a config's dataset is up to date, what is not and why; and how what nothing points to is removed."""
+"""What of a config's dataset is up to date, what is not and why."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from defectfill.adapters import adapter_sha256_in
 from defectfill.check import left_to_do, to_do
 from defectfill.config import RunConfig
 from defectfill.data import ingest
-from defectfill.files import read_rows, remove_folder
-from defectfill.plan import ROWS_FILE
-from defectfill.run import Run, latest_folder, latest_run, prepare_run, run_folders
+from defectfill.run import Run
 from defectfill.snapshot import ImageRecord
+from defectfill.start import latest_run, prepare_run
 from defectfill.timings import seconds_per
 
 NAMED = 3
@@ -28,14 +22,17 @@ def status(config: RunConfig) -> list[str]:
     """
     run = prepare_run(config)
     if run.is_finished():
-        return [f"{config.category}: up to date: {run.dataset}"]
+        return [f"{config.category}: up to date: {run.dataset_place}"]
     records = ingest(config)
     newest = latest_run(config)
     if newest is None:
         lines = [f"{config.category}: no run has been finished"]
     else:
         differences = list(_differences(newest, run, records)) or ["it was not finished after its last change"]
-        lines = [f"{config.category}: stale: {newest.dataset}", *(f"  {difference}" for difference in differences)]
+        lines = [
+            f"{config.category}: stale: {newest.dataset_place}",
+            *(f"  {difference}" for difference in differences),
+        ]
     return [*lines, *to_do(run, records), *_cost(newest, run, records)]
 
 
@@ -92,31 +89,3 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, each in value.items():
         yield from _leaves(each, f"{path}.{key}" if path else key)
-
-
-def collect_garbage(config: RunConfig, keep: int) -> list[Path]:
-    """Removes the category's runs but the `keep` newest, and adapters that no run left points to; gives their folders.
-
-    The newest finished run and the one that the config asks for stay in any case. To be called under `locked`.
-    """
-    folders = sorted(run_folders(config), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-    wanted = prepare_run(config)
-    staying = {*folders[:keep], wanted.folder, latest_folder(config)}
-    removed = [folder for folder in folders if folder not in staying]
-    used = {sha256 for folder in folders if folder in staying for sha256 in _adapters_of(folder)}
-    records = ingest(config)
-    awaited = {wanted.adapter_folder(defect, records) for defect in config.data.defects}
-    for adapter in sorted((config.output.root / config.category / "adapters").glob("[!.]*")):
-        if adapter not in awaited and adapter_sha256_in(adapter) not in used:
-            removed.append(adapter)
-    for folder in removed:
-        remove_folder(folder)
-    return removed
-
-
-def _adapters_of(folder: Path) -> list[str]:
-    """The hashes of the adapters that the dataset or the shards in a run's folder were painted with."""
-    manifest = folder / "dataset" / "manifest.parquet"
-    tables = [pq.read_table(manifest, columns=["adapter_sha256"])] if manifest.is_file() else []
-    tables += [read_rows(path) for path in folder.glob(f"shards/*/*/{ROWS_FILE}")]
-    return [sha256 for table in tables for sha256 in pc.unique(table["adapter_sha256"]).to_pylist()]

@@ -6,15 +6,16 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from defectfill.config import load_config
-from defectfill.run import Run, locked
+from defectfill.lock import locked
+from defectfill.sharing import open_run
 from flows.announce import announce
 from flows.runners import open_runner
 from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 
 
 @flow(name="synthesize-category", persist_result=False)
-def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: str | None = None) -> Path:
-    """The dataset's folder. What an earlier run has finished is found and kept.
+def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: str | None = None) -> str:
+    """The dataset's folder or URL. What an earlier run has finished is found and kept.
 
     Args:
         config_path: The category's YAML file, on the machine of the worker.
@@ -22,24 +23,25 @@ def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: 
         gpu_limit: Global concurrency limit of which training and painting take a slot; none if empty.
     """
     config = load_config(config_path, count)
-    with locked(config):
-        run_folder = ingest(config_path, count)
-        run = Run.at(run_folder)
+    with locked(config) as still_held:
+        place = ingest(config_path, count)
+        run = open_run(place)
         if run.is_finished():
-            return run.dataset
+            return run.dataset_place
         for defect in config.data.defects:
-            train_adapter(run_folder, defect, gpu_limit)
-        with open_runner(run_folder, gpu_limit) as paint:
-            while shards := sample_masks(run_folder):  # again for those that are rejected
+            train_adapter(place, defect, gpu_limit)
+        with open_runner(place, gpu_limit) as paint:
+            while shards := sample_masks(place):  # again for those that are rejected
                 paint(shards)
-        dataset = write_manifest(run_folder)
+        still_held()
+        write_manifest(place)
     announce(run)
     create_markdown_artifact(
         key=artifact_key(f"dataset-{config.category}"),
-        markdown=(dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],
-        description=str(dataset),
+        markdown=(run.dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],
+        description=run.dataset_place,
     )
-    return dataset
+    return run.dataset_place
 
 
 def artifact_key(name: str) -> str:

@@ -14,7 +14,7 @@ from prefect.deployments import run_deployment
 
 from defectfill.config import load_config
 from defectfill.errors import DefectFillError
-from defectfill.run import prepare_run
+from defectfill.start import prepare_run
 
 TAG = "defectfill"
 """Of every category's deployment."""

@@ -1,16 +1,17 @@
 """Who paints the shards of a run: its own process, children with a GPU each, or the workers of a Dask cluster."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from prefect import Task
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from defectfill.errors import ConfigError
 from defectfill.run import Run, Shard
 from defectfill.runner_config import RunnerConfig
+from defectfill.sharing import open_run
 from defectfill.workers import painting_children
 from flows.steps import CHILDREN, inpaint_shard
 
@@ -22,13 +23,13 @@ Paint = Callable[[Sequence[Shard]], None]
 
 
 @contextmanager
-def open_runner(run_folder: Path, gpu_limit: str | None) -> Iterator[Paint]:
+def open_runner(place: str, gpu_limit: str | None) -> Iterator[Paint]:
     """What paints shards of a run, by its config's `runner`; what it started ends with the context."""
-    run = Run.at(run_folder)
+    run = open_run(place)
     runner = run.config.runner
 
     def parameters(shard: Shard) -> dict[str, Any]:
-        return {"run_folder": run_folder, "shard": shard.name, "gpu_limit": gpu_limit}
+        return {"place": place, "shard": shard.name, "gpu_limit": gpu_limit}
 
     def one_by_one(shards: Sequence[Shard]) -> None:
         for shard in shards:
@@ -39,33 +40,40 @@ def open_runner(run_folder: Path, gpu_limit: str | None) -> Iterator[Paint]:
         return
     with _task_runner(run, runner) as task_runner:
 
-        def in_a_window(shards: Sequence[Shard]) -> None:
-            submitted: deque[Any] = deque()
-            for shard in shards:
-                if len(submitted) >= WAITING * runner.processes:
-                    submitted.popleft().result()
-                submitted.append(task_runner.submit(inpaint_shard, parameters(shard)))
-            for future in submitted:
-                future.result()
+        def side_by_side(shards: Sequence[Shard]) -> None:
+            run_in_window(task_runner, inpaint_shard, map(parameters, shards), WAITING * runner.processes)
 
-        yield in_a_window
+        yield side_by_side
+
+
+def run_in_window(
+    task_runner: TaskRunner[Any], task: Task[..., Any], parameters: Iterable[dict[str, Any]], size: int
+) -> None:
+    """Runs a task with each of the parameters, `size` of them submitted at a time; raises when one has failed."""
+    submitted: deque[Any] = deque()
+    for each in parameters:
+        if len(submitted) >= size:
+            submitted.popleft().result()
+        submitted.append(task_runner.submit(task, each))
+    for future in submitted:
+        future.result()
 
 
 @contextmanager
 def _task_runner(run: Run, runner: RunnerConfig) -> Iterator[TaskRunner[Any]]:
     if runner.kind == "dask":
-        with _dask(runner) as dask:
+        with open_dask(runner) as dask:
             yield dask
         return
     with painting_children(run, runner.processes) as children, ThreadPoolTaskRunner(runner.processes) as threads:
-        CHILDREN[run.folder] = children
+        CHILDREN[run.place] = children
         try:
             yield threads
         finally:
-            del CHILDREN[run.folder]
+            del CHILDREN[run.place]
 
 
-def _dask(runner: RunnerConfig) -> TaskRunner[Any]:
+def open_dask(runner: RunnerConfig) -> TaskRunner[Any]:
     """The workers of a cluster, which keep the base loaded between shards. ConfigError where the extra is missing."""
     try:
         import dask

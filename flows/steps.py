@@ -1,12 +1,13 @@
 """The steps of a category's run as Prefect tasks: a thin layer around the library.
 
-Tasks take and give paths and names, never images or models, so nothing is hashed or pickled; what is done is
+Tasks take and give places and names, never images or models, so nothing is hashed or pickled; what is done is
 known by the library from the disk, so Prefect's cache stays off. A task is retried when a second try can
 succeed; the user's mistakes are not.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,31 @@ from defectfill.config import load_config
 from defectfill.dataset import write_dataset
 from defectfill.errors import ConfigError, DataError
 from defectfill.plan import plan_samples
-from defectfill.run import Run, Shard, start_run
+from defectfill.run import Shard
+from defectfill.sharing import (
+    exchange_shards,
+    fetch_for_shard,
+    hand_over_adapter,
+    hand_over_dataset,
+    hand_over_plan,
+    hand_over_record,
+    hand_over_shard,
+    open_run,
+)
+from defectfill.start import start_run
 from defectfill.synthesis import inpaint_shard as inpaint
 from defectfill.workers import Children
 
-CHILDREN: dict[Path, Children] = {}
-"""Painting processes of the runs of this process, by the run's folder."""
+CHILDREN: dict[str, Children] = {}
+"""Painting processes of the runs of this process, by the run's place."""
 
 
 def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
     """Whether the failure is neither in the config nor in the data."""
     return not isinstance(state.result(raise_on_failure=False), ConfigError | DataError)
+
+
+step = partial(task, cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[1, 10], retry_condition_fn=_can_be_retried)
 
 
 @contextmanager
@@ -45,36 +60,49 @@ def gpu(limit: str | None) -> Iterator[None]:
         yield
 
 
-@task(cache_policy=NO_CACHE)
-def ingest(config_path: Path, count: int | None = None) -> Path:
-    """The run's folder, with every real image checked and given its role."""
-    return start_run(load_config(config_path, count)).folder
+@step()
+def ingest(config_path: Path, count: int | None = None) -> str:
+    """The run's place, with every real image checked and given its role."""
+    run = start_run(load_config(config_path, count))
+    hand_over_record(run)
+    return run.place
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)
-def train_adapter(run_folder: Path, defect: str, gpu_limit: str | None = None) -> None:
+@step(retries=1)
+def train_adapter(place: str, defect: str, gpu_limit: str | None = None) -> None:
     """One adapter, trained unless it is there."""
+    run = open_run(place)
     with gpu(gpu_limit):
-        train(Run.at(run_folder), defect)
+        train(run, defect)
+    hand_over_adapter(run, defect)
 
 
-@task(cache_policy=NO_CACHE)
-def sample_masks(run_folder: Path) -> list[Shard]:
+@step()
+def sample_masks(place: str) -> list[Shard]:
     """The plan, extended by what is still wanted; what is to be painted of it, in shards."""
-    return plan_samples(Run.at(run_folder))
+    run = open_run(place)
+    exchange_shards(run)
+    shards = plan_samples(run)
+    hand_over_plan(run)
+    return shards
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_condition_fn=_can_be_retried)
-def inpaint_shard(run_folder: Path, shard: str, gpu_limit: str | None = None) -> None:
+@step()
+def inpaint_shard(place: str, shard: str, gpu_limit: str | None = None) -> None:
     """One block of samples, painted: by a child of the run where it has some, else in this process."""
+    run, block = open_run(place), Shard.named(shard)
+    fetch_for_shard(run, block)
     with gpu(gpu_limit):
-        if run_folder in CHILDREN:
-            CHILDREN[run_folder].paint(Shard.named(shard))
+        if place in CHILDREN:
+            CHILDREN[place].paint(block)
         else:
-            inpaint(Run.at(run_folder), Shard.named(shard))
+            inpaint(run, block)
+    hand_over_shard(run, block)
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_condition_fn=_can_be_retried)
-def write_manifest(run_folder: Path) -> Path:
-    """The dataset's folder, whole, with a contact sheet beside it."""
-    return write_dataset(Run.at(run_folder))
+@step()
+def write_manifest(place: str) -> None:
+    """The dataset, whole, with a contact sheet beside it."""
+    run = open_run(place)
+    write_dataset(run)
+    hand_over_dataset(run)

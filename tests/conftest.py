@@ -104,7 +104,7 @@ def run_all_steps(config_path: Path) -> "Run":
     """The steps of the flow, in its order, without Prefect."""
     from defectfill.adapters import train_adapter
     from defectfill.dataset import write_dataset
-    from defectfill.run import start_run
+    from defectfill.start import start_run
 
     run = start_run(load_config(config_path))
     for defect in run.config.data.defects:

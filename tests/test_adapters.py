@@ -20,7 +20,8 @@ from defectfill.errors import ConfigError
 from defectfill.files import read_table
 from defectfill.images import read_image
 from defectfill.plan import plan_samples, read_plan
-from defectfill.run import Run, start_run
+from defectfill.run import Run
+from defectfill.start import start_run
 
 TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, pool: 4, checkpoint_every: 3}"
 
@@ -102,7 +103,8 @@ import sys
 from pathlib import Path
 from defectfill.adapters import train_adapter
 from defectfill.config import load_config
-from defectfill.run import locked, start_run
+from defectfill.lock import locked
+from defectfill.start import start_run
 config = load_config(Path(sys.argv[1]))
 with locked(config):
     train_adapter(start_run(config), "hole")

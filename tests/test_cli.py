@@ -244,7 +244,7 @@ def test_check_says_what_would_be_done_and_writes_nothing(
 def test_running_a_finished_config_again_prints_its_dataset(
     finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config_path = finished.config.output.root.parent / "toy.yaml"
+    config_path = Path(finished.config.output.root).parent / "toy.yaml"
     before = contents(finished.category_output)
     monkeypatch.setattr(sys, "argv", ["defectfill", "run", str(config_path)])
     with pytest.raises(SystemExit) as caught:

@@ -21,7 +21,8 @@ from defectfill.files import read_rows, read_table, write_rows, write_table
 from defectfill.images import file_sha256
 from defectfill.manifest import REJECTED_SCHEMA
 from defectfill.plan import SCHEMA, finished_shards, plan_samples
-from defectfill.run import ADAPTER_FILE, Run, start_run
+from defectfill.run import ADAPTER_FILE, Run
+from defectfill.start import start_run
 
 Change = Callable[[Path], Any]
 
@@ -29,7 +30,7 @@ Change = Callable[[Path], Any]
 @pytest.fixture
 def run(finished: Run, tmp_path: Path) -> Run:
     """A copy of a finished run, to break."""
-    before = finished.config.output.root.parent
+    before = Path(finished.config.output.root).parent
     folder = shutil.copytree(before, tmp_path / "copy")
     text = (folder / "toy.yaml").read_text().replace(str(before), str(folder))
     (folder / "toy.yaml").write_text(text)

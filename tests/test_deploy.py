@@ -13,7 +13,7 @@ import pytest
 from conftest import TOY_CONFIG
 
 from defectfill.config import load_config
-from defectfill.run import prepare_run
+from defectfill.start import prepare_run
 from defectfill.verify import verify_dataset
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]

@@ -18,7 +18,7 @@ from defectfill.manifest import SCHEMA, ManifestRow
 from defectfill.model.detector import DetectorSettings, divide, train_detector
 from defectfill.painting import FlatPainter
 from defectfill.plan import plan_samples
-from defectfill.run import start_run
+from defectfill.start import start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.toy import write_category
 

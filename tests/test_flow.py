@@ -59,12 +59,12 @@ from prefect import flow, get_client
 from safetensors.torch import load_file, save_file
 from defectfill.config import load_config
 from defectfill.errors import DefectFillError
-from defectfill.run import start_run
+from defectfill.start import start_run
 from flows.steps import train_adapter
 
 @flow
-def attempts(folder: Path) -> int:
-    state = train_adapter(folder, "hole", return_state=True)
+def attempts(place: str) -> int:
+    state = train_adapter(place, "hole", return_state=True)
     print(repr(state.result(raise_on_failure=False)), file=sys.stderr)
     with get_client(sync_client=True) as client:
         for _ in range(120):  # the server hears of tasks by events, a little later
@@ -78,11 +78,11 @@ reference = next(record for record in run.snapshot() if record.role == "referenc
 image = run.config.category_folder / reference.path
 content = image.read_bytes()
 image.write_bytes(b"broken")
-broken_image = attempts(run.folder)
+broken_image = attempts(run.place)
 image.write_bytes(content)
 weights = Path(run.config.base.model) / "unet" / "diffusion_pytorch_model.safetensors"
 save_file({name: tensor * float("nan") for name, tensor in load_file(weights).items()}, weights)
-print(broken_image, attempts(run.folder))
+print(broken_image, attempts(run.place))
 """
 
 

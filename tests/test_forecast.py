@@ -25,7 +25,7 @@ def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) 
 
 
 def test_nothing_is_measured_where_everything_is_done(finished: Run) -> None:
-    config = load_config(finished.config.output.root.parent / "toy.yaml")
+    config = load_config(Path(finished.config.output.root).parent / "toy.yaml")
     assert check_config(config, measure=True) == check_config(config)
 
 

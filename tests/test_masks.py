@@ -18,7 +18,7 @@ from defectfill.errors import DataError
 from defectfill.images import read_image, read_mask, write_png
 from defectfill.masks import CategoryMasks
 from defectfill.plan import plan_samples, read_plan, shards_to_do
-from defectfill.run import prepare_run, start_run
+from defectfill.start import prepare_run, start_run
 from defectfill.verify import verify_dataset
 
 

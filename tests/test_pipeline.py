@@ -20,8 +20,10 @@ from defectfill.dataset import summary, write_dataset
 from defectfill.errors import ConfigError, DataError
 from defectfill.files import read_table
 from defectfill.images import read_image, read_mask, write_png
+from defectfill.lock import locked
 from defectfill.plan import plan_samples, read_plan, shards_to_do
-from defectfill.run import Run, Shard, locked, start_run
+from defectfill.run import Run, Shard
+from defectfill.start import start_run
 from defectfill.synthesis import inpaint_shard
 from defectfill.verify import verify_dataset
 
@@ -91,10 +93,10 @@ def test_the_same_config_in_another_folder_gives_the_same_bytes(
 
 
 def test_raising_the_count_extends_the_dataset_and_touches_nothing_made_before(finished: Run, tmp_path: Path) -> None:
-    text = (finished.config.output.root.parent / "toy.yaml").read_text()
-    shutil.copytree(finished.config.output.root, tmp_path / "out")
+    text = (Path(finished.config.output.root).parent / "toy.yaml").read_text()
+    shutil.copytree(Path(finished.config.output.root), tmp_path / "out")
     config = tmp_path / "more.yaml"
-    config.write_text(text.replace("count: 5", "count: 7").replace(str(finished.config.output.root), "out"))
+    config.write_text(text.replace("count: 5", "count: 7").replace(str(Path(finished.config.output.root)), "out"))
     before = contents(finished.dataset)
     run = run_all_steps(config)
     after = contents(run.dataset)
@@ -106,7 +108,7 @@ def test_raising_the_count_extends_the_dataset_and_touches_nothing_made_before(f
 
 
 def test_what_is_done_is_found_and_not_done_again(finished: Run) -> None:
-    config_path = finished.config.output.root.parent / "toy.yaml"
+    config_path = Path(finished.config.output.root).parent / "toy.yaml"
     stamps = {path: path.stat().st_mtime_ns for path in finished.category_output.rglob("*.safetensors")}
     run = start_run(load_config(config_path))
     assert run.is_finished()
@@ -202,10 +204,10 @@ def test_images_turned_by_exif_are_written_upright(toy_config: Path) -> None:
 
 
 def test_the_dataset_is_replaced_whole(finished: Run, tmp_path: Path) -> None:
-    shutil.copytree(finished.config.output.root.parent, tmp_path / "copy")
+    shutil.copytree(Path(finished.config.output.root).parent, tmp_path / "copy")
     text = (tmp_path / "copy" / "toy.yaml").read_text()
     config = tmp_path / "copy" / "toy.yaml"
-    config.write_text(text.replace(str(finished.config.output.root.parent), str(tmp_path / "copy")))
+    config.write_text(text.replace(str(Path(finished.config.output.root).parent), str(tmp_path / "copy")))
     run = start_run(load_config(config))
     (run.dataset / "images" / "stray.png").write_bytes(b"stray")
     write_dataset(run)
@@ -294,7 +296,7 @@ def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path)
 @pytest.fixture
 def copied(finished: Run, tmp_path: Path) -> Run:
     """A copy of the finished run, to break; its toy.yaml lies in `tmp_path`/copy."""
-    old, new = finished.config.output.root.parent, tmp_path / "copy"
+    old, new = Path(finished.config.output.root).parent, tmp_path / "copy"
     shutil.copytree(old, new)
     config = new / "toy.yaml"
     config.write_text(config.read_text().replace(str(old), str(new)))
@@ -320,7 +322,7 @@ def test_a_shards_file_that_was_changed_does_not_reach_the_dataset(copied: Run) 
 
 
 def test_a_lowered_count_paints_no_more_and_makes_a_smaller_dataset(copied: Run) -> None:
-    config = copied.config.output.root.parent / "toy.yaml"
+    config = Path(copied.config.output.root).parent / "toy.yaml"
     config.write_text(config.read_text().replace("count: 5", "count: 3"))
     fewer = start_run(load_config(config))
     shutil.rmtree(fewer.folder / "shards" / "hole")
@@ -330,7 +332,7 @@ def test_a_lowered_count_paints_no_more_and_makes_a_smaller_dataset(copied: Run)
 
 
 def test_the_planned_mask_is_the_label_where_that_is_asked_for(copied: Run, finished: Run) -> None:
-    config = copied.config.output.root.parent / "toy.yaml"
+    config = Path(copied.config.output.root).parent / "toy.yaml"
     config.write_text(config.read_text() + "dataset: {label: planned}\n")
     run = run_all_steps(config)
     for row, drawn in zip(manifest(run), manifest(finished), strict=True):
@@ -381,5 +383,5 @@ def test_a_corrected_reference_paints_its_own_defect_anew_and_no_other(toy_confi
     assert written(after, "scratch") == written(before, "scratch")  # copied
     assert written(after, "hole") != written(before, "hole")
     dataset = contents(after.dataset)
-    shutil.rmtree(after.config.output.root)
+    shutil.rmtree(Path(after.config.output.root))
     assert contents(run_all_steps(toy_config).dataset) == dataset

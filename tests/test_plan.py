@@ -13,7 +13,8 @@ from defectfill.dataset import merge_rows
 from defectfill.files import read_table
 from defectfill.manifest import ManifestRow
 from defectfill.plan import BLOCK, Planner, count_planned, finished_shards, plan_samples, read_plan
-from defectfill.run import Run, Shard, start_run
+from defectfill.run import Run, Shard
+from defectfill.start import start_run
 
 MANY = BLOCK + 2000
 SOURCE = {"train/good/000.png": "images/good/000.png"}

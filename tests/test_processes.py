@@ -16,7 +16,8 @@ from defectfill.config import load_config
 from defectfill.errors import DataError
 from defectfill.files import read_table
 from defectfill.model.team import ALONE, Team
-from defectfill.run import Run, start_run
+from defectfill.run import Run
+from defectfill.start import start_run
 
 TRAIN = """
 train: {{steps: {steps}, batch_size: 3, dropout: 0, rank: 2, pool: 6, processes: {processes}, checkpoint_every: 3}}

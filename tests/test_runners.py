@@ -15,7 +15,8 @@ from defectfill.config import load_config
 from defectfill.errors import DataError
 from defectfill.images import read_image, write_png
 from defectfill.plan import plan_samples, read_plan
-from defectfill.run import Run, prepare_run, start_run
+from defectfill.run import Run
+from defectfill.start import prepare_run, start_run
 from defectfill.workers import painting_children
 
 RUNNERS = {"children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}

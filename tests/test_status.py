@@ -6,9 +6,10 @@ import pytest
 from conftest import contents, run_all_steps
 
 from defectfill.config import load_config
+from defectfill.garbage import collect_garbage
 from defectfill.images import read_mask, write_png
 from defectfill.run import Run
-from defectfill.status import collect_garbage, status
+from defectfill.status import status
 
 
 def edit(config: Path, old: str, new: str) -> Path:
@@ -53,15 +54,15 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
         return run_all_steps(edit(toy_config, old, new))
 
     first = made("count: 5", "count: 1")
-    adapters = [first.adapter_folder(defect) for defect in ("hole", "scratch")]
+    adapters = [str(first.adapter_folder(defect)) for defect in ("hole", "scratch")]
     second = made("steps: 2, batch_size: 1", "steps: 3, batch_size: 1")
     third = made("candidates: 2", "candidates: 1")
     dataset = contents(third.dataset)
     config = load_config(toy_config)
-    assert collect_garbage(config, keep=2) == [first.folder, *adapters]
+    assert collect_garbage(config, keep=2) == [first.place, *adapters]
     assert collect_garbage(config, keep=2) == []
     assert second.folder.is_dir()
-    assert collect_garbage(config, keep=0) == [second.folder]
+    assert collect_garbage(config, keep=0) == [second.place]
     assert contents(third.dataset) == dataset
     assert third.adapter_folder("hole").is_dir()
     assert status(config) == [f"washer: up to date: {third.dataset}"]

@@ -1,0 +1,94 @@
+"""What does Prefect cost? python -m benchmarks.prefect_cost [--tasks 10000] [--dask-tasks 1000]
+
+Tasks that do nothing, declared as shards are and submitted as shards are: in the flow's own thread, in threads that
+wait for painting children, and by two Dask workers. Prints seconds per task, and the memory of the flow's process after
+a tenth of the tasks and after all; before these the seconds until a flow through Prefect's temporary server has
+begun, imports left out. With PREFECT_API_URL the tasks run through that server.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import psutil
+
+from defectfill.cli import ENVIRONMENT
+
+PROCESSES = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--dask-tasks", type=int, default=1000)
+    arguments = parser.parse_args()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from prefect import flow, task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    from defectfill.runner_config import RunnerConfig
+    from flows.runners import WAITING, open_dask, run_in_window
+
+    @task(cache_policy=NO_CACHE, retries=2)
+    def nothing(number: int) -> None:
+        pass
+
+    @flow(persist_result=False)
+    def cost(kind: str, count: int) -> dict[str, Any]:
+        begun = time.monotonic()
+        runners = {
+            "direct": nullcontext,
+            "threads": lambda: ThreadPoolTaskRunner(PROCESSES),
+            "dask": lambda: open_dask(RunnerConfig(kind="dask", processes=PROCESSES)),
+        }
+        memory: list[float] = []
+
+        def numbers() -> Iterator[dict[str, Any]]:
+            for number in range(count):
+                if number == count // 10:
+                    memory.append(resident_mib())
+                yield {"number": number}
+
+        with runners[kind]() as runner:
+            if kind == "direct":
+                nothing(0)
+            else:
+                run_in_window(runner, nothing, [{"number": 0}] * PROCESSES, PROCESSES)
+            ready = time.monotonic()
+            if kind == "direct":
+                for each in numbers():
+                    nothing(**each)
+            else:
+                run_in_window(runner, nothing, numbers(), WAITING * PROCESSES)
+            took = time.monotonic() - ready
+        return {
+            "tasks": count,
+            "ready_s": round(ready - begun, 2),
+            "per_task_s": round(took / count, 4),
+            "memory_mib": [round(each) for each in (*memory, resident_mib())],
+        }
+
+    @flow(persist_result=False)
+    def begin() -> float:
+        return time.monotonic()
+
+    before = time.monotonic()
+    found: dict[str, Any] = {"begun_after_s": round(begin() - before, 2)}
+    print(json.dumps(found), flush=True)
+    for kind, count in {"direct": arguments.tasks, "threads": arguments.tasks, "dask": arguments.dask_tasks}.items():
+        found[kind] = cost(kind, count)
+        print(json.dumps({kind: found[kind]}), flush=True)
+
+
+def resident_mib() -> float:
+    return psutil.Process().memory_info().rss / 2**20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""Shared storage: what one machine makes another one finds, and nothing half is ever taken for whole."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from conftest import TOY_CONFIG, contents, run_all_steps
+from s3fs import S3FileSystem
+
+from defectfill import lock, sharing
+from defectfill.config import RunConfig, load_config
+from defectfill.errors import ConfigError, DataError, StorageError
+from defectfill.garbage import collect_garbage
+from defectfill.lock import locked
+from defectfill.run import Run
+from defectfill.start import prepare_run
+from defectfill.status import status
+from defectfill.storage import Remote
+from defectfill.verify import verify_dataset
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """The URL of an S3-compatible server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """An empty bucket; the environment that reaches it, and a cache of this machine's own."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "DEFECTFILL_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()
+    name = f"bucket-{os.urandom(6).hex()}"
+    httpx.put(f"{endpoint}/{name}").raise_for_status()
+    return Remote(f"s3://{name}")
+
+
+@pytest.fixture
+def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
+    """The toy config with its data and its output on storage."""
+    (bucket / "images").upload(contents(toy_data), toy_data)
+    text = TOY_CONFIG.format(root=tmp_path, base=base_folder)
+    text = text.replace(f"{tmp_path}/data", f"{bucket.url}/images").replace(
+        f"{tmp_path}/out", f"{bucket.url}/made/here/"
+    )
+    path = tmp_path / "toy.yaml"
+    path.write_text(text)
+    return path
+
+
+def on_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
+    """From now on the cache is another machine's."""
+    monkeypatch.setenv("DEFECTFILL_CACHE", str(tmp_path / name))
+    sharing._fetch_data_of.cache_clear()
+
+
+def run_shared(config_path: Path) -> Run:
+    """The steps of the flow, each with what it hands over, without Prefect."""
+    from flows.steps import ingest, inpaint_shard, sample_masks, train_adapter, write_manifest
+
+    with locked(load_config(config_path)):
+        place = ingest.fn(config_path)
+        run = sharing.open_run(place)
+        if run.is_finished():
+            return run
+        for defect in run.config.data.defects:
+            train_adapter.fn(place, defect)
+        while shards := sample_masks.fn(place):
+            for shard in shards:
+                inpaint_shard.fn(place, shard.name)
+        write_manifest.fn(place)
+    return run
+
+
+def in_bucket(remote: Remote) -> dict[str, bytes]:
+    return {name: remote.read(name) or b"" for name in remote.files()}
+
+
+def test_two_machines_make_on_storage_what_one_makes_in_folders(
+    bucket: Remote, config_path: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_shared(config_path)
+    dataset = Remote(run.dataset_place)
+    assert dataset.url == f"{bucket.url}/made/here/washer/runs/{finished.record.key}/dataset"
+    assert in_bucket(dataset) == contents(finished.dataset)
+
+    on_another_machine(monkeypatch, tmp_path)
+    assert status(load_config(config_path)) == [f"washer: up to date: {dataset.url}"]
+    assert list(prepare_run(load_config(config_path)).folder.rglob("*.png")) == [], "images were fetched for nothing"
+    assert verify_dataset(sharing.fetch_dataset(dataset.url)) == 26
+
+    config_path.write_text(config_path.read_text().replace("count: 5", "count: 7"))
+    assert "2 of 7 samples to paint" in "\n".join(status(load_config(config_path)))
+    run_shared(config_path)
+    shutil.copytree(finished.config.output.root, tmp_path / "out")
+    text = (Path(finished.config.output.root).parent / "toy.yaml").read_text()
+    grown = tmp_path / "grown.yaml"
+    grown.write_text(text.replace("count: 5", "count: 7").replace(finished.config.output.root, "out"))
+    assert in_bucket(dataset) == contents(run_all_steps(grown).dataset)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 4, 12, 21])
+def test_what_is_cut_short_on_one_machine_is_finished_on_another(
+    config_path: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Cut short after so many uploads, the last of which stops half-way."""
+    upload, calls = Remote.upload, 0
+
+    def half(self: Remote, names: Iterable[str], folder: Path) -> None:
+        nonlocal calls
+        calls += 1
+        listed = list(names)
+        upload(self, listed if calls <= after else listed[: len(listed) // 2], folder)
+        if calls > after:
+            raise Killed
+
+    monkeypatch.setattr(Remote, "upload", half)
+    with pytest.raises(Killed):
+        run_shared(config_path)
+    monkeypatch.setattr(Remote, "upload", upload)
+    on_another_machine(monkeypatch, tmp_path)
+    run = run_shared(config_path)
+    assert in_bucket(Remote(run.dataset_place)) == contents(finished.dataset)
+    assert run_shared(config_path).is_finished()
+
+
+def test_images_that_change_on_storage_are_fetched_and_those_that_go_go(bucket: Remote, config_path: Path) -> None:
+    config = load_config(config_path)
+    key = prepare_run(config).record.key
+    images = bucket / "images/washer"
+    local = config.category_folder / "test/good"
+    before = contents(local)
+    assert len(before) == 2
+    first, second = sorted(before)
+    images.write(f"test/good/{first}", before[second])
+    images.remove([f"test/good/{second}"])
+    (config.category_folder / "train/good/000.png").unlink()
+    (config.category_folder / "train/good/001.png").write_bytes(b"never fetched to its end")
+    known = config.category_folder / sharing.ETAGS_FILE
+    etags = json.loads(known.read_bytes())
+    del etags["train/good/001.png"]
+    known.write_text(json.dumps(etags))
+    assert prepare_run(config).record.key != key
+    assert contents(local) == {first: before[second]}
+    assert contents(config.category_folder / "train") == in_bucket(images / "train")
+
+
+def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(config_path)
+    for name, seconds in {"LEASE_S": 3, "RENEWED_EVERY_S": 0.2, "LOOK_EVERY_S": 0.5}.items():
+        monkeypatch.setattr(lock, name, seconds)
+    with locked(config) as still_held:
+        with pytest.raises(ConfigError, match="another run is working in"), locked(config):
+            pass
+        on_another_machine(monkeypatch, tmp_path)
+        with (
+            pytest.raises(ConfigError, match=r"another run is working in s3://.*/washer"),
+            locked(config),
+        ):
+            pass
+        still_held()
+        monkeypatch.setattr(lock, "RENEWED_EVERY_S", 3600)
+        time.sleep(1)
+        begun = time.monotonic()
+        with locked(config) as others:
+            assert 2.5 < time.monotonic() - begun < 6
+            others()
+            with pytest.raises(StorageError, match="the lock was lost"):
+                still_held()
+    assert output_files(config) == []
+
+
+def test_a_lock_of_a_process_that_died_on_this_machine_does_not_hold(config_path: Path) -> None:
+    config = load_config(config_path)
+    code = "import os, sys; from pathlib import Path; from defectfill.config import load_config\n"
+    code += "from defectfill.lock import locked\nwith locked(load_config(Path(sys.argv[1]))): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code, str(config_path)], timeout=60).returncode == 9
+    assert output_files(config) == [lock.LOCK_FILE]
+    begun = time.monotonic()
+    with locked(config):
+        assert time.monotonic() - begun < 2
+
+
+def output_files(config: RunConfig) -> list[str]:
+    remote = sharing.output_of(config)
+    assert remote is not None
+    return list(remote.files())
+
+
+def test_garbage_goes_from_storage_and_from_the_copy(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_shared(config_path)
+    config_path.write_text(config_path.read_text().replace("steps: 2, batch_size", "steps: 3, batch_size"))
+    second = run_shared(config_path)
+    dataset = in_bucket(Remote(second.dataset_place))
+    on_another_machine(monkeypatch, tmp_path)
+    config = load_config(config_path)
+    removed = collect_garbage(config, keep=0)
+    adapters = [
+        f"{config.output.root}/washer/adapters/{first.adapter_folder(each).name}" for each in ("hole", "scratch")
+    ]
+    assert removed == [first.place, *adapters]
+    assert Remote(first.place).files() == {}
+    assert in_bucket(Remote(second.dataset_place)) == dataset
+    assert len({path.split("/")[1] for path in output_files(config) if path.startswith("adapters/")}) == 2
+    assert collect_garbage(config, keep=0) == []
+
+
+def test_what_is_wrong_is_told_by_its_kind(
+    bucket: Remote, config_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(config_path)
+    (bucket / "images/washer/train/good").write("../../../../escaped.png", b"")
+    with pytest.raises(DataError, match=r"escaped\.png: expected a path below its folder"):
+        prepare_run(config)
+    with pytest.raises(DataError, match=r"s3://.*/no/washer: expected the category's images, found none"):
+        prepare_run(config.model_copy(update={"data": config.data.model_copy(update={"root": f"{bucket.url}/no"})}))
+    with pytest.raises(DataError, match="expected a finished dataset, found none"):
+        sharing.fetch_dataset(f"{bucket.url}/made/here/washer/runs/0/dataset")
+    with pytest.raises(ConfigError, match="s3://there-is-none/a: expected to be there"):
+        Remote("s3://there-is-none/a").files()
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(StorageError, match="Could not connect"):
+        Remote(bucket.url).files()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(ConfigError, match="no access; are the AWS_ variables"):
+        Remote(bucket.url).files()
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://B", "s3://ab", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/x*y"])
+def test_urls_that_are_none_are_refused(config_path: Path, url: str) -> None:
+    text = config_path.read_text()
+    root = load_config(config_path).data.root
+    config_path.write_text(text.replace(root, url))
+    with pytest.raises(ConfigError, match=r"data\.root: .*expected s3://bucket|data\.root: .*below its folder"):
+        load_config(config_path)
+
+
+@pytest.mark.server
+@pytest.mark.timeout(600)
+def test_workers_of_other_machines_paint_what_one_process_paints(
+    server: dict[str, str], config_path: Path, finished: Run, tmp_path: Path
+) -> None:
+    """Two Dask workers with caches of their own stand for two machines that share nothing but storage."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    config_path.write_text(config_path.read_text() + f"runner: {{kind: dask, address: '{address}', processes: 2}}\n")
+    shared = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))
+    env = {**server, **shared, **threads}
+    dask = [sys.executable, "-m", "dask"]
+    worker = [*dask, "worker", address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
+    with ExitStack() as stack:
+
+        def start(command: list[str], cache: str) -> None:
+            quiet = subprocess.DEVNULL
+            process = subprocess.Popen(
+                command, env={**env, "DEFECTFILL_CACHE": str(tmp_path / cache)}, stdout=quiet, stderr=quiet
+            )
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+
+        start([*dask, "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"], "none")
+        for number in (1, 2):
+            start([*worker, "--local-directory", str(tmp_path / f"dask-{number}")], f"cache-{number}")
+        command = [sys.executable, "-m", "defectfill.cli", "run", str(config_path)]
+        env["DEFECTFILL_CACHE"] = str(tmp_path / "coordinator")
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert in_bucket(Remote(done.stdout.splitlines()[-1])) == contents(finished.dataset)
+    caches = [tmp_path / f"cache-{number}" for number in (1, 2)]
+    painted = [{path.parts[-3:] for path in cache.rglob("digest")} for cache in caches]
+    assert all(painted)
+    assert not painted[0] & painted[1]
