@@ -20,10 +20,12 @@ from defectfill.errors import DataError
 from defectfill.files import new_folder, write_bytes
 from defectfill.plan import ROWS_FILE, read_plan
 from defectfill.reuse import BATCH_FILE, DIGEST_FILE
-from defectfill.run import FINISHED_FILE, Run, Shard
+from defectfill.run import FINISHED_FILE, Run, Shard, latest_folder
 from defectfill.storage import Remote, is_copy, is_remote, local_folder
 from defectfill.timings import TIMINGS_FILE
 
+DATA_FOLDERS, GROUPS_FILE = ("train", "test", "ground_truth"), "groups.csv"
+"""What a category's data consists of."""
 ETAGS_FILE = ".etags.json"
 """In the local copy of a category's data: the ETag that each file was fetched with."""
 INGESTED = ("run.json", "snapshot.parquet")
@@ -49,23 +51,18 @@ def fetch_data(config: RunConfig) -> None:
     if not is_remote(config.data.root):
         return
     remote, folder = Remote(config.data.root) / config.category, config.category_folder
-    wanted = [
-        "train/good",
-        "test/good",
-        *(f"{top}/{each}" for top in ("test", "ground_truth") for each in config.data.defects),
-    ]
     with _one_at_a_time(folder):
-        there = {f"{part}/{path}": etag for part in wanted for path, etag in (remote / part).files().items()}
-        if (etag := remote.etag("groups.csv")) is not None:
-            there["groups.csv"] = etag
+        there = {f"{part}/{path}": etag for part in DATA_FOLDERS for path, etag in (remote / part).files().items()}
+        if (etag := remote.etag(GROUPS_FILE)) is not None:
+            there[GROUPS_FILE] = etag
         if not there:
             raise DataError(f"{remote.url}: expected the category's images, found none")
         known = json.loads((folder / ETAGS_FILE).read_bytes()) if (folder / ETAGS_FILE).is_file() else {}
         missing = [path for path, etag in there.items() if known.get(path) != etag or not (folder / path).is_file()]
         whole = {path: etag for path, etag in there.items() if path not in set(missing)}
         write_bytes(folder / ETAGS_FILE, json.dumps(whole).encode())
-        for path in known.keys() - there.keys():
-            (folder / path).unlink(missing_ok=True)
+        for path in set(_files_in(folder)) - there.keys():
+            (folder / path).unlink()
         remote.download(missing, folder)
         write_bytes(folder / ETAGS_FILE, json.dumps(there).encode())
 
@@ -81,21 +78,16 @@ def fetch_run(run: Run) -> None:
     with _one_at_a_time(run.category_output):
         _mirror(output, "latest", run.category_output)
         _mirror(remote, FINISHED_FILE, run.folder)
-        newest = (
-            (run.category_output / "latest").read_text().strip() if (run.category_output / "latest").is_file() else ""
-        )
-        for key in {newest, run.record.key} - {""}:
-            _fetch_missing(output / "runs" / key, RECORD_FILES, run.folder.with_name(key))
+        for folder in {run.folder, latest_folder(run.config) or run.folder}:
+            _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
         if run.is_marked_finished():
             for name in TABLES:
                 _refresh(remote / "dataset", name, run.dataset)
             _refresh(remote, run.plan_path.name, run.folder)
             return
         _fetch_units(output / "adapters", run.category_output / "adapters", TRAINING_FILE)
-        masks = run.folder / "planned_masks"
-        (remote / masks.name).download(
-            (path for path in (remote / masks.name).files() if not (masks / path).is_file()), masks
-        )
+        masks, planned = run.folder / "planned_masks", remote / "planned_masks"
+        planned.download((path for path in planned.files() if not (masks / path).is_file()), masks)
         _fetch_missing(remote, [run.plan_path.name], run.folder)
         _fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
 

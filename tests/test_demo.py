@@ -75,7 +75,7 @@ def test_what_mini_fills_in_is_nearer_to_the_truth_than_a_flat_colour(mini: Base
 
 
 def test_the_demos_category_is_made_once(demo_config: RunConfig, tmp_path: Path) -> None:
-    config = demo_config.model_copy(update={"data": demo_config.data.model_copy(update={"root": tmp_path})})
+    config = demo_config.model_copy(update={"data": demo_config.data.model_copy(update={"root": str(tmp_path)})})
     make_toy_category(config)
     assert len(list((config.category_folder / "train" / "good").iterdir())) == COUNTS["normals"]
     references = config.data.references
