@@ -1,6 +1,5 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 1 anything else."""
 
-import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from defectfill.errors import ConfigError, DataError, DefectFillError
+from defectfill.errors import ConfigError, DataError, DefectFillError, is_full_disk
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -52,7 +51,7 @@ def exit_codes() -> Iterator[None]:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full_disk(error):
             raise
         print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
         sys.exit(1)

@@ -7,6 +7,7 @@ DefectFillError         anything below; carries one message per problem
 └── StorageError        shared storage cannot be reached; worth a retry
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -35,3 +36,8 @@ class ModelError(DefectFillError):
 
 class StorageError(DefectFillError):
     """Shared storage did not answer, or not as it should; a second try may succeed."""
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error says that the disk, or the share of it that may be used, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -4,7 +4,6 @@ A root of a config is a folder or a URL `s3://bucket/prefix`. Of a URL there is 
 steps work; `defectfill.sharing` keeps the two in step.
 """
 
-import errno
 import hashlib
 import os
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from defectfill.errors import ConfigError, DataError, StorageError
+from defectfill.errors import ConfigError, DataError, StorageError, is_full_disk
 from defectfill.files import PARTIAL, check_inner_path
 from defectfill.hashing import digest
 
@@ -87,7 +86,7 @@ class Remote:
         except FileNotFoundError as error:
             raise ConfigError(f"{self.url}: expected to be there, found none: {error}") from error
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full_disk(error):
                 raise
             raise StorageError(f"{self.url}: {error}") from error
         except (BotoCoreError, ClientError, TimeoutError) as error:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from defectfill.errors import DefectFillError, ModelError
+from defectfill.errors import DefectFillError, ModelError, is_full_disk
 from defectfill.processes import ERRORS
 from defectfill.run import Run, Shard
 
@@ -44,6 +44,8 @@ class Child:
             answer = json.loads(line)
             if "log" in answer:
                 log.log(answer["level"], "%s", answer["log"])
+            elif "errno" in answer:
+                raise OSError(answer["errno"], answer["problem"])
             elif "error" in answer:
                 raise ERRORS[answer["error"]](answer["problems"])
             else:
@@ -137,6 +139,10 @@ def main() -> None:
             inpaint_shard(run, shard)
         except DefectFillError as error:
             _answer(error=type(error).__name__, problems=list(error.problems))
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            _answer(errno=error.errno, problem=error.strerror)
         else:
             _answer(done=shard.name)
 

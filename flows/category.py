@@ -9,6 +9,7 @@ from defectfill.config import load_config
 from defectfill.lock import locked
 from defectfill.sharing import open_run
 from flows.announce import announce
+from flows.artifacts import artifact_key, progress_artifacts
 from flows.runners import open_runner
 from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 
@@ -30,7 +31,7 @@ def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: 
             return run.dataset_place
         for defect in config.data.defects:
             train_adapter(place, defect, gpu_limit)
-        with open_runner(place, gpu_limit) as paint:
+        with progress_artifacts(config.category), open_runner(place, gpu_limit) as paint:
             while shards := sample_masks(place):  # again for those that are rejected
                 paint(shards)
         still_held()
@@ -42,8 +43,3 @@ def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: 
         description=run.dataset_place,
     )
     return run.dataset_place
-
-
-def artifact_key(name: str) -> str:
-    """A name as Prefect takes keys of artifacts: lower-case letters, digits and dashes."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())

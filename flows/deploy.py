@@ -50,6 +50,9 @@ def deploy(
     """
     configs = _load(config_paths)
     _check_pool(work_pool)
+    ours = {f"{flow.name}/{name}" for flow, name in FLOWS.items()}
+    if then and then not in ours:
+        _find(then)
     lines = [_deploy_flow(flow, name, work_pool) for flow, name in FLOWS.items()]
     consumer = _find(then) if then else None
     limit = f"gpu-{work_pool}"

@@ -7,7 +7,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from defectfill.sharing import fetch_dataset, hand_over_folder
-from flows.category import artifact_key
+from flows.artifacts import artifact_key
 
 
 @flow(name="train-detector", persist_result=False)

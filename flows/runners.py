@@ -9,6 +9,7 @@ from prefect import Task
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from defectfill.errors import ConfigError
+from defectfill.progress import progress
 from defectfill.run import Run, Shard
 from defectfill.runner_config import RunnerConfig
 from defectfill.sharing import open_run
@@ -41,7 +42,8 @@ def open_runner(place: str, gpu_limit: str | None) -> Iterator[Paint]:
     with _task_runner(run, runner) as task_runner:
 
         def side_by_side(shards: Sequence[Shard]) -> None:
-            run_in_window(task_runner, inpaint_shard, map(parameters, shards), WAITING * runner.processes)
+            waiting = map(parameters, progress(shards, "shards"))
+            run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
 
         yield side_by_side
 

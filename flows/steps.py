@@ -18,9 +18,9 @@ from prefect.concurrency.sync import concurrency
 from defectfill.adapters import train_adapter as train
 from defectfill.config import load_config
 from defectfill.dataset import write_dataset
-from defectfill.errors import ConfigError, DataError
+from defectfill.errors import ConfigError, DataError, is_full_disk
 from defectfill.plan import plan_samples
-from defectfill.run import Shard
+from defectfill.run import Run, Shard
 from defectfill.sharing import (
     exchange_shards,
     fetch_for_shard,
@@ -34,14 +34,16 @@ from defectfill.sharing import (
 from defectfill.start import start_run
 from defectfill.synthesis import inpaint_shard as inpaint
 from defectfill.workers import Children
+from flows.artifacts import progress_artifacts
 
 CHILDREN: dict[str, Children] = {}
 """Painting processes of the runs of this process, by the run's place."""
 
 
 def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether the failure is neither in the config nor in the data."""
-    return not isinstance(state.result(raise_on_failure=False), ConfigError | DataError)
+    """Whether the failure is neither in the config nor in the data, nor a full disk."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, ConfigError | DataError) and not is_full_disk(error)
 
 
 step = partial(task, cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[1, 10], retry_condition_fn=_can_be_retried)
@@ -60,6 +62,14 @@ def gpu(limit: str | None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def opened(place: str) -> Iterator[Run]:
+    """The run at a place, to work on; how far the work is can be seen on Prefect's pages."""
+    run = open_run(place)
+    with progress_artifacts(run.config.category):
+        yield run
+
+
 @step()
 def ingest(config_path: Path, count: int | None = None) -> str:
     """The run's place, with every real image checked and given its role."""
@@ -71,38 +81,39 @@ def ingest(config_path: Path, count: int | None = None) -> str:
 @step(retries=1)
 def train_adapter(place: str, defect: str, gpu_limit: str | None = None) -> None:
     """One adapter, trained unless it is there."""
-    run = open_run(place)
-    with gpu(gpu_limit):
-        train(run, defect)
-    hand_over_adapter(run, defect)
+    with opened(place) as run:
+        with gpu(gpu_limit):
+            train(run, defect)
+        hand_over_adapter(run, defect)
 
 
 @step()
 def sample_masks(place: str) -> list[Shard]:
     """The plan, extended by what is still wanted; what is to be painted of it, in shards."""
-    run = open_run(place)
-    exchange_shards(run)
-    shards = plan_samples(run)
-    hand_over_plan(run)
-    return shards
+    with opened(place) as run:
+        exchange_shards(run)
+        shards = plan_samples(run)
+        hand_over_plan(run)
+        return shards
 
 
 @step()
 def inpaint_shard(place: str, shard: str, gpu_limit: str | None = None) -> None:
     """One block of samples, painted: by a child of the run where it has some, else in this process."""
-    run, block = open_run(place), Shard.named(shard)
-    fetch_for_shard(run, block)
-    with gpu(gpu_limit):
-        if place in CHILDREN:
-            CHILDREN[place].paint(block)
-        else:
-            inpaint(run, block)
-    hand_over_shard(run, block)
+    block = Shard.named(shard)
+    with opened(place) as run:
+        fetch_for_shard(run, block)
+        with gpu(gpu_limit):
+            if place in CHILDREN:
+                CHILDREN[place].paint(block)
+            else:
+                inpaint(run, block)
+        hand_over_shard(run, block)
 
 
 @step()
 def write_manifest(place: str) -> None:
     """The dataset, whole, with a contact sheet beside it."""
-    run = open_run(place)
-    write_dataset(run)
-    hand_over_dataset(run)
+    with opened(place) as run:
+        write_dataset(run)
+        hand_over_dataset(run)
