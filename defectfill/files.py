@@ -1,6 +1,8 @@
 """Files and folders that are there whole or not at all."""
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -169,6 +171,10 @@ def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(outdated)
         else:
             os.replace(partial, folder)
+    except Exception as error:
+        if re.search(rf"\b(os error|Errno) {errno.ENOSPC}\b", str(error)):  # as safetensors and shutil tell it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
