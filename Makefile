@@ -1,4 +1,4 @@
-# make test     on a fresh clone: virtual environment, installation, tests
+# make test     on a fresh clone: virtual environment, installation, tests (those with servers beside the others)
 # make demo     the whole pipeline on a toy category that it makes itself
 # make check    lint, format and types
 
@@ -10,7 +10,9 @@ INSTALLED := $(VENV)/.installed
 .PHONY: test demo check clean
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m server > .server-tests.log 2>&1 & server=$$!; \
+	$(BIN)/python -m pytest -m "not server"; others=$$?; \
+	wait $$server; status=$$?; cat .server-tests.log; exit $$((others + status))
 
 demo: $(INSTALLED)
 	$(BIN)/defectfill demo configs/toy.yaml

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import TOY_CONFIG
+from conftest import TOY_CONFIG, contents
 
 from defectfill.config import load_config
+from defectfill.run import Run
 from defectfill.start import prepare_run
 from defectfill.verify import verify_dataset
 
@@ -145,6 +146,33 @@ if __name__ == "__main__":
     stored.to_deployment("detector", work_pool_name=sys.argv[1]).apply()
 """
 
+CANCELLED = """
+import sys, time
+from pathlib import Path
+import psutil
+from prefect import get_client
+from prefect.deployments import run_deployment
+from prefect.states import Cancelling
+run = run_deployment(sys.argv[1], timeout=0)
+
+def painters():
+    commands = [each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if command[1:] == ["-m", "defectfill.workers", sys.argv[2]]]
+
+def wait_until(condition):
+    for _ in range(240):
+        if condition():
+            return
+        time.sleep(0.5)
+    raise TimeoutError
+
+wait_until(lambda: len(painters()) == 2 and any(Path(sys.argv[2]).glob("shards/*/[!.]*")))
+with get_client(sync_client=True) as client:
+    client.set_flow_run_state(run.id, Cancelling())
+    wait_until(lambda: client.read_flow_run(run.id).state_name == "Cancelled")
+    wait_until(lambda: not painters())
+"""
+
 
 def deploy_consumer(env: dict[str, str], folder: Path) -> Path:
     """A consumer's deployment; the file to which it adds the datasets that it is started with."""
@@ -226,3 +254,19 @@ def test_what_cannot_be_deployed_is_said(worker: dict[str, str], configs: dict[s
         assert refused.returncode == 2, refused.stderr
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_a_cancelled_run_ends_its_painters_and_is_gone_on_with(
+    worker: dict[str, str], toy_config: Path, finished: Run
+) -> None:
+    text = toy_config.read_text() + "runner: {processes: 2}\n"
+    config = toy_config.rename(toy_config.with_name("cancelled.yaml"))
+    config.write_text(text.replace("count: 5", "count: 300"))
+    run = prepare_run(load_config(config))
+    assert defectfill(worker, "deploy", config, "--work-pool", POOL).returncode == 0
+    python(worker, CANCELLED, "synthesize-category/cancelled", run.folder)
+    painted = len(list(run.folder.glob("shards/*/[!.]*/digest")))
+    assert 0 < painted < 300
+    config.write_text(text)
+    assert defectfill(worker, "run", config).returncode == 0
+    assert contents(run.dataset) == contents(finished.dataset)
