@@ -99,6 +99,8 @@ class Remote:
         etags = {}
         for key, facts in found.items():
             path = key.removeprefix(f"{self._key}/")
+            if key.endswith("/") and not facts["size"]:  # by which some clients mark an empty folder
+                continue
             try:
                 etags[check_inner_path(path)] = facts["ETag"].strip('"')
             except ValueError as error:

@@ -25,6 +25,9 @@ HOMES = {
     "peft": (MODEL,),
     "accelerate": (MODEL,),
     "transformers": (MODEL, "defectfill/check.py"),
+    "s3fs": ("defectfill/storage.py",),
+    "botocore": ("defectfill/storage.py",),
+    "aiohttp": ("defectfill/storage.py",),
 }
 """Library -> where it may be imported."""
 

@@ -71,6 +71,7 @@ def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Re
 def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
     """The toy config with its data and its output on storage."""
     (bucket / "images").upload(contents(toy_data), toy_data)
+    httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket.url.removeprefix('s3://')}/images/washer/train/good/")
     text = TOY_CONFIG.format(root=tmp_path, base=base_folder)
     text = text.replace(f"{tmp_path}/data", f"{bucket.url}/images").replace(
         f"{tmp_path}/out", f"{bucket.url}/made/here/"
