@@ -108,8 +108,7 @@ def _fetch_data_of(place: str) -> None:
 
 
 def fetch_for_shard(run: Run, shard: Shard) -> None:
-    """Fetches what painting a shard takes, where a worker on another machine does not have it, and what earlier runs
-    have painted of it."""
+    """Fetches what painting a shard takes and is not on this machine, and what earlier runs have painted of it."""
     output, remote = output_of(run.config), _remote(run)
     _fetch_data_of(run.place)
     if output is None or remote is None:

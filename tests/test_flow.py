@@ -97,3 +97,31 @@ def test_a_failing_model_is_tried_again_and_a_broken_image_is_not(
     assert "DataError" in done.stderr
     assert "ModelError" in done.stderr
     assert done.stdout.split() == ["1", "2"]
+
+
+SHOWN = """
+import defectfill.progress
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from defectfill.progress import progress
+from flows.artifacts import progress_artifacts
+
+defectfill.progress.TOLD_EVERY_S = 0
+
+@flow
+def work():
+    with progress_artifacts("Metal_nut.v2"):
+        list(progress(range(4), "inpaint hole"))
+
+work()
+with get_client(sync_client=True) as client:
+    key = ArtifactFilter(key=ArtifactFilterKey(any_=["metal-nut-v2-inpaint-hole"]))
+    (artifact,) = client.read_artifacts(artifact_filter=key)
+print(artifact.type, artifact.data, artifact.description)
+"""
+
+
+def test_what_takes_long_has_a_progress_artifact(server: dict[str, str]) -> None:
+    done = subprocess.run([sys.executable, "-c", SHOWN], env=server, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "progress 100.0 Metal_nut.v2: inpaint hole"

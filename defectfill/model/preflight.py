@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,7 +155,19 @@ def _folder_digest(folder: Path) -> str:
     files = sorted(
         path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
     )
-    return digest([[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files])
+    return digest([[path.relative_to(folder).as_posix(), _remembered_sha256(path, *_stamp(path))] for path in files])
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What is different once a file was written again."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=256)
+def _remembered_sha256(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
+    """The SHA-256 of a file; gigabytes of weights are read once by a process, however many categories it looks at."""
+    return file_sha256(path)
 
 
 def resolve_device_kind(config: BaseConfig) -> str:
