@@ -10,6 +10,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: test demo check clean
 
 test: $(INSTALLED)
+	export OMP_NUM_THREADS=1; \
 	$(BIN)/python -m pytest -m server > .server-tests.log 2>&1 & server=$$!; \
 	$(BIN)/python -m pytest -m "not server"; others=$$?; \
 	wait $$server; status=$$?; cat .server-tests.log; exit $$((others + status))

@@ -1,7 +1,9 @@
 """Deployments on a real server, run by a real worker."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -41,13 +43,14 @@ def worker(server: dict[str, str]) -> Iterator[dict[str, str]]:
     """A process worker of the pool, which it has made; the environment that reaches its server."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     env = {**server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=env, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         pools = f"{server['PREFECT_API_URL']}/work_pools/{POOL}"
         wait_until(lambda: httpx.get(pools).is_success, 60)
         yield server
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # it would wait for a consumer that has just been started
         process.wait(timeout=60)
 
 
