@@ -124,4 +124,4 @@ print(artifact.type, artifact.data, artifact.description)
 def test_what_takes_long_has_a_progress_artifact(server: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, "-c", SHOWN], env=server, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "progress 100.0 Metal_nut.v2: inpaint hole"
+    assert done.stdout.strip() == "progress 100 Metal_nut.v2: inpaint hole"
