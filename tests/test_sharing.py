@@ -6,9 +6,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -270,6 +271,39 @@ def test_what_is_wrong_is_told_by_its_kind(
     S3FileSystem.clear_instance_cache()
     with pytest.raises(ConfigError, match="no access; are the AWS_ variables"):
         Remote(bucket.url).files()
+
+
+def test_storage_that_is_away_for_seconds_is_waited_for(
+    bucket: Remote, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))  # nobody listens yet: connections are refused
+        host, port = door.getsockname()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        S3FileSystem.clear_instance_cache()
+
+        def open_later() -> None:
+            time.sleep(2)
+            door.listen()
+            connection, _ = door.accept()
+            with connection, socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2]))) as server:
+                back = threading.Thread(target=lambda: copy(server, connection), daemon=True)
+                back.start()
+                copy(connection, server)
+
+        threading.Thread(target=open_later, daemon=True).start()
+        begun = time.monotonic()
+        bucket.write("late.txt", b"late")
+        assert time.monotonic() - begun > 2
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    S3FileSystem.clear_instance_cache()
+    assert Remote(bucket.url).read("late.txt") == b"late"
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while content := source.recv(65536):
+            target.sendall(content)
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://B", "s3://ab", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/x*y"])
