@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from uuid import uuid4
 
 from defectfill.config import RunConfig
@@ -122,6 +122,7 @@ class _Lease:
             raise StorageError(f"{self.remote.url}: the lock was lost to another run, or could not be renewed")
 
     def give_back(self) -> None:
-        """Removes it, where it is ours."""
-        if self.remote.etag(LOCK_FILE) == self.etag:
-            self.remote.remove([LOCK_FILE])
+        """Removes it, where it is ours; where storage does not answer it runs out."""
+        with suppress(StorageError):
+            if self.remote.etag(LOCK_FILE) == self.etag:
+                self.remote.remove([LOCK_FILE])
