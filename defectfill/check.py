@@ -12,6 +12,7 @@ from defectfill.images import read_image, read_mask
 from defectfill.masks import folder_masks
 from defectfill.plan import finished_shards
 from defectfill.run import Run, references_of
+from defectfill.sharing import fetch_data
 from defectfill.snapshot import ImageRecord
 from defectfill.start import prepare_run
 from defectfill.training_data import divide_references
@@ -33,6 +34,7 @@ def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = F
     except DefectFillError as error:
         errors.append(error)
     try:
+        fetch_data(config)
         records = ingest(config)
     except DefectFillError as error:
         errors.append(error)

@@ -19,6 +19,7 @@ from conftest import TOY_CONFIG, contents, run_all_steps
 from s3fs import S3FileSystem
 
 from defectfill import lock, sharing
+from defectfill.check import check_config
 from defectfill.config import RunConfig, load_config
 from defectfill.errors import ConfigError, DataError, StorageError
 from defectfill.garbage import collect_garbage
@@ -254,8 +255,10 @@ def test_what_is_wrong_is_told_by_its_kind(
     (bucket / "images/washer/train/good").write("../../../../escaped.png", b"")
     with pytest.raises(DataError, match=r"escaped\.png: expected a path below its folder"):
         prepare_run(config)
-    with pytest.raises(DataError, match=r"s3://.*/no/washer: expected the category's images, found none"):
-        prepare_run(config.model_copy(update={"data": config.data.model_copy(update={"root": f"{bucket.url}/no"})}))
+    nothing = config.model_copy(update={"data": config.data.model_copy(update={"root": f"{bucket.url}/no"})})
+    with pytest.raises(DataError) as refused:
+        check_config(nothing)
+    assert refused.value.problems == (f"{bucket.url}/no/washer: expected the category's images, found none",)
     with pytest.raises(DataError, match="expected a finished dataset, found none"):
         sharing.fetch_dataset(f"{bucket.url}/made/here/washer/runs/0/dataset")
     with pytest.raises(ConfigError, match="s3://there-is-none/a: expected to be there"):
