@@ -22,6 +22,8 @@ from defectfill.progress import progress
 from defectfill.snapshot import ImageRecord, Role
 from defectfill.split import assign_roles
 
+GROUPS_FILE = "groups.csv"
+
 _WORKERS = min(4, os.cpu_count() or 1)
 _MASK_ENDING = "_mask"
 _Item = TypeVar("_Item")
@@ -120,7 +122,7 @@ def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the category's folder, found {_folders_in(folder.parent)}")
     defects = config.data.defects
-    groups_file = folder / "groups.csv"
+    groups_file = folder / GROUPS_FILE
     listing = _Listing(
         normals=find_images(folder / "train" / "good"),
         test_normals=find_images(folder / "test" / "good"),
@@ -258,7 +260,7 @@ def _repeated(root: Path, records: Iterable[ImageRecord]) -> list[str]:
 
 def _read_groups(config: RunConfig, images: Sequence[tuple[str, Path]]) -> tuple[dict[Path, str], list[str]]:
     """Image -> group from `groups.csv`, and the problems of that file; no groups without it."""
-    path = config.category_folder / "groups.csv"
+    path = config.category_folder / GROUPS_FILE
     asked = config.data.group_column
     if not path.is_file():
         missing = f"{path}: expected because data.group_column is {asked!r}, found no such file"

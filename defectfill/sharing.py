@@ -16,6 +16,7 @@ from pathlib import Path
 
 from defectfill.adapters import TRAINING_FILE
 from defectfill.config import RunConfig
+from defectfill.data import GROUPS_FILE
 from defectfill.errors import DataError
 from defectfill.files import new_folder, write_bytes
 from defectfill.plan import ROWS_FILE, read_plan
@@ -24,8 +25,8 @@ from defectfill.run import FINISHED_FILE, Run, Shard, latest_folder
 from defectfill.storage import Remote, is_copy, is_remote, local_folder
 from defectfill.timings import TIMINGS_FILE
 
-DATA_FOLDERS, GROUPS_FILE = ("train", "test", "ground_truth"), "groups.csv"
-"""What a category's data consists of."""
+DATA_FOLDERS = ("train", "test", "ground_truth")
+"""Of a category; beside them may be data.GROUPS_FILE."""
 ETAGS_FILE = ".etags.json"
 """In the local copy of a category's data: the ETag that each file was fetched with."""
 INGESTED = ("run.json", "snapshot.parquet")

@@ -156,12 +156,17 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**kept, **ENVIRONMENT, "PREFECT_HOME": str(home), **more}
 
 
+def free_port() -> str:
+    """A port of this machine on which no one listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server with its services; the environment that reaches it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = environment(tmp_path_factory.mktemp("server"), PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
     command = [
         sys.executable,
@@ -173,7 +178,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "--host",
         "127.0.0.1",
         "--port",
-        str(port),
+        port,
     ]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

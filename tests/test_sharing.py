@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-from conftest import TOY_CONFIG, contents, run_all_steps
+from conftest import TOY_CONFIG, contents, free_port, run_all_steps
 from s3fs import S3FileSystem
 
 from defectfill import lock, sharing
@@ -34,9 +34,7 @@ from defectfill.verify import verify_dataset
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The URL of an S3-compatible server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -324,9 +322,7 @@ def test_workers_of_other_machines_paint_what_one_process_paints(
     server: dict[str, str], config_path: Path, finished: Run, tmp_path: Path
 ) -> None:
     """Two Dask workers with caches of their own stand for two machines that share nothing but storage."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     config_path.write_text(config_path.read_text() + f"runner: {{kind: dask, address: '{address}', processes: 2}}\n")
     shared = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
