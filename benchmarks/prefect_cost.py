@@ -28,14 +28,14 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from prefect import flow, task
-    from prefect.cache_policies import NO_CACHE
+    from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from defectfill.runner_config import RunnerConfig
     from flows.runners import WAITING, open_dask, run_in_window
+    from flows.steps import step
 
-    @task(cache_policy=NO_CACHE, retries=2)
+    @step()
     def nothing(number: int) -> None:
         pass
 

@@ -22,7 +22,7 @@ from defectfill.files import new_folder, write_bytes
 from defectfill.plan import ROWS_FILE, read_plan
 from defectfill.reuse import BATCH_FILE, DIGEST_FILE
 from defectfill.run import FINISHED_FILE, Run, Shard, latest_folder
-from defectfill.storage import Remote, is_copy, is_remote, local_folder
+from defectfill.storage import Remote, check_url, is_copy, is_remote, local_folder
 from defectfill.timings import TIMINGS_FILE
 
 DATA_FOLDERS = ("train", "test", "ground_truth")
@@ -227,7 +227,11 @@ def fetch_dataset(place: str) -> Path:
     """
     folder = local_folder(place)
     if is_remote(place):
-        dataset, run = Remote(place.rstrip("/")), Remote(place.rstrip("/").rpartition("/")[0])
+        try:
+            dataset = Remote(check_url(place))
+            run = Remote(check_url(dataset.url.rpartition("/")[0]))
+        except ValueError as error:
+            raise DataError(f"{place}: {error}") from error
         if run.etag(FINISHED_FILE) is None:
             raise DataError(f"{place}: expected a finished dataset, found none")
         with _one_at_a_time(folder.parent):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -314,6 +315,8 @@ def test_urls_that_are_none_are_refused(config_path: Path, url: str) -> None:
     config_path.write_text(text.replace(root, url))
     with pytest.raises(ConfigError, match=r"data\.root: .*expected s3://bucket|data\.root: .*below its folder"):
         load_config(config_path)
+    with pytest.raises(DataError, match=re.escape(url)):
+        sharing.fetch_dataset(url)
 
 
 @pytest.mark.server
