@@ -20,19 +20,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from defectfill.adapters import train_adapter
-from defectfill.config import LossWeights, RunConfig, load_config
-from defectfill.dataset import write_dataset
+from defectfill.adapters.train import train_adapter
+from defectfill.config.run import RunConfig, load_config
+from defectfill.config.train import LossWeights
+from defectfill.dataset.writer import write_dataset
 from defectfill.demo import make_toy_category, painted_windows, recognized, toy_windows, train_recognizer
-from defectfill.files import read_table
-from defectfill.lock import locked
-from defectfill.model.base import load_base
+from defectfill.io.files import read_table
+from defectfill.model.base.base import load_base
 from defectfill.model.recognition import Recognizer
-from defectfill.plan import plan_samples
-from defectfill.run import Run
-from defectfill.start import start_run
-from defectfill.synthesis import inpaint_shard
-from defectfill.window import Window
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import start_run
+from defectfill.painting.window import Window
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
+from defectfill.synthesis.synthesize import inpaint_shard
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "all terms": {"weights": LossWeights()},

@@ -20,15 +20,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectfill.config import BaseConfig, GenerateConfig
-from defectfill.data import find_images
-from defectfill.images import read_image
-from defectfill.model.base import Base, decode_latents, encode_images, load_base
-from defectfill.model.diffusion import DiffusionPainter, to_tensor
-from defectfill.model.perceptual import Distance, vae_distance
+from defectfill.config.base import BaseConfig
+from defectfill.config.generate import GenerateConfig
+from defectfill.ingest.find import find_images
+from defectfill.io.images import read_image
+from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
+from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
+from defectfill.model.inpaint.perceptual import Distance, vae_distance
 from defectfill.model.recognition import pooled_features
+from defectfill.painting.window import Window, resize, unit_rgb
 from defectfill.toy import CATEGORIES, make_sample
-from defectfill.window import Window, resize, unit_rgb
 
 RESOLUTION = 128
 KINDS = ("fill", "flat", "moved")

@@ -29,13 +29,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mutations import CANARY, ELSEWHERE, Place, Trial, trials
-from defectfill.check import check_config
-from defectfill.cli import ENVIRONMENT, exit_codes, main
-from defectfill.config import load_config
-from defectfill.files import PARTIAL
-from defectfill.lock import locked
-from defectfill.run import Run
-from defectfill.start import prepare_run, start_run
+from defectfill.cli import exit_codes, main
+from defectfill.config.run import load_config
+from defectfill.io.files import PARTIAL
+from defectfill.operations.check import check_config
+from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.runs.run import Run
 
 LIMIT_S = 120
 """Of a trial."""
@@ -139,8 +140,8 @@ def shown(wanted: list[Trial]) -> Iterator[Trial]:
 
 def outcome_of(trial: Trial, place: Place, pristine: Path) -> Outcome:
     """A trial, from a fresh copy."""
-    from defectfill.gates import gate_of
-    from defectfill.model.base import shared_base
+    from defectfill.model.base.base import shared_base
+    from defectfill.synthesis.gate import gate_of
 
     shutil.rmtree(place.root)
     shutil.copytree(pristine, place.root, symlinks=True)
@@ -196,10 +197,11 @@ def arguments_of(trial: Trial, place: Place) -> list[str]:
 
 def do_steps(config_path: Path) -> None:
     """What `defectfill run` does, without Prefect around it."""
-    from defectfill.adapters import train_adapter
-    from defectfill.dataset import summary, write_dataset
-    from defectfill.plan import plan_samples
-    from defectfill.synthesis import inpaint_shard
+    from defectfill.adapters.train import train_adapter
+    from defectfill.dataset.summary import summary
+    from defectfill.dataset.writer import write_dataset
+    from defectfill.runs.planner import plan_samples
+    from defectfill.synthesis.synthesize import inpaint_shard
 
     config = load_config(config_path)
     prepared = prepare_run(config)
@@ -269,8 +271,8 @@ def remedy_problem(place: Place, pristine: Path, said: str) -> str:
 
 def dataset_problem(place: Place, pristine: Path, *, same: bool) -> str:
     """Whether the dataset of an accepted input is whole and, where it should be, that of the unbroken one."""
-    from defectfill.errors import DefectFillError
-    from defectfill.verify import verify_dataset
+    from defectfill.dataset.verify import verify_dataset
+    from defectfill.io.errors import DefectFillError
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):

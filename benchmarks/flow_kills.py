@@ -24,9 +24,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from defectfill.cli import ENVIRONMENT
-from defectfill.config import load_config
-from defectfill.start import prepare_run
+from defectfill.config.run import load_config
+from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.prepare import prepare_run
 
 RUNNERS = {"one process": "{}", "children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 VICTIMS = ("flow", "painter", "both")
@@ -41,7 +41,7 @@ gates: {{tolerance: 20, max_off_mask_fraction: 1}}
 output: {{root: {work}/out}}
 runner: {runner}
 """
-PAINTERS = ("defectfill.workers", "multiprocessing.spawn")
+PAINTERS = ("defectfill.synthesis.painter_pool", "multiprocessing.spawn")
 """Words of the command lines of painting children and of Dask's workers."""
 LEFT_AFTER_S = 20
 """So long processes may take to notice that their flow has died."""
@@ -82,7 +82,7 @@ def main() -> int:
 
 def make_category(work: Path) -> dict[str, Path]:
     """A toy category and a base in a new folder; a config of it for each runner."""
-    from defectfill.model.small import write_random_base
+    from defectfill.model.pretraining.small import write_random_base
     from defectfill.toy import write_category
 
     work.mkdir(parents=True)

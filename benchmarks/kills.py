@@ -15,11 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from defectfill.adapters import is_trained, train_adapter
-from defectfill.config import load_config
-from defectfill.lock import locked
-from defectfill.run import Run
-from defectfill.start import start_run
+from defectfill.adapters.train import is_trained, train_adapter
+from defectfill.config.run import load_config
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import start_run
+from defectfill.runs.run import Run
 
 DEFECT = "hole"
 BEGUN = "training begins"
@@ -65,7 +65,7 @@ def main() -> int:
 
 def make_category(work: Path, base: Path | None) -> None:
     """The toy category, the base and the config, in a new folder."""
-    from defectfill.model.small import write_random_base
+    from defectfill.model.pretraining.small import write_random_base
     from defectfill.toy import write_category
 
     work.mkdir(parents=True)
@@ -78,7 +78,7 @@ def make_category(work: Path, base: Path | None) -> None:
 
 def train(work: Path) -> int:
     """The command under test."""
-    import defectfill.model.training  # noqa: F401  so that the moments fall into the training, not the import of torch
+    import defectfill.model.training.lora  # noqa: F401  so that the moments fall into the training, not the import of torch
 
     config = load_config(work / "kills.yaml")
     with locked(config):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from defectfill.config import load_config
-from defectfill.data import ingest
-from defectfill.images import read_image
-from defectfill.masks import CategoryMasks
+from defectfill.config.run import load_config
+from defectfill.ingest.ingest import ingest
+from defectfill.io.images import read_image
+from defectfill.masks.category import CategoryMasks
 from mask_sampling import DoesNotFit
 
 SCENES = 8

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 
 from benchmarks.training import add_base_arguments, base_and_resolution, peak_gib, random_window
-from defectfill.config import GenerateConfig, TrainConfig
-from defectfill.model.adapter import stock_pipeline, trainable_adapter
-from defectfill.model.base import Base
-from defectfill.model.diffusion import DiffusionPainter, to_tensor
-from defectfill.model.perceptual import Distance, vae_distance
-from defectfill.window import Window
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.train import TrainConfig
+from defectfill.model.base.base import Base
+from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
+from defectfill.model.inpaint.perceptual import Distance, vae_distance
+from defectfill.model.lora.adapter import stock_pipeline, trainable_adapter
+from defectfill.painting.window import Window
 
 PROMPT = "A nut with sks"
 

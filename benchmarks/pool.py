@@ -11,12 +11,13 @@ import statistics
 from pathlib import Path
 
 from benchmarks.ablation import variant
-from defectfill.adapters import train_adapter
-from defectfill.config import References, RunConfig, load_config
+from defectfill.adapters.train import train_adapter
+from defectfill.config.data import References
+from defectfill.config.run import RunConfig, load_config
 from defectfill.demo import make_toy_category
-from defectfill.files import read_table
-from defectfill.lock import locked
-from defectfill.start import start_run
+from defectfill.io.files import read_table
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import start_run
 
 REFERENCES = 6
 """Learnt from; as many are kept for validation."""

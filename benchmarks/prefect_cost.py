@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from defectfill.cli import ENVIRONMENT
+from defectfill.operations.environment import ENVIRONMENT
 
 PROCESSES = 2
 
@@ -31,7 +31,7 @@ def main() -> None:
     from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    from defectfill.runner_config import RunnerConfig
+    from defectfill.config.runner import RunnerConfig
     from flows.runners import WAITING, open_dask, run_in_window
     from flows.steps import step
 

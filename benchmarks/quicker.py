@@ -21,15 +21,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from defectfill.config import GenerateConfig, load_config
-from defectfill.gates import gate_of
-from defectfill.images import read_image, read_mask
-from defectfill.model.diffusion import open_painter
-from defectfill.plan import read_plan
-from defectfill.reuse import BATCH_FILE
-from defectfill.run import Run
-from defectfill.start import prepare_run
-from defectfill.synthesis import Sample, synthesize
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.run import load_config
+from defectfill.io.images import read_image, read_mask
+from defectfill.model.inpaint.painter import open_painter
+from defectfill.operations.prepare import prepare_run
+from defectfill.runs.plan import read_plan
+from defectfill.runs.run import Run
+from defectfill.synthesis.gate import gate_of
+from defectfill.synthesis.reuse import BATCH_FILE
+from defectfill.synthesis.synthesize import Sample, synthesize
 
 WAYS: dict[str, dict[str, Any]] = {
     "full": {"selection": "full"},

@@ -22,22 +22,27 @@ from typing import Any, cast
 
 import psutil
 
-import defectfill.dataset
-import defectfill.images
-import defectfill.plan
-import defectfill.synthesis
-from defectfill.config import BUNDLED_BASES, RunConfig
-from defectfill.dataset import merge_rows, write_dataset
-from defectfill.files import write_bytes, write_rows
-from defectfill.images import file_sha256
-from defectfill.manifest import REJECTED_SCHEMA, ManifestRow
-from defectfill.painting import FlatPainter, Painting
-from defectfill.plan import ROWS_FILE, DefectPlanner, SampleSpec, identity_of, plan_samples
-from defectfill.run import ADAPTER_FILE, Run, Shard
-from defectfill.start import start_run
-from defectfill.synthesis import inpaint_shard
+import defectfill.dataset.writer
+import defectfill.io.images
+import defectfill.runs.plan
+import defectfill.synthesis.synthesize
+from defectfill.config.base import BUNDLED_BASES
+from defectfill.config.run import RunConfig
+from defectfill.dataset.writer import merge_rows, write_dataset
+from defectfill.io.files import write_bytes, write_rows
+from defectfill.io.images import file_sha256
+from defectfill.model.lora import ADAPTER_FILE
+from defectfill.operations.prepare import start_run
+from defectfill.painting.painter import FlatPainter, Painting
+from defectfill.painting.window import Window
+from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.records.plan import SampleSpec, Shard
+from defectfill.runs.plan import identity_of
+from defectfill.runs.planner import DefectPlanner, plan_samples
+from defectfill.runs.run import Run
+from defectfill.runs.shards import ROWS_FILE
+from defectfill.synthesis.synthesize import inpaint_shard
 from defectfill.toy import write_category
-from defectfill.window import Window
 
 MIB = 2**20
 DEFECTS = ("hole", "scratch")
@@ -221,8 +226,8 @@ def measure_samples(run: Run) -> dict[str, float]:
     clock, process = Clock(), psutil.Process()
     codecs = {"write_png": "PNG encoding", "read_image": "decoding", "read_mask": "decoding"}
     for function, name in codecs.items():
-        timed = clock.timed(name, getattr(defectfill.images, function))
-        for module in (defectfill.plan, defectfill.synthesis, defectfill.dataset):
+        timed = clock.timed(name, getattr(defectfill.io.images, function))
+        for module in (defectfill.runs.plan, defectfill.synthesis.synthesize, defectfill.dataset.writer):
             setattr(module, function, timed)
 
     def open_planner(run: Run, defect: str, first: int) -> DefectPlanner:

@@ -26,17 +26,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from defectfill.config import BaseConfig, TrainConfig
-from defectfill.hashing import derive_seed
-from defectfill.model.adapter import fused_adapter, trainable_adapter
-from defectfill.model.attention import record_token_attention
-from defectfill.model.augmentation import draw_batch
-from defectfill.model.base import Base, encode_images, encode_prompts, find_token, load_base, resolve_device
-from defectfill.model.pool import latent_batches
-from defectfill.model.small import SCHEDULER, build_autoencoder, build_text_encoder, build_tokenizer, build_unet
-from defectfill.model.stage import backpropagate, make_optimizer, take_step, warmed_up
-from defectfill.model.training import RowsAtOnce, noise_scheduler, step_losses
-from defectfill.window import Window
+from defectfill.config.base import BaseConfig
+from defectfill.config.train import TrainConfig
+from defectfill.io.hashing import derive_seed
+from defectfill.model.base.base import Base, encode_images, encode_prompts, find_token, load_base, resolve_device
+from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.pretraining.small import (
+    SCHEDULER,
+    build_autoencoder,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+)
+from defectfill.model.training.attention import record_token_attention
+from defectfill.model.training.augmentation import draw_batch
+from defectfill.model.training.latent_cache import latent_batches
+from defectfill.model.training.loop import backpropagate, make_optimizer, take_step, warmed_up
+from defectfill.model.training.steps import RowsAtOnce, noise_scheduler, step_losses
+from defectfill.painting.window import Window
 
 PROMPTS = ("A photo of sks", "A nut with sks")
 SEED = 0

@@ -9,25 +9,12 @@ from typing import Annotated
 
 import typer
 
-from defectfill.errors import ConfigError, DataError, DefectFillError, is_full_disk
+from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_full_disk
+from defectfill.operations.environment import ENVIRONMENT
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ConfigPath = Annotated[Path, typer.Argument(help="The category's YAML file.", show_default=False)]
-
-ENVIRONMENT = {
-    "DO_NOT_TRACK": "1",
-    "GOMP_SPINCOUNT": "5000",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-}
-"""Environment of a run, unless the user sets it otherwise.
-
-No telemetry, errors told once, a slow disk forgiven. Threads that wait for each other soon sleep: on a CPU that
-another process uses too, spinning as long as OpenMP does by default makes torch some forty times slower.
-"""
 
 
 def main() -> None:
@@ -69,8 +56,8 @@ def check(
     measure: Annotated[bool, typer.Option("--measure", help="Forecast time, memory and disk by a few steps.")] = False,
 ) -> None:
     """Say what a run of CONFIG would do and everything that is wrong, in seconds and without a GPU."""
-    from defectfill.check import check_config
-    from defectfill.config import load_config
+    from defectfill.config.run import load_config
+    from defectfill.operations.check import check_config
 
     for line in check_config(load_config(config), measure=measure):
         print(line)
@@ -83,10 +70,13 @@ def masks(
     count: Annotated[int, typer.Option(min=1, help="Masks per defect that are compared with the references.")] = 64,
 ) -> None:
     """Show masks as CONFIG would plan them, beside the references, and how alike they are; without a model."""
-    from defectfill.config import load_config
-    from defectfill.mask_sheet import write_mask_sheet
+    from defectfill.config.run import load_config
+    from defectfill.masks.sheet import write_mask_sheet
+    from defectfill.operations.remote import fetch_data
 
-    for line in write_mask_sheet(load_config(config), out, count):
+    settings = load_config(config)
+    fetch_data(settings)
+    for line in write_mask_sheet(settings, out, count):
         print(line)
     print(out)
 
@@ -94,8 +84,8 @@ def masks(
 @app.command()
 def verify(dataset: Annotated[str, typer.Argument(help="A dataset's folder or URL.", show_default=False)]) -> None:
     """Re-check every hash, size, mask value and count of a finished DATASET."""
-    from defectfill.sharing import fetch_dataset
-    from defectfill.verify import verify_dataset
+    from defectfill.dataset.verify import verify_dataset
+    from defectfill.operations.remote import fetch_dataset
 
     print(f"{dataset}: {verify_dataset(fetch_dataset(dataset))} rows, all good")
 
@@ -103,8 +93,8 @@ def verify(dataset: Annotated[str, typer.Argument(help="A dataset's folder or UR
 @app.command()
 def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file.", show_default=False)]) -> None:
     """Train a small base of your own from normal images and toys, or finish what an earlier call began."""
-    from defectfill.model.pretrain import pretrain as train
-    from defectfill.pretrain_config import load_pretrain_config
+    from defectfill.model.pretraining.config import load_pretrain_config
+    from defectfill.model.pretraining.pretrain import pretrain as train
 
     print(train(load_pretrain_config(config)))
 
@@ -112,8 +102,8 @@ def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file."
 @app.command()
 def status(config: ConfigPath) -> None:
     """Say whether the dataset of CONFIG is up to date; if not why, and what a run would make anew."""
-    from defectfill.config import load_config
-    from defectfill.status import status as lines_of
+    from defectfill.config.run import load_config
+    from defectfill.operations.status import status as lines_of
 
     for line in lines_of(load_config(config)):
         print(line)
@@ -125,9 +115,9 @@ def gc(
     keep: Annotated[int, typer.Option(min=0, help="Newest runs that stay, beside the latest finished one.")] = 2,
 ) -> None:
     """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
-    from defectfill.config import load_config
-    from defectfill.garbage import collect_garbage
-    from defectfill.lock import locked
+    from defectfill.config.run import load_config
+    from defectfill.operations.garbage import collect_garbage
+    from defectfill.operations.lock import locked
 
     settings = load_config(config)
     with locked(settings):
@@ -155,9 +145,9 @@ def deploy(
 @app.command()
 def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
     """Make a toy category where CONFIG expects one, run it, and say whether its defects are recognized."""
-    from defectfill.config import load_config
+    from defectfill.config.run import load_config
     from defectfill.demo import make_toy_category, recognize
-    from defectfill.storage import local_folder
+    from defectfill.io.s3 import local_folder
 
     settings = load_config(config)
     make_toy_category(settings)
@@ -167,8 +157,8 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
 
 def _tell(dataset: str, remarks: Sequence[str] = ()) -> None:
     """Prints what became of each defect, then where the contact sheet and, last, the dataset are."""
-    from defectfill.dataset import summary
-    from defectfill.storage import local_folder
+    from defectfill.dataset.summary import summary
+    from defectfill.io.s3 import local_folder
 
     contact_sheet = f"{dataset.rpartition('/')[0]}/contact_sheet.png"
     for line in (*summary(local_folder(dataset)), *remarks, contact_sheet, dataset):
@@ -180,9 +170,9 @@ def run_category(config_path: Path) -> str:
 
     Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts.
     """
-    from defectfill.check import check_config
-    from defectfill.config import load_config
-    from defectfill.start import prepare_run
+    from defectfill.config.run import load_config
+    from defectfill.operations.check import check_config
+    from defectfill.operations.prepare import prepare_run
 
     config = load_config(config_path)
     prepared = prepare_run(config)

@@ -4,18 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectfill.config import RunConfig
-from defectfill.errors import ConfigError
-from defectfill.files import read_table
-from defectfill.images import read_image, read_mask
-from defectfill.model.preflight import identify_base
-from defectfill.progress import progress
-from defectfill.storage import is_remote
+from defectfill.config.run import RunConfig
+from defectfill.io.errors import ConfigError
+from defectfill.io.files import read_table
+from defectfill.io.images import read_image, read_mask
+from defectfill.io.progress import progress
+from defectfill.io.s3 import is_remote
+from defectfill.model.base.identity import identify_base
+from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.toy import DEFECTS, check_names, make_sample, write_category
-from defectfill.window import Window, crop_window, window_box
 
 if TYPE_CHECKING:
-    from defectfill.model.base import Base
+    from defectfill.model.base.base import Base
     from defectfill.model.recognition import Recognizer
 
 COUNTS = {"normals": 24, "test_normals": 6, "defective": 12}
@@ -45,7 +45,7 @@ def recognize(config: RunConfig, dataset: Path) -> list[str]:
     undamaged parts apart. It learns from toys that are nobody's reference; those it is tried on it has not seen
     either.
     """
-    from defectfill.model.base import load_base
+    from defectfill.model.base.base import load_base
 
     base = load_base(config.base)
     recognizer = train_recognizer(base, config)

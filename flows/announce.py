@@ -9,8 +9,8 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from defectfill.images import file_sha256
-from defectfill.run import Run
+from defectfill.io.images import file_sha256
+from defectfill.runs.run import Run
 
 FINISHED = "defect-dataset.finished"
 """The event; its resource is `defect-dataset.<category>`, its payload dataset_facts."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from defectfill.progress import listening
+from defectfill.io.progress import listening
 
 
 def artifact_key(name: str) -> str:

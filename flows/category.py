@@ -5,9 +5,9 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from defectfill.config import load_config
-from defectfill.lock import locked
-from defectfill.sharing import open_run
+from defectfill.config.run import load_config
+from defectfill.operations.lock import locked
+from defectfill.operations.remote import open_run
 from flows.announce import announce
 from flows.artifacts import artifact_key, progress_artifacts
 from flows.runners import open_runner

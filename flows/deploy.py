@@ -17,9 +17,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import EntrypointType
 from prefect.schedules import Cron
 
-from defectfill.cli import ENVIRONMENT
-from defectfill.config import RunConfig, load_config
-from defectfill.errors import ConfigError
+from defectfill.config.run import RunConfig, load_config
+from defectfill.io.errors import ConfigError
+from defectfill.operations.environment import ENVIRONMENT
 from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
 from flows.detector import train_detector

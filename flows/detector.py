@@ -6,7 +6,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from defectfill.sharing import fetch_dataset, hand_over_folder
+from defectfill.operations.remote import fetch_dataset, hand_over_folder
 from flows.artifacts import artifact_key
 
 

@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments import run_deployment
 
-from defectfill.config import load_config
-from defectfill.errors import DefectFillError
-from defectfill.start import prepare_run
+from defectfill.config.run import load_config
+from defectfill.io.errors import DefectFillError
+from defectfill.operations.prepare import prepare_run
 
 TAG = "defectfill"
 """Of every category's deployment."""

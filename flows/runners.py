@@ -8,12 +8,13 @@ from typing import Any
 from prefect import Task
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from defectfill.errors import ConfigError
-from defectfill.progress import progress
-from defectfill.run import Run, Shard
-from defectfill.runner_config import RunnerConfig
-from defectfill.sharing import open_run
-from defectfill.workers import painting_children
+from defectfill.config.runner import RunnerConfig
+from defectfill.io.errors import ConfigError
+from defectfill.io.progress import progress
+from defectfill.operations.remote import open_run
+from defectfill.records.plan import Shard
+from defectfill.runs.run import Run
+from defectfill.synthesis.painter_pool import painting_children
 from flows.steps import CHILDREN, inpaint_shard
 
 WAITING = 2

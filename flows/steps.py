@@ -15,13 +15,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
-from defectfill.adapters import train_adapter as train
-from defectfill.config import load_config
-from defectfill.dataset import write_dataset
-from defectfill.errors import ConfigError, DataError, is_full_disk
-from defectfill.plan import plan_samples
-from defectfill.run import Run, Shard
-from defectfill.sharing import (
+from defectfill.adapters.train import train_adapter as train
+from defectfill.config.run import load_config
+from defectfill.dataset.writer import write_dataset
+from defectfill.io.errors import ConfigError, DataError, is_full_disk
+from defectfill.operations.prepare import start_run
+from defectfill.operations.remote import (
     exchange_shards,
     fetch_for_shard,
     hand_over_adapter,
@@ -31,9 +30,11 @@ from defectfill.sharing import (
     hand_over_shard,
     open_run,
 )
-from defectfill.start import start_run
-from defectfill.synthesis import inpaint_shard as inpaint
-from defectfill.workers import Children
+from defectfill.records.plan import Shard
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
+from defectfill.synthesis.painter_pool import Children
+from defectfill.synthesis.synthesize import inpaint_shard as inpaint
 from flows.artifacts import progress_artifacts
 
 CHILDREN: dict[str, Children] = {}

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from defectfill.cli import ENVIRONMENT
-from defectfill.config import BaseConfig, RunConfig, load_config
-from defectfill.snapshot import ImageRecord
+from defectfill.config.base import BaseConfig
+from defectfill.config.run import RunConfig, load_config
+from defectfill.operations.environment import ENVIRONMENT
+from defectfill.records.snapshot import ImageRecord
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
 if TYPE_CHECKING:
-    from defectfill.model.base import Base
-    from defectfill.run import Run
+    from defectfill.model.base.base import Base
+    from defectfill.runs.run import Run
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small base with random weights, in the diffusers folder format."""
-    from defectfill.model.small import write_random_base
+    from defectfill.model.pretraining.small import write_random_base
 
     return write_random_base(tmp_path_factory.mktemp("models") / "small")
 
@@ -46,7 +47,7 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def base(base_folder: Path) -> "Base":
     """The small base, loaded anew, so that a test may put adapters into it."""
-    from defectfill.model.base import load_base
+    from defectfill.model.base.base import load_base
 
     return load_base(BaseConfig(model=str(base_folder), resolution=64, device="cpu"))
 
@@ -102,9 +103,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_da
 
 def run_all_steps(config_path: Path) -> "Run":
     """The steps of the flow, in its order, without Prefect."""
-    from defectfill.adapters import train_adapter
-    from defectfill.dataset import write_dataset
-    from defectfill.start import start_run
+    from defectfill.adapters.train import train_adapter
+    from defectfill.dataset.writer import write_dataset
+    from defectfill.operations.prepare import start_run
 
     run = start_run(load_config(config_path))
     for defect in run.config.data.defects:
@@ -116,8 +117,8 @@ def run_all_steps(config_path: Path) -> "Run":
 
 def paint(run: "Run") -> None:
     """Plans and paints until enough samples are kept."""
-    from defectfill.plan import plan_samples
-    from defectfill.synthesis import inpaint_shard
+    from defectfill.runs.planner import plan_samples
+    from defectfill.synthesis.synthesize import inpaint_shard
 
     while shards := plan_samples(run):
         for shard in shards:

@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from defectfill.config import BaseConfig, TrainConfig
-from defectfill.model.adapter import (
-    ADAPTER_FILE,
+from defectfill.config.base import BaseConfig
+from defectfill.config.train import TrainConfig
+from defectfill.model.base.base import Base, encode_prompts, load_base
+from defectfill.model.lora import ADAPTER_FILE
+from defectfill.model.lora.adapter import (
     dropout,
     fused_adapter,
     load_adapter,
@@ -17,7 +19,6 @@ from defectfill.model.adapter import (
     save_adapter,
     trainable_adapter,
 )
-from defectfill.model.base import Base, encode_prompts, load_base
 
 PROMPT = "A nut with sks"
 

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 from conftest import contents, write_toy_config
 
-import defectfill.model.training as training
-from defectfill.adapters import is_trained, train_adapter
-from defectfill.check import check_config
-from defectfill.config import load_config
-from defectfill.errors import ConfigError
-from defectfill.files import read_table
-from defectfill.images import read_image
-from defectfill.plan import plan_samples, read_plan
-from defectfill.run import Run
-from defectfill.start import start_run
+import defectfill.model.training.lora as training
+from defectfill.adapters.train import is_trained, train_adapter
+from defectfill.config.run import load_config
+from defectfill.io.errors import ConfigError
+from defectfill.io.files import read_table
+from defectfill.io.images import read_image
+from defectfill.operations.check import check_config
+from defectfill.operations.prepare import start_run
+from defectfill.runs.plan import read_plan
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
 
 TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, pool: 4, checkpoint_every: 3}"
 
@@ -101,10 +102,10 @@ def test_what_a_kill_between_adapter_and_clearing_up_left_is_cleared_up(run: Run
 KILLED_TRAINING = """
 import sys
 from pathlib import Path
-from defectfill.adapters import train_adapter
-from defectfill.config import load_config
-from defectfill.lock import locked
-from defectfill.start import start_run
+from defectfill.adapters.train import train_adapter
+from defectfill.config.run import load_config
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import start_run
 config = load_config(Path(sys.argv[1]))
 with locked(config):
     train_adapter(start_run(config), "hole")

@@ -24,10 +24,10 @@ HOMES = {
     "diffusers": (MODEL,),
     "peft": (MODEL,),
     "accelerate": (MODEL,),
-    "transformers": (MODEL, "defectfill/check.py"),
-    "s3fs": ("defectfill/storage.py",),
-    "botocore": ("defectfill/storage.py",),
-    "aiohttp": ("defectfill/storage.py",),
+    "transformers": (MODEL, "defectfill/operations/check.py"),
+    "s3fs": ("defectfill/io/s3.py",),
+    "botocore": ("defectfill/io/s3.py",),
+    "aiohttp": ("defectfill/io/s3.py",),
 }
 """Library -> where it may be imported."""
 
@@ -123,7 +123,10 @@ try:
 except SystemExit as end:
     assert not end.code
 """
-STEPS = "import defectfill.check, defectfill.dataset, defectfill.plan, defectfill.synthesis, defectfill.verify"
+STEPS = """
+import defectfill.dataset.verify, defectfill.dataset.writer, defectfill.operations.check
+import defectfill.runs.planner, defectfill.synthesis.synthesize
+"""
 
 
 def test_the_help_loads_nothing_heavy() -> None:

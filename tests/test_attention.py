@@ -2,8 +2,8 @@
 
 import torch
 
-from defectfill.model.attention import record_token_attention
-from defectfill.model.base import Base, encode_prompts, find_token
+from defectfill.model.base.base import Base, encode_prompts, find_token
+from defectfill.model.training.attention import record_token_attention
 
 PROMPTS = ("A photo of sks", "A nut with sks")
 

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from defectfill.config import BaseConfig
-from defectfill.errors import ConfigError
-from defectfill.model.base import load_base
-from defectfill.model.preflight import identify_base
+from defectfill.config.base import BaseConfig
+from defectfill.io.errors import ConfigError
+from defectfill.model.base.base import load_base
+from defectfill.model.base.identity import identify_base
 
 REVISION = "5f74973cbb64c8568780732c17f43eb269d63a0d"
 
 LOAD = """
 import sys
-from defectfill.config import BaseConfig
-from defectfill.errors import ModelError
-from defectfill.model.base import load_base
+from defectfill.config.run import BaseConfig
+from defectfill.io.errors import ModelError
+from defectfill.model.base.base import load_base
 try:
     base = load_base(BaseConfig(model="someone/tiny-inpainting", revision=sys.argv[1], device="cpu"))
     print(base.unet.config.in_channels)

@@ -19,9 +19,10 @@ from benchmarks.training import (
     random_window,
     reference_loop,
 )
-from defectfill.config import GenerateConfig, TrainConfig
-from defectfill.files import PARTIAL
-from defectfill.model.base import Base
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.train import TrainConfig
+from defectfill.io.files import PARTIAL
+from defectfill.model.base.base import Base
 
 
 @pytest.mark.parametrize("velocity", [False, True])

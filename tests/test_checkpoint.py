@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from defectfill.files import PARTIAL, remove_partials
-from defectfill.model.checkpoint import load_checkpoint, save_checkpoint
+from defectfill.io.files import PARTIAL, remove_partials
+from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def save(folder: Path, *steps: int) -> None:

@@ -13,8 +13,8 @@ import pytest
 from conftest import contents
 
 from defectfill.cli import exit_codes, main
-from defectfill.images import write_png
-from defectfill.run import Run
+from defectfill.io.images import write_png
+from defectfill.runs.run import Run
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:

@@ -9,8 +9,10 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from defectfill.config import GenerateConfig, RunConfig, TrainConfig, load_config
-from defectfill.errors import ConfigError
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.run import RunConfig, load_config
+from defectfill.config.train import TrainConfig
+from defectfill.io.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MINIMAL = """\

@@ -6,13 +6,13 @@ import pytest
 import torch
 from test_training import PROMPTS, SETTINGS, generator, latent_batch
 
-from defectfill.errors import ModelError
-from defectfill.model.adapter import trainable_adapter
-from defectfill.model.attention import record_token_attention
-from defectfill.model.base import Base, find_token
-from defectfill.model.contract import check_contract
-from defectfill.model.pool import LatentBatch
-from defectfill.model.training import BranchInputs, Losses, branch_inputs, noise_scheduler, training_losses
+from defectfill.io.errors import ModelError
+from defectfill.model.base.base import Base, find_token
+from defectfill.model.lora.adapter import trainable_adapter
+from defectfill.model.training.attention import record_token_attention
+from defectfill.model.training.latent_cache import LatentBatch
+from defectfill.model.training.sanity import check_contract
+from defectfill.model.training.steps import BranchInputs, Losses, branch_inputs, noise_scheduler, training_losses
 
 TERMS = ("defect", "object", "attention")
 

@@ -13,16 +13,20 @@ import pytest
 from conftest import contents, paint
 from safetensors.numpy import load_file, save_file
 
-from defectfill.adapters import adapter_sha256
-from defectfill.config import load_config
-from defectfill.dataset import summary, write_dataset
-from defectfill.errors import DataError
-from defectfill.files import read_rows, read_table, write_rows, write_table
-from defectfill.images import file_sha256
-from defectfill.manifest import REJECTED_SCHEMA
-from defectfill.plan import SCHEMA, finished_shards, plan_samples
-from defectfill.run import ADAPTER_FILE, Run
-from defectfill.start import start_run
+from defectfill.adapters.train import adapter_sha256
+from defectfill.config.run import load_config
+from defectfill.dataset.summary import summary
+from defectfill.dataset.writer import write_dataset
+from defectfill.io.errors import DataError
+from defectfill.io.files import read_rows, read_table, write_rows, write_table
+from defectfill.io.images import file_sha256
+from defectfill.model.lora import ADAPTER_FILE
+from defectfill.operations.prepare import start_run
+from defectfill.records.manifest import REJECTED_SCHEMA
+from defectfill.records.plan import SCHEMA
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
+from defectfill.runs.shards import finished_shards
 
 Change = Callable[[Path], Any]
 
@@ -259,7 +263,7 @@ def test_a_damaged_training_json_is_named_with_its_folder_to_remove(run: Run, da
 
 @pytest.mark.parametrize("size", ["", "many", "0", "-3", "9" * 30])
 def test_a_damaged_number_of_samples_per_batch_is_named(run: Run, size: str, base_folder: Path) -> None:
-    from defectfill.model.diffusion import open_painter
+    from defectfill.model.inpaint.painter import open_painter
 
     path = run.folder / "samples_per_batch"
     path.write_text(size)

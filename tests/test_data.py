@@ -9,11 +9,12 @@ from conftest import config_for, references
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectfill.config import RunConfig
-from defectfill.data import data_digest, find_images, ingest
-from defectfill.errors import DataError
-from defectfill.images import content_sha256, file_sha256, read_image
-from defectfill.snapshot import read_snapshot, write_snapshot
+from defectfill.config.run import RunConfig
+from defectfill.ingest.find import find_images
+from defectfill.ingest.ingest import data_digest, ingest
+from defectfill.io.errors import DataError
+from defectfill.io.images import content_sha256, file_sha256, read_image
+from defectfill.records.snapshot import read_snapshot, write_snapshot
 
 HEIGHT, WIDTH = 12, 16
 HOLES, CRACKS = 6, 3

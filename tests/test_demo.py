@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from defectfill.config import BUNDLED_BASES, BaseConfig, GenerateConfig, RunConfig, load_config
+from defectfill.config.base import BUNDLED_BASES, BaseConfig
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.run import RunConfig, load_config
 from defectfill.demo import COUNTS, make_toy_category, toy_windows
-from defectfill.model.base import Base, decode_latents, encode_images, load_base
-from defectfill.model.diffusion import DiffusionPainter, to_tensor
-from defectfill.model.perceptual import vae_distance
+from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
+from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
+from defectfill.model.inpaint.perceptual import vae_distance
+from defectfill.painting.window import Window, unit_rgb
 from defectfill.toy import CATEGORIES, make_sample
-from defectfill.window import Window, unit_rgb
 
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1_000_000

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from conftest import TOY_CONFIG, contents
 
-from defectfill.config import load_config
-from defectfill.run import Run
-from defectfill.start import prepare_run
-from defectfill.verify import verify_dataset
+from defectfill.config.run import load_config
+from defectfill.dataset.verify import verify_dataset
+from defectfill.operations.prepare import prepare_run
+from defectfill.runs.run import Run
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
@@ -160,7 +160,7 @@ run = run_deployment(sys.argv[1], timeout=0)
 
 def painters():
     commands = [each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"])]
-    return [command for command in commands if command[1:] == ["-m", "defectfill.workers", sys.argv[2]]]
+    return [command for command in commands if command[1:] == ["-m", "defectfill.synthesis.painter_pool", sys.argv[2]]]
 
 def wait_until(condition):
     for _ in range(240):

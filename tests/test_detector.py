@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from conftest import TOY_CONFIG, contents
 
-from defectfill.config import load_config
-from defectfill.dataset import write_dataset
-from defectfill.errors import DataError
-from defectfill.files import read_table, write_table
-from defectfill.images import file_sha256, read_mask, write_png
-from defectfill.manifest import SCHEMA, ManifestRow
+from defectfill.config.run import load_config
+from defectfill.dataset.writer import write_dataset
+from defectfill.io.errors import DataError
+from defectfill.io.files import read_table, write_table
+from defectfill.io.images import file_sha256, read_mask, write_png
 from defectfill.model.detector import DetectorSettings, divide, train_detector
-from defectfill.painting import FlatPainter
-from defectfill.plan import plan_samples
-from defectfill.start import start_run
-from defectfill.synthesis import inpaint_shard
+from defectfill.operations.prepare import start_run
+from defectfill.painting.painter import FlatPainter
+from defectfill.records.manifest import SCHEMA, ManifestRow
+from defectfill.runs.planner import plan_samples
+from defectfill.synthesis.synthesize import inpaint_shard
 from defectfill.toy import write_category
 
 QUICK = DetectorSettings(epochs=8, side=64)

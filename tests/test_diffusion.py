@@ -11,21 +11,17 @@ import torch
 from conftest import with_velocity
 from diffusers.schedulers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from defectfill.config import BaseConfig, GenerateConfig, Solver, TrainConfig
-from defectfill.errors import ModelError
-from defectfill.model.adapter import save_adapter, stock_pipeline, trainable_adapter
-from defectfill.model.base import Base, decode_latents, encode_images, encode_prompts, mask_out, mask_to_latent
-from defectfill.model.diffusion import (
-    CPU_SAMPLES,
-    Conditions,
-    DiffusionPainter,
-    codec_tint,
-    open_painter,
-    sample_latents,
-    to_tensor,
-)
-from defectfill.model.perceptual import vae_distance
-from defectfill.window import Window
+from defectfill.config.base import BaseConfig
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.train import TrainConfig
+from defectfill.config.types import Solver
+from defectfill.io.errors import ModelError
+from defectfill.model.base.base import Base, decode_latents, encode_images, encode_prompts, mask_out, mask_to_latent
+from defectfill.model.inpaint.painter import CPU_SAMPLES, DiffusionPainter, codec_tint, open_painter, to_tensor
+from defectfill.model.inpaint.perceptual import vae_distance
+from defectfill.model.inpaint.sampling import Conditions, sample_latents
+from defectfill.model.lora.adapter import save_adapter, stock_pipeline, trainable_adapter
+from defectfill.painting.window import Window
 
 PROMPT = "A nut with sks"
 RESOLUTION = 64

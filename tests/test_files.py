@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectfill.errors import DataError
-from defectfill.files import (
+from defectfill.io.errors import DataError
+from defectfill.io.files import (
     PARTIAL,
     check_inner_path,
     checked,
@@ -172,7 +172,7 @@ def test_there_may_be_nothing_to_remove(tmp_path: Path) -> None:
 FILL_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from defectfill.files import new_folder, write_bytes
+from defectfill.io.files import new_folder, write_bytes
 with new_folder(Path(sys.argv[1]), replace=True) as folder:
     write_bytes(folder / "images/first.png", b"first")
     (folder / "images/.second.png.partial-1").write_bytes(b"sec")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import contents, environment
 
-from defectfill.run import Run
+from defectfill.runs.run import Run
 
 pytestmark = pytest.mark.server
 
@@ -57,9 +57,9 @@ import sys, time
 from pathlib import Path
 from prefect import flow, get_client
 from safetensors.torch import load_file, save_file
-from defectfill.config import load_config
-from defectfill.errors import DefectFillError
-from defectfill.start import start_run
+from defectfill.config.run import load_config
+from defectfill.io.errors import DefectFillError
+from defectfill.operations.prepare import start_run
 from flows.steps import train_adapter
 
 @flow
@@ -100,13 +100,13 @@ def test_a_failing_model_is_tried_again_and_a_broken_image_is_not(
 
 
 SHOWN = """
-import defectfill.progress
+import defectfill.io.progress
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from defectfill.progress import progress
+from defectfill.io.progress import progress
 from flows.artifacts import progress_artifacts
 
-defectfill.progress.TOLD_EVERY_S = 0
+defectfill.io.progress.TOLD_EVERY_S = 0
 
 @flow
 def work():

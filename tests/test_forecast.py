@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import contents
 
-from defectfill.check import check_config
-from defectfill.config import load_config
+from defectfill.config.run import load_config
 from defectfill.model.forecast import _span
-from defectfill.run import Run
+from defectfill.operations.check import check_config
+from defectfill.runs.run import Run
 
 
 def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from conftest import contents, write_toy_config
 
-from defectfill.run import Run
+from defectfill.runs.run import Run
 
 FILL = """
 import errno, os, shutil, subprocess, sys
 from pathlib import Path
 from conftest import run_all_steps
-from defectfill.config import load_config
-from defectfill.files import PARTIAL
-from defectfill.plan import plan_samples
-from defectfill.start import prepare_run
-from defectfill.workers import painting_children
+from defectfill.config.run import load_config
+from defectfill.io.files import PARTIAL
+from defectfill.runs.plan import plan_samples
+from defectfill.operations.prepare import prepare_run
+from defectfill.synthesis.painter_pool import painting_children
 
 config, out, whole = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 out.mkdir()

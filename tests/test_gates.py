@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from defectfill.config import GatesConfig, WindowConfig
-from defectfill.gates import MEASURED_SIDE_PX, REASONS, Gate, Measures, likeness, measure, widened
+from defectfill.config.generate import GatesConfig, WindowConfig
+from defectfill.painting.gates import REASONS, Gate, widened
+from defectfill.painting.measures import MEASURED_SIDE_PX, Measures, likeness, measure
+from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.toy import DEFECTS, make_sample
-from defectfill.window import Window, crop_window, window_box
 
 SIDE = MEASURED_SIDE_PX
 DISC = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE / 2)) < 20

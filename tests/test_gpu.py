@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from defectfill.gpu import gpu_lock
+from defectfill.io.gpu_lock import gpu_lock
 
 
 @pytest.fixture(autouse=True)

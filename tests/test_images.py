@@ -13,8 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from defectfill.errors import DataError
-from defectfill.images import (
+from defectfill.io.errors import DataError
+from defectfill.io.images import (
     MAX_PIXELS,
     content_sha256,
     file_sha256,

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from defectfill.config import WindowConfig
-from defectfill.images import ImageArray
-from defectfill.labels import MIN_SPECK_PX, draw_label, intersection_over_union
-from defectfill.painting import FlatPainter
+from defectfill.config.generate import WindowConfig
+from defectfill.io.images import ImageArray
+from defectfill.painting.label import MIN_SPECK_PX, draw_label, intersection_over_union
+from defectfill.painting.painter import FlatPainter
+from defectfill.painting.stitch import blend_width
+from defectfill.painting.window import Box, crop_window, window_box
 from defectfill.toy import make_sample
-from defectfill.window import Box, blend_width, crop_window, window_box
 
 SIDE = 32
 BOX: Box = (4, 6, 4 + SIDE, 6 + SIDE)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from test_training import PROMPTS, RESOLUTION, make_window
 
-from defectfill.config import BaseConfig, GenerateConfig, TrainConfig
-from defectfill.images import read_image
-from defectfill.model.adapter import fused_adapter, trainable_adapter
-from defectfill.model.base import Base, load_base
-from defectfill.model.look import NEAR_COPY, TILE_PX, Preview, likeness, look_at_intervals, paint_preview
-from defectfill.training_data import Reference, Scene, TrainingData
-from defectfill.window import Window
+from defectfill.config.base import BaseConfig
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.train import TrainConfig
+from defectfill.io.images import read_image
+from defectfill.model.base.base import Base, load_base
+from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.training.data import Reference, Scene, TrainingData
+from defectfill.model.training.preview import NEAR_COPY, TILE_PX, Preview, likeness, look_at_intervals, paint_preview
+from defectfill.painting.window import Window
 
 
 def moved(window: Window, down: int, right: int) -> Window:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from defectfill.model.losses import attention_loss, defect_loss, object_loss
+from defectfill.model.training.losses import attention_loss, defect_loss, object_loss
 
 
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,15 +11,16 @@ from PIL import Image
 
 from defectfill import plan
 from defectfill.cli import main
-from defectfill.config import load_config
-from defectfill.data import ingest
-from defectfill.dataset import summary
-from defectfill.errors import DataError
-from defectfill.images import read_image, read_mask, write_png
-from defectfill.masks import CategoryMasks
-from defectfill.plan import plan_samples, read_plan, shards_to_do
-from defectfill.start import prepare_run, start_run
-from defectfill.verify import verify_dataset
+from defectfill.config.run import load_config
+from defectfill.dataset.summary import summary
+from defectfill.dataset.verify import verify_dataset
+from defectfill.ingest.ingest import ingest
+from defectfill.io.errors import DataError
+from defectfill.io.images import read_image, read_mask, write_png
+from defectfill.masks.category import CategoryMasks
+from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.runs.plan import read_plan
+from defectfill.runs.planner import plan_samples, shards_to_do
 
 
 def with_masks(config: Path, masks: str) -> Path:

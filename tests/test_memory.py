@@ -7,10 +7,16 @@ import pytest
 import torch
 from test_training import SETTINGS, training
 
-from defectfill.errors import ModelError
-from defectfill.model.base import Base
-from defectfill.model.memory import _left_in_container, batch_that_fits, choose_profile, count_kept_bytes, free_memory
-from defectfill.model.training import Losses, training_losses
+from defectfill.io.errors import ModelError
+from defectfill.model.base.base import Base
+from defectfill.model.base.memory import (
+    _left_in_container,
+    batch_that_fits,
+    choose_profile,
+    count_kept_bytes,
+    free_memory,
+)
+from defectfill.model.training.steps import Losses, training_losses
 
 
 def test_what_autograd_keeps_is_counted_once_and_without_the_weights() -> None:
@@ -41,7 +47,7 @@ def test_auto_takes_low_where_little_is_free_and_learns_the_same(base: Base, mon
     settings = SETTINGS.model_copy(update={"dropout": 0.0})
     with training(base, settings) as fast:
         pass
-    monkeypatch.setattr("defectfill.model.training.free_memory", lambda _: 1000)
+    monkeypatch.setattr("defectfill.model.training.lora.free_memory", lambda _: 1000)
     seen = watch_checkpointing(base, monkeypatch)
     with training(base, settings) as low:
         pass
@@ -52,10 +58,10 @@ def test_auto_takes_low_where_little_is_free_and_learns_the_same(base: Base, mon
 def test_what_auto_chose_is_kept_when_a_training_goes_on(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("defectfill.model.training.free_memory", lambda _: 1000)
+    monkeypatch.setattr("defectfill.model.training.lora.free_memory", lambda _: 1000)
     with training(base, work=tmp_path):
         pass
-    monkeypatch.setattr("defectfill.model.training.free_memory", lambda _: 2**40)
+    monkeypatch.setattr("defectfill.model.training.lora.free_memory", lambda _: 2**40)
     seen = watch_checkpointing(base, monkeypatch)
     with training(base, work=tmp_path):
         pass
@@ -66,7 +72,7 @@ def test_a_device_too_small_for_one_row_is_told(base: Base, monkeypatch: pytest.
     def too_much(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("defectfill.model.training.training_losses", too_much)
+    monkeypatch.setattr("defectfill.model.training.lora.training_losses", too_much)
     with (
         pytest.raises(ModelError, match="does not suffice for one row"),
         training(base, SETTINGS.model_copy(update={"memory": "fast"})),
@@ -80,14 +86,14 @@ def test_auto_goes_on_in_low_where_one_row_fits_only_there(base: Base, monkeypat
             raise torch.OutOfMemoryError
         return training_losses(base, *rest, **more)
 
-    monkeypatch.setattr("defectfill.model.training.training_losses", on_a_small_device)
+    monkeypatch.setattr("defectfill.model.training.lora.training_losses", on_a_small_device)
     with training(base) as curve:
         assert len(curve) == SETTINGS.steps
 
 
 def watch_checkpointing(base: Base, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether gradient checkpointing was on, for the check and for the steps."""
-    import defectfill.model.training as training_module
+    import defectfill.model.training.lora as training_module
 
     seen: list[bool] = []
     whole = training_module.gradient_checkpointing

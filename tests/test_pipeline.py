@@ -14,18 +14,21 @@ import pytest
 from conftest import contents, paint, run_all_steps, write_toy_config
 from PIL import Image
 
-from defectfill.adapters import train_adapter
-from defectfill.config import load_config
-from defectfill.dataset import summary, write_dataset
-from defectfill.errors import ConfigError, DataError
-from defectfill.files import read_table
-from defectfill.images import read_image, read_mask, write_png
-from defectfill.lock import locked
-from defectfill.plan import plan_samples, read_plan, shards_to_do
-from defectfill.run import Run, Shard
-from defectfill.start import start_run
-from defectfill.synthesis import inpaint_shard
-from defectfill.verify import verify_dataset
+from defectfill.adapters.train import train_adapter
+from defectfill.config.run import load_config
+from defectfill.dataset.summary import summary
+from defectfill.dataset.verify import verify_dataset
+from defectfill.dataset.writer import write_dataset
+from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.files import read_table
+from defectfill.io.images import read_image, read_mask, write_png
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import start_run
+from defectfill.records.plan import Shard
+from defectfill.runs.plan import read_plan
+from defectfill.runs.planner import plan_samples, shards_to_do
+from defectfill.runs.run import Run
+from defectfill.synthesis.synthesize import inpaint_shard
 
 
 def manifest(run: Run) -> list[dict[str, object]]:

@@ -8,13 +8,16 @@ import pytest
 from conftest import contents
 
 from benchmarks.scale import RowPlanner, painted_row, write_shard
-from defectfill.config import load_config
-from defectfill.dataset import merge_rows
-from defectfill.files import read_table
-from defectfill.manifest import ManifestRow
-from defectfill.plan import BLOCK, Planner, count_planned, finished_shards, plan_samples, read_plan
-from defectfill.run import Run, Shard
-from defectfill.start import start_run
+from defectfill.config.run import load_config
+from defectfill.dataset.writer import merge_rows
+from defectfill.io.files import read_table
+from defectfill.operations.prepare import start_run
+from defectfill.records.manifest import ManifestRow
+from defectfill.records.plan import Shard
+from defectfill.runs.plan import count_planned, read_plan
+from defectfill.runs.planner import BLOCK, Planner, plan_samples
+from defectfill.runs.run import Run
+from defectfill.runs.shards import finished_shards
 
 MANY = BLOCK + 2000
 SOURCE = {"train/good/000.png": "images/good/000.png"}

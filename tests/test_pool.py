@@ -7,11 +7,11 @@ import pytest
 import torch
 from test_training import RESOLUTION, make_window
 
-from defectfill.config import TrainConfig
-from defectfill.hashing import derive_seed
-from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop, to_images, to_masks
-from defectfill.model.base import Base
-from defectfill.model.pool import LatentBatch, encode_batch, encode_pool, latent_batches
+from defectfill.config.train import TrainConfig
+from defectfill.io.hashing import derive_seed
+from defectfill.model.base.base import Base
+from defectfill.model.training.augmentation import Batch, draw_batch, random_boxes, random_crop, to_images, to_masks
+from defectfill.model.training.latent_cache import LatentBatch, encode_batch, encode_pool, latent_batches
 
 WINDOWS = [make_window(0), make_window(1)]
 POOLED = TrainConfig(steps=100, batch_size=3, pool=5, pool_boxes=2)

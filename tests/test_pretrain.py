@@ -9,15 +9,17 @@ from conftest import contents
 from diffusers.schedulers import DDIMScheduler
 from PIL import Image
 
-from defectfill.config import BaseConfig
-from defectfill.errors import ConfigError, DataError
-from defectfill.files import read_table
-from defectfill.model.base import decode_latents, encode_images, load_base
-from defectfill.model.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
-from defectfill.model.preflight import identify_base
-from defectfill.model.pretrain import autoencoder_losses, denoising_loss, encode_views, pretrain
-from defectfill.model.small import VELOCITY_SCHEDULER
-from defectfill.pretrain_config import load_pretrain_config
+from defectfill.config.base import BaseConfig
+from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.files import read_table
+from defectfill.model.base.base import decode_latents, encode_images, load_base
+from defectfill.model.base.identity import identify_base
+from defectfill.model.pretraining.autoencoder import autoencoder_losses
+from defectfill.model.pretraining.config import load_pretrain_config
+from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
+from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
+from defectfill.model.pretraining.pretrain import pretrain
+from defectfill.model.pretraining.small import VELOCITY_SCHEDULER
 
 CONFIG = """
 output: base

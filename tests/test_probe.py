@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import ndimage
 
-from defectfill.images import write_png
-from defectfill.probe import LEAST, probe_codec
+from defectfill.dataset.probe import LEAST, probe_codec
+from defectfill.io.images import write_png
 
 MASK = np.hypot(*(np.indices((48, 48)) - 24)) < 15
 

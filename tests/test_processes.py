@@ -11,13 +11,13 @@ import pytest
 import torch
 from conftest import write_toy_config
 
-from defectfill.adapters import train_adapter
-from defectfill.config import load_config
-from defectfill.errors import DataError
-from defectfill.files import read_table
-from defectfill.model.team import ALONE, Team
-from defectfill.run import Run
-from defectfill.start import start_run
+from defectfill.adapters.train import train_adapter
+from defectfill.config.run import load_config
+from defectfill.io.errors import DataError
+from defectfill.io.files import read_table
+from defectfill.model.training.distributed import ALONE, Team
+from defectfill.operations.prepare import start_run
+from defectfill.runs.run import Run
 
 TRAIN = """
 train: {{steps: {steps}, batch_size: 3, dropout: 0, rank: 2, pool: 6, processes: {processes}, checkpoint_every: 3}}
@@ -25,8 +25,8 @@ train: {{steps: {steps}, batch_size: 3, dropout: 0, rank: 2, pool: 6, processes:
 STARTER = """
 import sys
 from pathlib import Path
-from defectfill.adapters import train_adapter
-from defectfill.run import Run
+from defectfill.adapters.train import train_adapter
+from defectfill.runs.run import Run
 train_adapter(Run.at(Path(sys.argv[1])), "hole")
 """
 
@@ -96,6 +96,6 @@ def workers(run: Run) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if str(run.folder).encode() in words and b"defectfill.processes" in words:
+        if str(run.folder).encode() in words and b"defectfill.adapters.processes" in words:
             found.append(int(path.parent.name))
     return found

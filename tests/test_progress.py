@@ -3,7 +3,7 @@
 import pytest
 
 from defectfill import progress as module
-from defectfill.progress import listening, progress
+from defectfill.io.progress import listening, progress
 
 
 def test_a_listener_hears_of_what_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ import pytest
 from conftest import run_all_steps
 from numpy.typing import NDArray
 
-from defectfill.config import load_config
-from defectfill.data import ingest
-from defectfill.files import read_table
-from defectfill.images import ImageArray, read_image
-from defectfill.masks import CategoryMasks
-from defectfill.verify import verify_dataset
+from defectfill.config.run import load_config
+from defectfill.dataset.verify import verify_dataset
+from defectfill.ingest.ingest import ingest
+from defectfill.io.files import read_table
+from defectfill.io.images import ImageArray, read_image
+from defectfill.masks.category import CategoryMasks
 from mask_sampling.priors import compare, measure
 from mask_sampling.sampling import SampledMask, overlap
 

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from defectfill.model.base import Base
+from defectfill.model.base.base import Base
 from defectfill.model.recognition import fit_recognizer
-from defectfill.window import Window
+from defectfill.painting.window import Window
 
 SIDE = 64
 

@@ -11,13 +11,14 @@ import psutil
 import pytest
 from conftest import contents
 
-from defectfill.config import load_config
-from defectfill.errors import DataError
-from defectfill.images import read_image, write_png
-from defectfill.plan import plan_samples, read_plan
-from defectfill.run import Run
-from defectfill.start import prepare_run, start_run
-from defectfill.workers import painting_children
+from defectfill.config.run import load_config
+from defectfill.io.errors import DataError
+from defectfill.io.images import read_image, write_png
+from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.runs.plan import read_plan
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
+from defectfill.synthesis.painter_pool import painting_children
 
 RUNNERS = {"children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 
@@ -36,7 +37,9 @@ def painters(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes below one that paint: its children, or Dask's workers."""
     below = psutil.Process(process.pid).children(recursive=True)
     return [
-        each for each in below if any(word in " ".join(_command(each)) for word in ("defectfill.workers", "spawn_main"))
+        each
+        for each in below
+        if any(word in " ".join(_command(each)) for word in ("defectfill.synthesis.painter_pool", "spawn_main"))
     ]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from defectfill.selection import select_low_fidelity
+from defectfill.painting.selection import select_low_fidelity
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,16 @@ from conftest import TOY_CONFIG, contents, free_port, run_all_steps
 from s3fs import S3FileSystem
 
 from defectfill import lock, sharing
-from defectfill.check import check_config
-from defectfill.config import RunConfig, load_config
-from defectfill.errors import ConfigError, DataError, StorageError
-from defectfill.garbage import collect_garbage
-from defectfill.lock import locked
-from defectfill.run import Run
-from defectfill.start import prepare_run
-from defectfill.status import status
-from defectfill.storage import Remote
-from defectfill.verify import verify_dataset
+from defectfill.config.run import RunConfig, load_config
+from defectfill.dataset.verify import verify_dataset
+from defectfill.io.errors import ConfigError, DataError, StorageError
+from defectfill.io.s3 import Remote
+from defectfill.operations.check import check_config
+from defectfill.operations.garbage import collect_garbage
+from defectfill.operations.lock import locked
+from defectfill.operations.prepare import prepare_run
+from defectfill.operations.status import status
+from defectfill.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +212,8 @@ def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(
 
 def test_a_lock_of_a_process_that_died_on_this_machine_does_not_hold(config_path: Path) -> None:
     config = load_config(config_path)
-    code = "import os, sys; from pathlib import Path; from defectfill.config import load_config\n"
-    code += "from defectfill.lock import locked\nwith locked(load_config(Path(sys.argv[1]))): os._exit(9)"
+    code = "import os, sys; from pathlib import Path; from defectfill.config.run import load_config\n"
+    code += "from defectfill.operations.lock import locked\nwith locked(load_config(Path(sys.argv[1]))): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code, str(config_path)], timeout=60).returncode == 9
     assert output_files(config) == [lock.LOCK_FILE]
     begun = time.monotonic()

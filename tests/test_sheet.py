@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from defectfill.files import read_table
-from defectfill.images import read_image, read_mask
-from defectfill.run import Run
-from defectfill.sheet import GAP_PX, TILE_PX, TITLE_PX, write_contact_sheet
-from defectfill.window import crop_window
+from defectfill.dataset.contact_sheet import write_contact_sheet
+from defectfill.io.files import read_table
+from defectfill.io.images import read_image, read_mask
+from defectfill.painting.tiles import GAP_PX, TILE_PX, TITLE_PX
+from defectfill.painting.window import crop_window
+from defectfill.runs.run import Run
 
 
 def tile(sheet: np.ndarray, row: int, column: int) -> np.ndarray:

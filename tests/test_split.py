@@ -7,10 +7,10 @@ from conftest import config_for, references
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectfill.errors import DataError
-from defectfill.hashing import digest
-from defectfill.snapshot import ImageRecord
-from defectfill.split import assign_roles
+from defectfill.ingest.split import assign_roles
+from defectfill.io.errors import DataError
+from defectfill.io.hashing import digest
+from defectfill.records.snapshot import ImageRecord
 
 
 def plain_records(holes: int, dents: int = 0) -> list[ImageRecord]:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from defectfill.errors import ModelError
-from defectfill.model.stage import READ_EVERY, Rows, half_cosine, train_stage, warmed_up
+from defectfill.io.errors import ModelError
+from defectfill.model.training.loop import READ_EVERY, Rows, half_cosine, train_stage, warmed_up
 
 STEPS = 7
 

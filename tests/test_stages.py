@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from defectfill.stages import ahead
+from defectfill.io.prefetch import ahead
 
 
 def test_items_come_in_order_and_made_by_one_other_thread() -> None:

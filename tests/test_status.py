@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from conftest import contents, run_all_steps
 
-from defectfill.config import load_config
-from defectfill.garbage import collect_garbage
-from defectfill.images import read_mask, write_png
-from defectfill.run import Run
-from defectfill.status import status
+from defectfill.config.run import load_config
+from defectfill.io.images import read_mask, write_png
+from defectfill.operations.garbage import collect_garbage
+from defectfill.operations.status import status
+from defectfill.runs.run import Run
 
 
 def edit(config: Path, old: str, new: str) -> Path:

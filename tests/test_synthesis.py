@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defectfill.config import GatesConfig, GenerateConfig, WindowConfig
-from defectfill.gates import Gate, Measures
-from defectfill.images import ImageArray
-from defectfill.labels import intersection_over_union
-from defectfill.painting import FlatPainter, Painter, Painting
-from defectfill.plan import SampleSpec
-from defectfill.synthesis import Sample, synthesize
-from defectfill.window import Window, blend_alpha, blend_width, crop_window, stitch, window_box
+from defectfill.config.generate import GatesConfig, GenerateConfig, WindowConfig
+from defectfill.io.images import ImageArray
+from defectfill.painting.gates import Gate
+from defectfill.painting.label import intersection_over_union
+from defectfill.painting.measures import Measures
+from defectfill.painting.painter import FlatPainter, Painter, Painting
+from defectfill.painting.stitch import blend_alpha, blend_width, stitch
+from defectfill.painting.window import Window, crop_window, window_box
+from defectfill.records.plan import SampleSpec
+from defectfill.synthesis.synthesize import Sample, synthesize
 
 HEIGHT, WIDTH, COUNT = 40, 56, 5
 RESOLUTION = 24

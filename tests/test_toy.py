@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from defectfill.errors import ConfigError
-from defectfill.images import read_image, read_mask
+from defectfill.io.errors import ConfigError
+from defectfill.io.images import read_image, read_mask
 from defectfill.toy import CATEGORIES, DEFECTS, VISIBLE_LEVELS, Sample, make_sample, write_category
 
 every_category = pytest.mark.parametrize("category", CATEGORIES)

@@ -11,27 +11,27 @@ import pytest
 import torch
 from conftest import with_velocity
 
-from defectfill.config import BaseConfig, TrainConfig
-from defectfill.errors import ConfigError, ModelError
-from defectfill.model.adapter import fused_adapter, trainable_adapter
-from defectfill.model.attention import record_token_attention
-from defectfill.model.augmentation import Batch, draw_batch, random_boxes, random_crop
-from defectfill.model.base import Base, encode_images, find_token, load_base, mask_to_latent
-from defectfill.model.pool import LatentBatch, encode_batch
-from defectfill.model.stage import Rows, backpropagate, make_optimizer
-from defectfill.model.training import (
+from defectfill.config.base import BaseConfig
+from defectfill.config.train import TrainConfig
+from defectfill.io.errors import ConfigError, ModelError
+from defectfill.model.base.base import Base, encode_images, find_token, load_base, mask_to_latent
+from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.training.attention import record_token_attention
+from defectfill.model.training.augmentation import Batch, draw_batch, random_boxes, random_crop
+from defectfill.model.training.data import Reference, TrainingData
+from defectfill.model.training.latent_cache import LatentBatch, encode_batch
+from defectfill.model.training.loop import Rows, backpropagate, make_optimizer
+from defectfill.model.training.lora import gradient_checkpointing, trained_adapter
+from defectfill.model.training.steps import (
     BranchInputs,
     Losses,
     RowsAtOnce,
     branch_inputs,
-    gradient_checkpointing,
     noise_scheduler,
     step_losses,
-    trained_adapter,
     training_losses,
 )
-from defectfill.training_data import Reference, TrainingData
-from defectfill.window import Window
+from defectfill.painting.window import Window
 
 RESOLUTION = 64
 PROMPTS = ("A photo of sks", "A nut with sks")
@@ -325,7 +325,7 @@ def test_out_of_memory_halves_the_rows_at_once_and_trains_the_same_batch(
             raise torch.OutOfMemoryError
         return training_losses(base, inputs, *rest, **more)
 
-    monkeypatch.setattr("defectfill.model.training.training_losses", on_a_small_device)
+    monkeypatch.setattr("defectfill.model.training.lora.training_losses", on_a_small_device)
     with training(base, settings) as halves:
         pass
     assert [record.getMessage() for record in caplog.records] == ["out of memory with 4 rows at once; 2 from here on"]

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from defectfill.errors import DataError
-from defectfill.files import read_table, write_table
-from defectfill.images import file_sha256
-from defectfill.manifest import SCHEMA
-from defectfill.run import Run
-from defectfill.verify import verify_dataset
+from defectfill.dataset.verify import verify_dataset
+from defectfill.io.errors import DataError
+from defectfill.io.files import read_table, write_table
+from defectfill.io.images import file_sha256
+from defectfill.records.manifest import SCHEMA
+from defectfill.runs.run import Run
 
 Row = dict[str, Any]
 

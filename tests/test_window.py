@@ -8,20 +8,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from defectfill.config import WindowConfig
-from defectfill.images import ImageArray
-from defectfill.window import (
+from defectfill.config.generate import WindowConfig
+from defectfill.io.images import ImageArray
+from defectfill.painting.stitch import background_intact, blend_alpha, blend_width, stitch
+from defectfill.painting.window import (
     Box,
-    background_intact,
-    blend_alpha,
-    blend_width,
     crop_window,
     inside_frame,
     is_window_of,
     latent_cells,
     resize,
     resize_mask,
-    stitch,
     window_box,
 )
 

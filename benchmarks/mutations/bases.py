@@ -11,8 +11,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.mutations.common import JSONS, Change, Expected, Place, Trial, cut, edit_json, pickled, put
-from defectfill.config import BUNDLED_BASES
-from defectfill.run import ADAPTER_FILE
+from defectfill.config.base import BUNDLED_BASES
+from defectfill.model.lora import ADAPTER_FILE
 
 
 def trials() -> Iterator[Trial]:
@@ -58,7 +58,7 @@ def adapters() -> Iterator[Trial]:
         for fits in (False, True):
 
             def mutate(place: Place, change: Change = change, fits: bool = fits) -> None:
-                from defectfill.images import file_sha256
+                from defectfill.io.images import file_sha256
 
                 place.undo("paint")
                 path = place.adapter / ADAPTER_FILE

@@ -244,7 +244,7 @@ REPLACED: dict[str, tuple[str, str, Expected]] = {
 
 
 def trials() -> Iterator[Trial]:
-    from defectfill.config import RunConfig
+    from defectfill.config.run import RunConfig
 
     def trial(name: str, mutate: Callable[[Place], Any], expected: Expected, *culprits: str) -> Trial:
         return Trial("config", name, "check", mutate, expected, culprits)

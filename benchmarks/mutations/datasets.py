@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.mutations.common import Expected, Place, Trial, cut, flip, loop, pickled, put
 from benchmarks.mutations.tables import TABLES, Rows, rewrite, row
-from defectfill.manifest import REJECTED_SCHEMA
+from defectfill.records.manifest import REJECTED_SCHEMA
 
 PATHS = {
     "above the folder": "../../../../../trial/washer.yaml",
@@ -103,7 +103,7 @@ def trials() -> Iterator[Trial]:
 
 def both(place: Place, change: Callable[[Rows], Any]) -> None:
     """The manifest changed, and metadata.parquet as it belongs to it."""
-    from defectfill.manifest import metadata_table
+    from defectfill.records.manifest import metadata_table
 
     manifest = place.dataset / "manifest.parquet"
     rewrite(manifest, change)

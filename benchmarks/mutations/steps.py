@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from benchmarks.mutations.common import JSONS, Change, Expected, Place, Stage, Trial, cut, pickled, put
 from benchmarks.mutations.tables import TABLES, Rows, bytes_of, rewrite, row
-from defectfill.files import read_rows, write_rows
-from defectfill.manifest import REJECTED_SCHEMA
+from defectfill.io.files import read_rows, write_rows
+from defectfill.records.manifest import REJECTED_SCHEMA
 
 PLAN: dict[str, tuple[dict[str, Any], Expected]] = {
     "a window of negative numbers": ({"window": [-900, -900, -800, -800]}, "refused"),

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from defectfill.config import WindowConfig
-from defectfill.errors import ConfigError, DataError
-from defectfill.files import new_folder, read_table, write_bytes
-from defectfill.hashing import derive_seed, digest
-from defectfill.images import file_sha256, read_image, read_mask
-from defectfill.manifest import ManifestRow
-from defectfill.progress import progress
-from defectfill.scores import auroc, average_precision
-from defectfill.window import crop_window, window_box
+from defectfill.config.generate import WindowConfig
+from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.files import new_folder, read_table, write_bytes
+from defectfill.io.hashing import derive_seed, digest
+from defectfill.io.images import file_sha256, read_image, read_mask
+from defectfill.io.progress import progress
+from defectfill.model.scores import auroc, average_precision
+from defectfill.painting.window import crop_window, window_box
+from defectfill.records.manifest import ManifestRow
 
 SMOOTHED_PX = 5
 """An image's score is the largest mean over so many pixels squared."""

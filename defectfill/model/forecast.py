@@ -11,16 +11,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from defectfill.config import RunConfig
-from defectfill.model.base import Base, shared_base
-from defectfill.model.diffusion import DiffusionPainter, find_samples_per_batch
-from defectfill.model.perceptual import make_distance
-from defectfill.model.pool import pool_pays
-from defectfill.model.training import trained_adapter
-from defectfill.run import Run
-from defectfill.snapshot import ImageRecord
-from defectfill.training_data import Reference, TrainingData
-from defectfill.window import Window
+from defectfill.config.run import RunConfig
+from defectfill.model.base.base import Base, shared_base
+from defectfill.model.inpaint.painter import DiffusionPainter, find_samples_per_batch
+from defectfill.model.inpaint.perceptual import make_distance
+from defectfill.model.training.data import Reference, TrainingData
+from defectfill.model.training.latent_cache import pool_pays
+from defectfill.model.training.lora import trained_adapter
+from defectfill.painting.window import Window
+from defectfill.records.snapshot import ImageRecord
 
 MIB = 2**20
 FEW_STEPS, MORE_STEPS = 2, 6
@@ -29,17 +28,23 @@ TIMES = 2
 """What is timed is timed this often, and the shortest counts: a machine does other things besides."""
 
 
-def forecast(run: Run, records: Sequence[ImageRecord], trainings: int, paintings: int) -> list[str]:
+def forecast(
+    config: RunConfig,
+    distance: Literal["vae", "lpips"],
+    records: Sequence[ImageRecord],
+    trainings: int,
+    paintings: int,
+) -> list[str]:
     """Lines that say how long so many trainings and paintings take, how much memory they need, and how much disk.
 
     records: the real images.
     """
-    config, base = run.config, shared_base(run.config.base)
+    base = shared_base(config.base)
     first_defect = config.data.defects[0]
     with TemporaryDirectory() as work:
         training = _training_seconds(base, config, first_defect, Path(work))
         with _trained(base, config, first_defect, Path(work), FEW_STEPS, FEW_CROPS):
-            painting = _painting_seconds(base, config, run.record.distance)
+            painting = _painting_seconds(base, config, distance)
     generate, disk = config.generate, 2 * paintings * _image_mib(config, records)
     return [
         f"forecast: {trainings} trainings of {_span(training)}, {paintings} paintings of {painting:.2f} s "

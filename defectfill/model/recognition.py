@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from defectfill.model.base import Base
-from defectfill.model.diffusion import to_tensor
-from defectfill.model.perceptual import encoder_features
-from defectfill.window import Window
+from defectfill.model.base.base import Base
+from defectfill.model.inpaint.painter import to_tensor
+from defectfill.model.inpaint.perceptual import encoder_features
+from defectfill.painting.window import Window
 
 RIM_PX = 8
 """Width of the rim around the mask, in pixels of the window."""

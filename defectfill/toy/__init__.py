@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from defectfill.errors import ConfigError
-from defectfill.files import new_folder
-from defectfill.images import write_png
+from defectfill.io.errors import ConfigError
+from defectfill.io.files import new_folder
+from defectfill.io.images import write_png
 from defectfill.toy.camera import light, photograph
 from defectfill.toy.defects import dig_hole, draw_scratch, spill_stain
 from defectfill.toy.maps import Generator

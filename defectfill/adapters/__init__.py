@@ -1,0 +1,1 @@
+"""The training step: one LoRA adapter per defect."""

@@ -1,0 +1,1 @@
+"""A run's config: one YAML file per product category, checked whole before anything runs."""

@@ -1,0 +1,50 @@
+"""The blocks `data` and `output`: where real images are, which are learnt from, where results go."""
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from defectfill.config.loading import Part
+from defectfill.config.types import FolderName, Fraction, Root
+
+
+class References(Part):
+    """How many real defects per defect type are learnt from; the rest is held out."""
+
+    fraction: Fraction | None = None
+    """Share of the pairs, rounded up; the paper's third."""
+    count: int | None = Field(default=None, ge=1)
+    """Or a number of pairs."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.fraction is None) == (self.count is None):
+            raise ValueError("give either fraction or count")
+        return self
+
+
+class DataConfig(Part):
+    """Where the real images are, in MVTec AD's layout, and which of them are learnt from."""
+
+    root: Root
+    """Folder or URL that holds the folder of the category."""
+    defects: tuple[FolderName, ...]
+    """Folders below `test/` to synthesize."""
+    references: References = References(fraction=1 / 3)
+    group_column: str | None = None
+    """Column of `groups.csv` that names the physical part; needed only where that is not plain."""
+
+    @field_validator("defects")
+    @classmethod
+    def _distinct(cls, defects: tuple[str, ...]) -> tuple[str, ...]:
+        if not defects:
+            raise ValueError("names no defect")
+        if len(set(defects)) < len(defects):
+            raise ValueError("a defect is named twice")
+        if "good" in defects:
+            raise ValueError("'good' is the folder of normal images, not a defect")
+        return defects
+
+
+class OutputConfig(Part):
+    root: Root

@@ -1,0 +1,144 @@
+"""YAML files into frozen models: every mistake at once, each with its key's path."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from defectfill.io.errors import ConfigError
+
+MAX_BYTES = 100_000
+"""A larger file is refused before it is parsed."""
+MAX_VALUES = 10_000
+"""With every alias of YAML replaced by what it stands for, which may be much more than the file shows."""
+
+
+class Part(BaseModel):
+    """A block of the config: frozen, numbers are finite, and a key it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def load_yaml(path: Path, kind: type[AnyPart]) -> AnyPart:
+    """The content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
+
+    Raises ConfigError with one message per mistake, each with the key's path.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: expected at most {MAX_BYTES} bytes, found {path.stat().st_size}")
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        values = list(islice(_values(raw), MAX_VALUES + 1))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be, as 2026-13-01
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply, or an alias holds itself") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    if len(values) > MAX_VALUES:
+        raise ConfigError(f"{path}: expected at most {MAX_VALUES} values, found more with its aliases replaced")
+    problems: list[str] = []
+    expanded = _expand(raw, "", problems)
+    config: AnyPart | None = None
+    try:
+        config = kind.model_validate(expanded)
+    except ValidationError as error:
+        problems += [_describe(kind, dict(detail)) for detail in error.errors()]
+    if problems or config is None:
+        raise ConfigError([f"{path}: {problem}" for problem in problems])
+    return config
+
+
+def absolute(path: Path, file: Path, key: str) -> Path:
+    """A path in the config `file`, relative to that file's folder; ConfigError where nothing can have it."""
+    try:
+        found = (Path(file).resolve().parent / path.expanduser()).resolve()
+        found.exists()
+    except (OSError, RuntimeError) as error:  # too long; an unknown user's home, links that lead in a circle
+        raise ConfigError(f"{file}: {key}: {path} cannot be a path: {error.args[-1]}") from error
+    return found
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.YAMLError(f"the key '{key}' stands twice, again in line {key_node.start_mark.line + 1}")
+            keys.append(key)
+        return super().construct_mapping(node, deep)
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """`value` and everything in it, aliases replaced."""
+    yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _values(item)
+
+
+def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
+    """`value` with every `${NAME}` in its strings replaced.
+
+    Unset names, values of YAML's rarer types and strings that no file name or prompt can be are added to `problems`.
+    """
+    if isinstance(value, dict):
+        return {key: _expand(item, f"{key_path}.{key}".lstrip("."), problems) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, f"{key_path}.{index}", problems) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        if value is not None and not isinstance(value, int | float):
+            problems.append(f"{key_path}: expected text, a number, a list or keys, found a {type(value).__name__}")
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            problems.append(f"{key_path}: the environment variable {match[1]} is not set")
+        return os.environ.get(match[1], match[0])
+
+    text = re.sub(r"\$\{(\w+)\}", replace, value)
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", text):
+        problems.append(f"{key_path}: expected text without control characters, found {text!r}")
+    return text
+
+
+def _describe(kind: type[Part], detail: dict[str, Any]) -> str:
+    """One pydantic error as `key.path: what was expected, what was found`."""
+    location = [str(part) for part in detail["loc"]]
+    key_path = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(kind, location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+        return f"{key_path}: unknown key; {hint}"
+    if detail["type"] == "missing":
+        return f"{key_path}: this key is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not location:  # of keys in several blocks, which it names
+        return message
+    found = detail["input"]
+    shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
+    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(kind: type[Part], location: list[str]) -> list[str]:
+    """The keys that may stand in the block at `location`."""
+    part: Any = kind
+    for name in location:
+        part = part.model_fields[name].annotation
+        part = next((option for option in get_args(part) if isinstance(option, type)), part)
+    return list(part.model_fields)

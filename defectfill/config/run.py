@@ -1,0 +1,106 @@
+"""RunConfig: one YAML file per product category, checked whole before anything runs.
+
+Every key of the YAML is a field here, with its unit, its range and its default. Defaults are the paper's
+values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yaml` spells them all out.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from defectfill.config.base import BaseConfig, _resolve_base
+from defectfill.config.data import DataConfig, OutputConfig
+from defectfill.config.generate import DatasetConfig, GatesConfig, GenerateConfig, WindowConfig
+from defectfill.config.loading import Part, absolute, load_yaml
+from defectfill.config.masks import MasksConfig
+from defectfill.config.runner import RunnerConfig, ScheduleConfig
+from defectfill.config.train import TrainConfig
+from defectfill.config.types import FolderName
+from defectfill.io.errors import ConfigError
+from defectfill.io.s3 import is_remote, local_folder
+
+
+class RunConfig(Part):
+    """Everything one run depends on. `load_config` makes it from a YAML file."""
+
+    category: FolderName
+    object_name: str = Field(min_length=1)
+    """The noun of the object prompt, for instance `metal nut` for the category `metal_nut`."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    data: DataConfig
+    base: BaseConfig
+    window: WindowConfig = WindowConfig()
+    train: TrainConfig = TrainConfig()
+    masks: MasksConfig = MasksConfig()
+    generate: GenerateConfig = GenerateConfig()
+    gates: GatesConfig = GatesConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    output: OutputConfig
+    runner: RunnerConfig = RunnerConfig()
+    schedule: ScheduleConfig | None = None
+
+    @property
+    def category_folder(self) -> Path:
+        """Where the real images of the category are."""
+        return local_folder(self.data.root) / self.category
+
+    @property
+    def category_output(self) -> Path:
+        """Where all that is made of it is."""
+        return local_folder(self.output.root) / self.category
+
+    @model_validator(mode="after")
+    def _one_word_per_defect(self) -> Self:
+        if self.train.joint and set(self.train.tokens) != set(self.data.defects):
+            raise ValueError(f"train.tokens: train.joint needs a word for each of {', '.join(self.data.defects)}")
+        return self
+
+    def defects_learnt_with(self, defect: str) -> tuple[str, ...]:
+        """The defects of the adapter that paints `defect`."""
+        return self.data.defects if self.train.joint else (defect,)
+
+    def token(self, defect: str) -> str:
+        """[V*] of a defect."""
+        return self.train.tokens.get(defect, self.train.token)
+
+    def prompts(self, defect: str) -> tuple[str, str]:
+        """The prompts of the defect branch and of the object branch."""
+        words = {"token": self.token(defect), "object_name": self.object_name}
+        return self.train.prompt_defect.format(**words), self.train.prompt_object.format(**words)
+
+
+def load_config(path: Path, count: int | None = None) -> RunConfig:
+    """The config in the YAML file `path`, with `count` in place of generate.count where it is given.
+
+    `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
+    folder. Raises ConfigError with one message per mistake, each with the key's path.
+    """
+    config = _resolve(load_yaml(path, RunConfig), Path(path))
+    if count is None:
+        return config
+    if count < 1:
+        raise ConfigError(f"count: expected at least 1, found {count}")
+    return config.model_copy(update={"generate": config.generate.model_copy(update={"count": count})})
+
+
+def _resolve(config: RunConfig, file: Path) -> RunConfig:
+    """The `config` in a file with its relative paths made absolute; a base that is a folder is told from a hub id."""
+    data = config.data.model_copy(update={"root": _resolve_root(config.data.root, file, "data.root")})
+    output = config.output.model_copy(update={"root": _resolve_root(config.output.root, file, "output.root")})
+    base, masks = _resolve_base(config.base, file), _resolve_masks(config.masks, file)
+    return config.model_copy(update={"data": data, "output": output, "base": base, "masks": masks})
+
+
+def _resolve_root(root: str, file: Path, key: str) -> str:
+    return root if is_remote(root) else str(absolute(Path(root), file, key))
+
+
+def _resolve_masks(masks: MasksConfig, file: Path) -> MasksConfig:
+    def resolved(part: Part, block: str, *names: str) -> dict[str, Path]:
+        paths = {name: getattr(part, name) for name in names}
+        return {name: absolute(path, file, f"{block}.{name}") for name, path in paths.items() if path}
+
+    drawn = ("allowed", "forbidden", "drawn_on")
+    zones = masks.zones and masks.zones.model_copy(update=resolved(masks.zones, "masks.zones", *drawn))
+    return masks.model_copy(update={"zones": zones, **resolved(masks, "masks", "folder")})

@@ -1,0 +1,125 @@
+"""The block `train`: LoRA training."""
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from defectfill.config.loading import Part
+from defectfill.config.types import FolderName, Fraction
+
+
+class LossWeights(Part):
+    """L = defect L_def + object L_obj + attention L_attn (Eq. 9)."""
+
+    defect: float = Field(default=0.5, ge=0)
+    object: float = Field(default=0.2, ge=0)
+    attention: float = Field(default=0.05, ge=0)
+
+
+class BoxesConfig(Part):
+    """The random boxes whose union masks the object branch (M_rand)."""
+
+    count: int = Field(default=30, ge=1, le=10_000)
+    min_side: Fraction = 0.03
+    """Shares of the crop's side."""
+    max_side: Fraction = 0.25
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_side > self.max_side:
+            raise ValueError("min_side is larger than max_side")
+        return self
+
+
+WITHOUT_EFFECT = ("checkpoint_every", "tensorboard")
+"""Keys of `train` that change nothing of what is learnt."""
+
+
+class TrainConfig(Part):
+    """LoRA training, one adapter per defect."""
+
+    steps: int = Field(default=2000, ge=1, le=10_000_000)
+    batch_size: int = Field(default=4, ge=1, le=10_000)
+    rank: int = Field(default=8, ge=1, le=10_000)
+    alpha: int = Field(default=16, ge=1)
+    """LoRA's alpha: updates are scaled by alpha / rank."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    learning_rate_unet: float = Field(default=2e-4, gt=0, le=1)
+    learning_rate_text_encoder: float = Field(default=4e-5, gt=0, le=1)
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    weights: LossWeights = LossWeights()
+    object_background: float = Field(default=0.3, ge=0, le=1)
+    """The paper's alpha: weight of L_obj outside the defect (Eq. 7)."""
+    weight_inside_square: bool = True
+    """Eq. 5 and 7 as printed put the weight inside the square, so the background counts alpha squared."""
+    reduction: Literal["mean", "area"] = "mean"
+    """mean: over all elements; area: over the sum of weights, so small defects count as much as large ones."""
+    boxes: BoxesConfig = BoxesConfig()
+    max_resize: float = Field(default=1.125, ge=1, le=2)
+    """Image and mask are enlarged by u in [1, max_resize] together, then cropped at random."""
+    pool: int = Field(default=256, ge=0, le=1_000_000)
+    """Crops that are encoded once, before the first step; steps draw from them. 0: every step encodes its own, and so
+    it is where the steps of a short training encode less than the pool would."""
+    pool_boxes: int = Field(default=2, ge=1)
+    """Random-box masks for every crop of the pool."""
+    sample_latents: bool = False
+    """Draw latents from the autoencoder's posterior in every step, instead of taking its mode."""
+    memory: Literal["auto", "fast", "low"] = "auto"
+    """low: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
+    longer and, but for which activations dropout drops, learns the same. auto: fast, if there is memory enough."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that share every batch, one per GPU."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between checkpoints; a training that is stopped goes on from the last one. It changes no result."""
+    look_every: int = Field(default=500, ge=1)
+    """Steps between looks: a preview picture, and the loss of the references kept for validation. The last step has
+    one too."""
+    validation_references: int = Field(default=0, ge=0)
+    """References of each defect that are not learnt from and tell how the loss goes on what is new."""
+    select: Literal["last", "best"] = "last"
+    """The adapter that is kept: after the last step, or of the look with the lowest validation loss."""
+    tensorboard: bool = False
+    """Write the curve for TensorBoard too, below `tensorboard/` in the category's output; needs its extra."""
+    token: str = Field(default="sks", min_length=1)
+    """[V*]: a rare word that the tokenizer keeps as one token."""
+    joint: bool = False
+    """One adapter for all defects of the category, each under a word of its own, instead of one adapter each."""
+    tokens: dict[FolderName, str] = Field(default={})
+    """With `joint`: defect -> its word, in place of `token`."""
+    prompt_defect: str = "A photo of {token}"
+    prompt_object: str = "A {object_name} with {token}"
+
+    @field_validator("prompt_defect", "prompt_object")
+    @classmethod
+    def _has_token(cls, prompt: str) -> str:
+        rest = re.sub(r"{token}|{object_name}", "", prompt)
+        if "{token}" not in prompt or "{" in rest or "}" in rest:
+            raise ValueError("a prompt holds {token}, perhaps {object_name}, and nothing else in braces")
+        return prompt
+
+    @model_validator(mode="after")
+    def _every_process_has_rows(self) -> Self:
+        if self.processes > self.batch_size:
+            raise ValueError(f"processes: {self.processes} cannot share a batch of {self.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_select_by(self) -> Self:
+        if self.select == "best" and self.validation_references == 0:
+            raise ValueError("select: the best is found by its validation loss; set validation_references")
+        return self
+
+    @model_validator(mode="after")
+    def _words_for_joint_training(self) -> Self:
+        if self.tokens and not self.joint:
+            raise ValueError("tokens: only train.joint takes a word per defect; else there is token")
+        if len(set(self.tokens.values())) < len(self.tokens):
+            raise ValueError("tokens: expected another word for every defect")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """All that decides the adapter's bytes."""
+        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))

@@ -1,0 +1,29 @@
+"""Types of values that several blocks of the config have."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from defectfill.io.s3 import check_url, is_remote
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+Solver = Literal["ddim", "dpm", "unipc"]
+
+
+FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A category or defect: it becomes the name of folders, so it is letters, digits, `_`, `-` and `.`."""
+
+
+def _as_root(root: Any) -> Any:
+    return str(root) if isinstance(root, Path) else root
+
+
+def _checked_root(root: str) -> str:
+    return check_url(root) if is_remote(root) else root
+
+
+Root = Annotated[str, Field(min_length=1), BeforeValidator(_as_root), AfterValidator(_checked_root)]
+"""A folder, or s3://bucket/prefix of S3-compatible storage (extra `s3`), of which a copy is kept here."""

@@ -1,0 +1,1 @@
+"""The finished dataset: written, described, shown and verified."""

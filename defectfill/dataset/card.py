@@ -1,0 +1,60 @@
+"""The dataset's README.md."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from defectfill.dataset.writer import (
+    count_rows,
+)
+from defectfill.runs.run import Run
+
+
+def dataset_card(run: Run, folder: Path) -> str:
+    """README.md of the dataset in a folder: what is in it, how it was made, how to read it."""
+    config, record = run.config, run.record
+    counts = count_rows(pq.read_table(folder / "manifest.parquet", columns=["defect", "split", "origin"]))
+    table = [
+        f"| {defect} | {split} | {origin} | {count} |" for (defect, split, origin), count in sorted(counts.items())
+    ]
+    reasons: Counter[str] = Counter(
+        pq.read_table(folder / "rejected.parquet", columns=["reason"])["reason"].to_pylist()
+    )
+    refused = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none"
+    labels, other = "masks", "planned_masks"
+    if config.dataset.label == "planned":
+        labels, other = other, labels
+    choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
+    return f"""---
+task_categories: [image-segmentation]
+tags: [synthetic, anomaly-detection, defectfill]
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: [metadata.parquet, "images/**", "{labels}/**"]
+---
+# {config.category}: real and synthetic defects
+
+| defect | split | origin | images |
+| --- | --- | --- | --- |
+{os.linesep.join(table)}
+
+Rejected and kept apart in `rejected.parquet`: {refused}.
+
+- `manifest.parquet` has one row per image with its mask, hashes and how it was made; `metadata.parquet` is the
+  small table that Hugging Face's imagefolder reads. The column `split` says what may be trained on.
+- Labels of synthetic images are in `{labels}/`, the others in `{other}/`: `masks/` has the pixels that were really
+  drawn, `planned_masks/` where the defect was asked for. Outside a narrow rim around the planned mask, every pixel is
+  the source photograph's own.
+- Draw training images by `sampling_weight`: real references then keep {config.dataset.real_share:.0%} of the draws
+  of their defect.
+- Painted by {record.base.model} ({record.base.revision[:12]}) with one DefectFill adapter per defect,
+  {config.generate.steps} steps of {config.generate.solver}, guidance {config.generate.guidance_scale:g}, of
+  {config.generate.candidates} candidates {choice[config.generate.choice]}, seed {config.seed}.
+- The images derive from the photographs they were painted on and inherit their licence.
+
+Check it at any time: `defectfill verify <this folder>`.
+"""

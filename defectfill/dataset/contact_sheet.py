@@ -1,0 +1,67 @@
+"""The contact sheet: one picture that shows, defect by defect, what was learnt and what was made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow.dataset import dataset
+
+from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
+from defectfill.painting.window import Box, Window, crop_window, window_box
+from defectfill.records.manifest import ManifestRow
+from defectfill.records.snapshot import references_of
+from defectfill.runs.run import Run
+
+
+def write_contact_sheet(run: Run, columns: int = 8) -> Path:
+    """Writes `contact_sheet.png` beside the dataset of a run and returns its path.
+
+    Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results,
+    drawn masks.
+    """
+    rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns)]
+    path = run.folder / "contact_sheet.png"
+    write_png(path, np.concatenate([titled_row(title, tiles, columns) for title, tiles in rows]))
+    return path
+
+
+def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
+    """(title, tiles) of the four rows of one defect."""
+    folder, config = run.config.category_folder, run.config
+    references = []
+    for record in references_of(run.snapshot(), defect)[:columns]:
+        mask = read_mask(folder / record.mask_path)
+        box = window_box(mask, config.window, config.base.resolution)
+        references.append(crop_window(read_image(folder / record.path), mask, box, TILE_PX))
+    yield f"{defect}: references", [outlined(window) for window in references]
+    of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
+    first = dataset(run.dataset / "manifest.parquet").head(columns, filter=of_defect)
+    painted = [ManifestRow.model_validate(row) for row in first.to_pylist()]
+    planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
+    yield (
+        f"{defect}: normals, planned mask outlined",
+        [
+            outlined(_crop(read_image(run.dataset / row.source_path), mask, row))
+            for row, mask in zip(painted, planned, strict=True)
+        ],
+    )
+    drawn = [
+        _crop(read_image(run.dataset / row.image_path), read_mask(run.dataset / row.drawn_mask_path), row)
+        for row in painted
+    ]
+    yield f"{defect}: results", [window.image for window in drawn]
+    yield (
+        f"{defect}: drawn masks",
+        [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
+    )
+
+
+def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Window:
+    """The window in which a row was painted, at the tile's size."""
+    assert row.window is not None
+    left, top, right, bottom = row.window
+    box: Box = (left, top, right, bottom)
+    return crop_window(image, mask, box, TILE_PX)

@@ -1,0 +1,201 @@
+"""Re-checks a finished dataset: every hash, size, mask value and count, from the files alone."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from defectfill.io.errors import DataError
+from defectfill.io.files import checked
+from defectfill.io.images import ImageArray, file_sha256, read_image
+from defectfill.io.progress import progress
+from defectfill.painting.gates import REASONS
+from defectfill.painting.label import intersection_over_union
+from defectfill.painting.stitch import background_intact
+from defectfill.painting.window import is_window_of
+from defectfill.records.manifest import (
+    FILE_COLUMNS,
+    METADATA_SCHEMA,
+    REJECTED_SCHEMA,
+    SCHEMA,
+    ManifestRow,
+    metadata_table,
+)
+
+
+def verify_dataset(folder: Path) -> int:
+    """The number of rows of the dataset in `folder`, all found good.
+
+    Raises DataError with one message per failure, each naming the row or the file: a missing or changed file,
+    another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed outside the blend region,
+    files that no row lists or that lie outside of the folder, tables that contradict each other.
+    """
+    tables = {
+        "manifest.parquet": SCHEMA,
+        "rejected.parquet": REJECTED_SCHEMA,
+        "metadata.parquet": METADATA_SCHEMA,
+    }
+    problems: list[str] = []
+    content = {name: _read(folder / name, schema, problems) for name, schema in tables.items()}
+    if problems:
+        raise DataError(problems)
+    rows, rejected = (_validated(folder / name, content[name].to_pylist(), problems) for name in list(tables)[:2])
+    for row in progress([*rows, *rejected], "verify"):
+        problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
+    problems += [f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected)]
+    if not content["metadata.parquet"].equals(metadata_table(content["manifest.parquet"])):
+        problems.append(f"{folder}: metadata.parquet does not hold the rows of manifest.parquet")
+    if problems:
+        raise DataError(problems)
+    return len(rows)
+
+
+def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
+    """The table in a file; a missing, broken or differently typed one is added to `problems`."""
+    try:
+        found = pq.read_schema(path)
+        if not found.equals(schema):
+            wrong = [field.name for field in schema if field not in found] or "other columns"
+            problems.append(f"{path}: expected the columns of a {path.stem} table, differing in {wrong}")
+            return schema.empty_table()
+        return checked(pq.read_table(path))
+    except (OSError, pa.ArrowException) as error:
+        problems.append(f"{path}: cannot be read: {error}")
+        return schema.empty_table()
+
+
+def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str]) -> list[ManifestRow]:
+    """The rows as they should be; one that lacks a value is added to `problems`."""
+    rows = []
+    for number, values in enumerate(table):
+        try:
+            rows.append(ManifestRow.model_validate(values))
+        except ValidationError as error:
+            wrong = ", ".join(str(detail["loc"][0]) for detail in error.errors())
+            problems.append(f"{path}: row {values.get('sample_id') or number}: no usable value in {wrong}")
+    return rows
+
+
+def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
+    """What is wrong with one row and its files, which a rejected one may lack."""
+    files: dict[str, str | None] = {
+        row.image_path: row.image_sha256,
+        row.drawn_mask_path: None,
+        row.planned_mask_path: row.planned_mask_sha256,
+        row.mask_path: row.mask_sha256,
+    }
+    files.pop("", None)
+    problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder, path, sha256)]
+    without_files = bool(row.reason) and not files
+    if not row.image_path and not without_files:
+        problems.append("it has no image")
+    if bool(row.mask_path) != (row.label_index == 1) and not without_files:
+        problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
+    if row.origin == "synthetic" and not without_files:
+        needed = ["planned_mask_path", *(["drawn_mask_path"] if row.label_index == 1 else [])]
+        problems += [f"a synthetic image without {name}" for name in needed if not getattr(row, name)]
+    if (row.origin == "synthetic") != bool(row.source_path):
+        problems.append(f"the source '{row.source_path}' does not fit the origin {row.origin}")
+    if row.origin == "synthetic" and row.split != "train":
+        problems.append(f"a synthetic image is in train, found {row.split}")
+    if (row.defect == "good") != (row.label_index == 0):
+        problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
+    if row.reason and row.reason not in REASONS:
+        problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
+    if problems or without_files:
+        return problems
+    try:
+        pictures = {path: read_image(folder / path) for path in files}
+    except DataError as error:
+        return list(error.problems)
+    for path, picture in pictures.items():
+        height, width = picture.shape[:2]
+        if (height, width) != (row.height, row.width):
+            problems.append(f"{path}: expected {row.width} x {row.height} pixels, found {width} x {height}")
+        if path != row.image_path:
+            problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
+    if row.origin == "synthetic" and not problems:
+        problems += _background_problems(folder, row, pictures)
+        problems += _measure_problems(row, pictures) if row.label_index == 1 else []
+    return problems
+
+
+def _file_problems(folder: Path, path: str, sha256: str | None) -> list[str]:
+    """A file that is missing or outside of the folder, or whose hash is not `sha256`; None is not compared."""
+    file = folder / path
+    if not file.is_file():
+        return [f"{path} is missing"]
+    if not file.resolve().is_relative_to(folder.resolve()):
+        return [f"{path} is a link that leads out of the dataset"]
+    if sha256 is not None and file_sha256(file) != sha256:
+        return [f"{path} has changed: its hash is not the row's"]
+    return []
+
+
+def _mask_problems(path: str, values: ImageArray, *, may_be_empty: bool) -> list[str]:
+    if values.shape[2] != 1 or values.dtype != np.uint8:
+        return [f"{path}: expected a single-channel 8-bit mask, found {values.shape[2]} channels of {values.dtype}"]
+    found = np.unique(values)
+    if not set(found.tolist()) <= {0, 255}:
+        return [f"{path}: expected the values 0 and 255, found {found[:5].tolist()}"]
+    return [f"{path}: the mask is empty"] if found[-1] == 0 and not may_be_empty else []
+
+
+def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> list[str]:
+    """Whether planned and drawn mask are those that the row's figures were measured on."""
+    planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.drawn_mask_path))
+    measured = {
+        "mask_area_fraction": float(planned.mean()),
+        "drawn_fraction": float((planned & drawn).sum() / max(planned.sum(), 1)),
+        "off_mask_fraction": float((drawn & ~planned).sum() / max(drawn.sum(), 1)),
+        "planned_iou": intersection_over_union(planned, drawn),
+    }
+    return [
+        f"{name}: the masks give {value:.6f}, the row says {getattr(row, name)}"
+        for name, value in measured.items()
+        if not np.isclose(value, getattr(row, name) or 0.0, rtol=1e-4, atol=1e-7)
+    ]
+
+
+def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
+    """Whether a synthetic image still is its source outside the blend region, whatever the row says."""
+    if problems := _file_problems(folder, row.source_path, None):
+        return [f"its source {problem}" for problem in problems]
+    planned_mask = pictures[row.planned_mask_path][..., 0] > 0
+    if row.window is None or not is_window_of(row.window, planned_mask):
+        return [f"the window {row.window} is no square around the planned mask that fits the image"]
+    left, top, right, bottom = row.window
+    try:
+        source_image = read_image(folder / row.source_path)
+    except DataError as error:
+        return list(error.problems)
+    if background_intact(source_image, pictures[row.image_path], (left, top, right, bottom), planned_mask):
+        return []
+    return [f"{row.image_path} differs from its source {row.source_path} outside the blend region"]
+
+
+def _table_problems(
+    folder: Path,
+    rows: Sequence[ManifestRow],
+    rejected: Sequence[ManifestRow],
+) -> list[str]:
+    """Contradictions between the tables, and files that no row lists."""
+    everything = [*rows, *rejected]
+    counts = Counter(row.sample_id for row in everything)
+    problems = [f"row {name}: the sample_id stands {count} times" for name, count in counts.items() if count > 1]
+    normals = {row.image_path for row in rows if (row.origin, row.defect, row.split) == ("real", "good", "train")}
+    problems += [
+        f"row {row.sample_id}: its source {row.source_path} is no normal of the train split"
+        for row in everything
+        if row.origin == "synthetic" and row.source_path not in normals
+    ]
+    listed = {getattr(row, name) for row in everything for name in FILE_COLUMNS}
+    for part in ("images", "masks", "planned_masks", "rejected"):
+        found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
+        problems += [f"{path} is listed in no row" for path in found if path not in listed]
+    return problems

@@ -1,0 +1,222 @@
+"""The last step: shards and real images become one self-contained dataset folder."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from defectfill.dataset.card import dataset_card
+from defectfill.dataset.contact_sheet import write_contact_sheet
+from defectfill.io.errors import DataError
+from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, write_bytes
+from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
+from defectfill.io.progress import progress
+from defectfill.records.manifest import (
+    FILE_COLUMNS,
+    METADATA_SCHEMA,
+    REJECTED_SCHEMA,
+    SCHEMA,
+    ManifestRow,
+    metadata_table,
+)
+from defectfill.records.snapshot import ImageRecord
+from defectfill.runs.plan import plan_table
+from defectfill.runs.run import Run
+from defectfill.runs.shards import ROWS_FILE, finished_shards, shard_rows
+from defectfill.runs.timings import timed
+
+BLOCK = 8192
+"""Rows that are written together."""
+
+
+def write_dataset(run: Run) -> Path:
+    """The dataset's folder, made anew from the finished shards and the real images, and swapped in whole.
+
+    A contact sheet follows, and last the mark that the run is finished. Raises DataError when a planned sample is
+    in no shard, or a shard's file is no longer what was painted.
+    """
+    run.mark_unfinished()
+    with timed(run, "merge"), new_folder(run.dataset, replace=True) as folder:
+        real, image_path_of = _copy_real_images(run, folder)
+        _copy_shards(run, folder)
+        merge_rows(run, folder, real, image_path_of)
+        write_bytes(folder / "README.md", dataset_card(run, folder).encode())
+    write_contact_sheet(run)
+    run.mark_finished()
+    return run.dataset
+
+
+def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_of: Mapping[str, str]) -> None:
+    """Writes manifest.parquet, metadata.parquet and rejected.parquet of real images and finished shards.
+
+    image_path_of: where each source file of the snapshot lies in the dataset. Raises DataError when a planned sample
+    is in no shard.
+    """
+    known = pa.Table.from_pylist([row.model_dump() for row in real], schema=REJECTED_SCHEMA)
+    painted = in_blocks((rows for _, rows in _finished_rows(run)), BLOCK)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    merged = folder / ".merged.parquet"
+    with new_table(folder / "rejected.parquet", REJECTED_SCHEMA) as rejected, new_table(merged, SCHEMA) as kept:
+        for rows in chain([known], (_as_in_dataset(run, rows, image_path_of) for rows in painted)):
+            good = pc.equal(rows["reason"], "")
+            rejected.write_table(rows.filter(pc.invert(good)))
+            kept.write_table(rows.filter(good).select(SCHEMA.names))
+            counts += count_rows(rows.filter(good))
+    weights = _sampling_weights(counts, run.config.dataset.real_share)
+    with (
+        pq.ParquetFile(merged) as source,
+        new_table(folder / "metadata.parquet", METADATA_SCHEMA) as metadata,
+        new_table(folder / "manifest.parquet", SCHEMA) as manifest,
+    ):
+        for group in range(source.num_row_groups):
+            rows = source.read_row_group(group)
+            keys = zip(*(rows[name].to_pylist() for name in ("defect", "split", "origin")), strict=True)
+            column = pa.array([weights[key] for key in keys], pa.float32())
+            rows = rows.set_column(SCHEMA.names.index("sampling_weight"), SCHEMA.field("sampling_weight"), column)
+            manifest.write_table(rows)
+            metadata.write_table(metadata_table(rows))
+    merged.unlink()
+
+
+def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
+    """The folder of every finished shard with its rows, in the plan's order, until generate.count are kept."""
+    for defect in run.config.data.defects:
+        plan = plan_table(run, defect, columns=["sample_id", "reason"])
+        expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"].to_pylist()
+        seen, left = 0, run.config.generate.count
+        for shard in finished_shards(run, defect):
+            rows = shard_rows(run, shard)
+            columns = zip(*(rows[name].to_pylist() for name in ("sample_id", "defect", "reason")), strict=True)
+            own = [(row, sample_id, reason) for row, (sample_id, of, reason) in enumerate(columns) if of == defect]
+            if [sample_id for _, sample_id, _ in own] != expected[seen : seen + len(own)]:
+                break
+            seen += len(own)
+            kept = [row for row, _, reason in own if not reason]
+            yield run.shard_folder(shard), rows if len(kept) < left else rows.slice(0, kept[left - 1] + 1)
+            left -= len(kept)
+            if left <= 0:
+                break
+        if left > 0 and seen < len(expected):
+            folder = run.folder / "shards" / defect
+            expected_sample = f"expected the planned sample {expected[seen]}, found it in no shard"
+            raise DataError(f"{folder}: {expected_sample}; remove {folder} and run again")
+
+
+def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
+    """Rows of shards with the places of their files in the dataset, and with the label that is asked for."""
+    sources = pa.array([image_path_of[path] for path in rows["source_path"].to_pylist()], pa.string())
+    changed, kept = {"source_path": sources}, pc.equal(rows["reason"], "")
+    if run.config.dataset.label == "planned":
+        defective = pc.and_(kept, pc.equal(rows["label_index"], 1))
+        changed["mask_path"] = pc.if_else(defective, rows["planned_mask_path"], rows["mask_path"])
+        changed["mask_sha256"] = pc.if_else(defective, rows["planned_mask_sha256"], rows["mask_sha256"])
+    if not run.config.dataset.rejected_images:
+        paths = {name: changed.get(name, rows[name]) for name in FILE_COLUMNS}
+        changed |= {name: pc.if_else(kept, column, "") for name, column in paths.items()}
+    for name, column in changed.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows
+
+
+def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
+    """How many rows have each defect, split and origin."""
+    names = ["defect", "split", "origin"]
+    counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
+    return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})
+
+
+def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:
+    """Weights of rows by defect, split and origin, so that of the draws of a defect `real_share` are real references.
+
+    Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
+    only one origin, its rows weigh 1.
+    """
+    weights = {}
+    for defect, split, origin in counts:
+        real, synthetic = counts[defect, "train", "real"], counts[defect, "train", "synthetic"]
+        if split == "test":
+            weight = 0.0
+        elif defect == "good" or not real or not synthetic:
+            weight = 1.0
+        else:
+            share, count = (real_share, real) if origin == "real" else (1 - real_share, synthetic)
+            weight = share * (real + synthetic) / count
+        weights[defect, split, origin] = weight
+    return weights
+
+
+def _copy_real_images(run: Run, folder: Path) -> tuple[list[ManifestRow], dict[str, str]]:
+    """Rows of the real images, and where each source file of the snapshot lies in the dataset."""
+    records = run.snapshot()
+    rows = [_copy_real(run, record, folder) for record in progress(records, "copy real images")]
+    return rows, {record.path: row.image_path for record, row in zip(records, rows, strict=True)}
+
+
+def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
+    """One real image and its mask. The image's file is copied byte for byte, unless EXIF turns it: then it is
+    written upright, so that every reader sees it as its mask does. The mask is written as 0 and 255.
+    """
+    source = run.config.category_folder / record.path
+    if file_sha256(source) != record.sha256:
+        raise DataError(f"{source}: expected the file that was ingested, found another content; run again")
+    sample_id = f"real-{record.sha256[:16]}"
+    turned = is_turned(source)
+    image_path = f"images/{record.defect}/{sample_id}{'.png' if turned else source.suffix.lower()}"
+    mask_path = f"masks/{record.defect}/{sample_id}.png" if record.mask_path else ""
+    if turned:
+        write_png(folder / image_path, read_image(source))
+    else:
+        _copy(source, folder / image_path)
+    mask = read_mask(run.config.category_folder / record.mask_path) if mask_path else None
+    return ManifestRow(
+        sample_id=sample_id,
+        image_path=image_path,
+        mask_path=mask_path,
+        label_index=int(record.defect != "good"),
+        category=run.config.category,
+        defect=record.defect,
+        split=record.split,
+        origin="real",
+        width=record.width,
+        height=record.height,
+        image_sha256=file_sha256(folder / image_path),
+        mask_sha256=write_png(folder / mask_path, mask) if mask is not None else "",
+    )
+
+
+def _copy_shards(run: Run, folder: Path) -> None:
+    """Copies the files of the finished shards into the dataset, after a check that they are what was painted."""
+    sources = {record.path for record in run.snapshot()}
+    for shard_folder, rows in _finished_rows(run):
+        with damage_named(shard_folder / ROWS_FILE, f"remove {shard_folder} and run again"):
+            for row in rows.to_pylist():
+                if ManifestRow.model_validate(row).source_path not in sources:
+                    raise ValueError(f"row {row['sample_id']}: unknown source {row['source_path']}")
+        if not run.config.dataset.rejected_images:
+            rows = rows.filter(pc.equal(rows["reason"], ""))
+        for row in rows.select(["image_path", "image_sha256", "mask_path", "mask_sha256"]).to_pylist():
+            files = {row["image_path"]: row["image_sha256"], row["mask_path"]: row["mask_sha256"]}
+            for path, sha256 in files.items():
+                if path:
+                    _copy_checked(shard_folder / path, folder / path, sha256, remove=shard_folder)
+        planned = (rows[name].to_pylist() for name in ("planned_mask_path", "planned_mask_sha256"))
+        for path, sha256 in dict(zip(*planned, strict=True)).items():
+            _copy_checked(run.folder / path, folder / path, sha256, remove=run.plan_path)
+
+
+def _copy_checked(source: Path, target: Path, sha256: str, remove: Path) -> None:
+    """Copies a file that an earlier step wrote; remove: what is to be removed for it to be written anew."""
+    with damage_named(source, f"remove {remove} and run again"):
+        if not source.is_file() or file_sha256(source) != sha256:
+            raise ValueError("no file, or another content than was written")
+    _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -1,0 +1,1 @@
+"""The real images of a category: found, checked, divided."""

@@ -1,0 +1,137 @@
+"""The files of a category: found and paired, not yet opened."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from defectfill.config.masks import MasksConfig
+from defectfill.config.run import RunConfig
+from defectfill.ingest.groups import GROUPS_FILE
+from defectfill.io.errors import DataError
+from defectfill.io.images import SUFFIXES
+
+_MASK_ENDING = "_mask"
+
+
+class _Listing(NamedTuple):
+    """The files of a category that a config asks for, not yet opened."""
+
+    normals: tuple[Path, ...]
+    test_normals: tuple[Path, ...]
+    defects: dict[str, tuple[Path, ...]]
+    masks: dict[str, tuple[Path, ...]]
+    groups_file: tuple[Path, ...]
+    """Empty where there is none."""
+
+    def images(self) -> list[tuple[str, Path]]:
+        """Every image as (defect, path): normals, test normals, then the defects in the config's order."""
+        good = [("good", path) for path in (*self.normals, *self.test_normals)]
+        return good + [(defect, path) for defect, paths in self.defects.items() for path in paths]
+
+
+def find_images(folder: Path) -> tuple[Path, ...]:
+    """The image files directly in `folder`, sorted by name; hidden ones do not count, no folder has none.
+
+    A link to nothing counts: it is an image that is missed when it is read.
+    """
+    if not folder.is_dir():
+        return ()
+    found = (path for path in folder.iterdir() if path.is_file() or (path.is_symlink() and not path.exists()))
+    files = [path for path in found if not path.name.startswith(".")]
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    return tuple(sorted(images, key=lambda path: path.name))
+
+
+def mask_files(masks: MasksConfig) -> dict[str, Path]:
+    """Every file that the masks block names, by its key. Raises DataError for those that are missing."""
+    zones = masks.zones.model_dump() if masks.zones else {}
+    files = {f"masks.zones.{name}": path for name, path in zones.items() if path}
+    problems = [f"{key}: expected a file, found none: {path}" for key, path in files.items() if not path.is_file()]
+    if masks.folder:
+        found = find_images(masks.folder)
+        problems += [] if found else [f"masks.folder: expected images in {masks.folder}, found none"]
+        files |= {f"masks.folder/{path.name}": path for path in found}
+    if problems:
+        raise DataError(problems)
+    return files
+
+
+def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:
+    """The files of the category, and a problem for each folder that is missing or empty and each unusable name."""
+    folder = config.category_folder
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected the category's folder, found {_folders_in(folder.parent)}")
+    defects = config.data.defects
+    groups_file = folder / GROUPS_FILE
+    listing = _Listing(
+        normals=find_images(folder / "train" / "good"),
+        test_normals=find_images(folder / "test" / "good"),
+        defects={defect: find_images(folder / "test" / defect) for defect in defects},
+        masks={defect: find_images(folder / "ground_truth" / defect) for defect in defects},
+        groups_file=(groups_file,) if groups_file.is_file() else (),
+    )
+    names = [path for _, path in listing.images()] + [path for masks in listing.masks.values() for path in masks]
+    problems = [
+        f"{str(path)!a}: expected a file name in UTF-8, found other bytes"
+        for path in names
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path))
+    ]
+    needed = [(folder / "train" / "good", "normal images")]
+    needed += [(folder / "test" / defect, "images of the defect") for defect in defects]
+    needed += [(folder / "ground_truth" / defect, "the masks of the defect") for defect in defects]
+    return listing, problems + [problem for path, what in needed for problem in _empty(path, what)]
+
+
+def _empty(folder: Path, what: str) -> list[str]:
+    """A problem where `folder` is missing or holds no image."""
+    if not folder.is_dir():
+        return [f"{folder}: expected a folder with {what}, found {_folders_in(folder.parent)}"]
+    if find_images(folder):
+        return []
+    others = len(list(folder.iterdir()))
+    return [f"{folder}: expected {what} ({', '.join(SUFFIXES)}), found none among {others} files"]
+
+
+def _folders_in(parent: Path) -> str:
+    """What is in `parent` instead of the folder that was looked for."""
+    if not parent.is_dir():
+        return f"that {parent} is no folder either"
+    names = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return f"beside it only {', '.join(names)}" if names else "nothing beside it"
+
+
+def _pair(listing: _Listing) -> tuple[dict[Path, Path], list[str]]:
+    """Image -> mask, and a problem for each file without its counterpart or with a second one."""
+    pairs: dict[Path, Path] = {}
+    problems: list[str] = []
+    for paths in (listing.normals, listing.test_normals):
+        _by_stem(paths, problems)
+    for defect, paths in listing.defects.items():
+        images = _by_stem(paths, problems)
+        masks = _by_stem(listing.masks[defect], problems)
+        for stem, path in images.items():
+            if stem + _MASK_ENDING in masks:
+                pairs[path] = masks[stem + _MASK_ENDING]
+            elif masks:
+                problems.append(f"{path}: expected a mask ground_truth/{defect}/{stem}_mask.png, found none")
+        for stem, path in masks.items():
+            if not stem.endswith(_MASK_ENDING):
+                problems.append(f"{path}: expected the name <stem of the image>_mask, found {path.name}")
+            elif stem.removesuffix(_MASK_ENDING) not in images:
+                image = f"test/{defect}/{stem.removesuffix(_MASK_ENDING)}.png"
+                problems.append(f"{path}: expected an image {image}, found none")
+    return pairs, problems
+
+
+def _by_stem(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
+    """Stem -> file; a second file of the same stem is added to `problems`."""
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        first = by_stem.setdefault(path.stem, path)
+        if first != path:
+            problems.append(f"{path}: expected one file of this stem in the folder, found {first.name} too")
+    return by_stem
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

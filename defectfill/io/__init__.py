@@ -1,0 +1,1 @@
+"""Files, images, hashes, storage, progress and errors: what every room stands on."""

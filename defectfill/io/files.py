@@ -1,0 +1,200 @@
+"""Files and folders that are there whole or not at all."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator
+
+from defectfill.io.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+PARTIAL = ".partial-"
+"""What the names of unfinished files and folders hold; a killed process leaves them, the next one removes them."""
+
+
+def check_inner_path(path: str) -> str:
+    """`path`, if it is empty or leads below the folder that it is relative to; ValueError otherwise."""
+    parts = path.split("/") if path else []
+    if any(part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > 255 for part in parts):
+        raise ValueError("expected a path below its folder")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(check_inner_path)]
+"""A path with forward slashes, relative to a folder that it cannot leave, or nothing."""
+
+
+@contextmanager
+def damage_named(path: Path, remedy: str) -> Iterator[None]:
+    """Turns what reading a file that a step wrote raises into a DataError, which ends in what to do."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError, RecursionError) as error:
+        found = " ".join(str(error).split())[:500] or type(error).__name__
+        raise DataError(f"{path}: expected what a step of the run wrote, found: {found}; {remedy}") from error
+
+
+def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Writes `content` to `path`, replacing it in one step; sync: so that a loss of power finds old or new, whole."""
+    partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    try:
+        try:
+            file = partial.open("wb")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = partial.open("wb")
+        with file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_once(path: Path, content: bytes) -> bytes:
+    """Writes `content` to `path` unless something is there; gives what is there then. The first of many wins."""
+    partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    partial.write_bytes(content)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()
+    return path.read_bytes()
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
+    """Writes rows as parquet, replacing `path` in one step; equal rows give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+@contextmanager
+def new_table(path: Path, schema: "pa.Schema") -> Iterator["pq.ParquetWriter"]:
+    """A parquet file to write part by part, which appears as `path` when the context ends well."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
+    try:
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            yield writer
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def in_blocks(tables: Iterable["pa.Table"], rows: int) -> Iterator["pa.Table"]:
+    """The same rows in tables of `rows` rows, the last one shorter: what is written does not tell how they came."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        while count >= rows:
+            together = pa.concat_tables(waiting)
+            yield together.slice(0, rows).combine_chunks()
+            waiting, count = [together.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
+    """Writes a few rows as an Arrow file, which is read in a fraction of the time that parquet takes."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(list(rows), schema=schema))
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def read_rows(path: Path, schema: "pa.Schema | None" = None) -> "pa.Table":
+    """The rows of an Arrow file; OSError or ValueError where it is damaged or has another schema than is expected."""
+    import pyarrow as pa
+
+    return checked(pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all(), schema)
+
+
+def checked(table: "pa.Table", schema: "pa.Schema | None" = None) -> "pa.Table":
+    """A table as it was read; ValueError where its values are damaged or it has another schema than is expected."""
+    if schema is not None and not table.schema.equals(schema):
+        wrong = [field.name for field in schema if field not in table.schema] or table.schema.names
+        raise ValueError(f"other columns, differing in {', '.join(wrong)}")
+    table.validate(full=True)
+    return table
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a parquet file."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = checked(pq.read_table(path)).to_pylist()
+    return rows
+
+
+@contextmanager
+def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, which appears as `folder` when the context ends well and vanishes otherwise.
+
+    Raises FileExistsError where something is in its place, unless `replace`: then it is removed in the end.
+    """
+    if folder.exists() and not replace:
+        raise FileExistsError(f"{folder}: is there already")
+    partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process with the same number
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            outdated = _outdated(folder)
+            os.replace(partial, folder)
+            shutil.rmtree(outdated)
+        else:
+            os.replace(partial, folder)
+    except Exception as error:
+        if re.search(rf"\b(os error|Errno) {errno.ENOSPC}\b", str(error)):  # as safetensors and shutil tell it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _outdated(folder: Path) -> Path:
+    """The folder under a name of unfinished ones."""
+    outdated = folder.with_name(f".{folder.name}{PARTIAL}old-{os.getpid()}")
+    os.replace(folder, outdated)
+    return outdated
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder so that no one ever sees half of it."""
+    shutil.rmtree(_outdated(folder))
+
+
+def remove_partials(root: Path) -> None:
+    """Removes what killed processes left unfinished anywhere below `root`."""
+    for path in sorted(root.rglob(f".*{PARTIAL}*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

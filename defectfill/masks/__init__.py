@@ -1,0 +1,1 @@
+"""Masks for new defects, in the places and shapes of the references."""

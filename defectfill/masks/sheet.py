@@ -1,0 +1,98 @@
+"""The masks of a config before anything is trained: a picture of them, and how they compare with the references."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectfill.config.run import RunConfig
+from defectfill.ingest.ingest import ingest
+from defectfill.io.errors import DataError
+from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.masks.category import CategoryMasks
+from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
+from defectfill.painting.window import crop_window
+from defectfill.records.snapshot import ImageRecord, references_of
+from mask_sampling import DoesNotFit
+from mask_sampling.placement import Scene
+from mask_sampling.priors import Attributes, Comparison, compare, measure
+
+COLUMNS = 8
+NORMALS = 8
+"""Normals that the masks are placed on; more only take longer."""
+
+
+def write_mask_sheet(config: RunConfig, path: Path, count: int) -> list[str]:
+    """Writes the sheet to `path` and returns a table per defect: each attribute of references and `count` masks.
+
+    Masks are drawn as the plan draws them, on a few normals. Raises DataError with the reasons when none finds a place.
+    """
+    records = ingest(config)
+    rows: list[NDArray[np.uint8]] = []
+    lines: list[str] = []
+    for defect in config.data.defects:
+        masks = CategoryMasks(config, records, defect)
+        rows.append(titled_row(f"{defect}: references", _reference_tiles(config, records, defect), COLUMNS))
+        tiles, sampled, refused = _sampled(config, records, masks, count)
+        if not sampled:
+            raise DataError(f"{defect}: no mask finds a place, see masks in the config; {next(iter(refused))}")
+        for start in range(0, len(tiles), COLUMNS):
+            rows.append(titled_row(f"{defect}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS))
+        lines += _table(defect, compare(masks.sampler.attributes, sampled), len(sampled))
+        lines += [f"{defect}: {times} not placed: {reason}" for reason, times in refused.items()]
+    write_png(path, np.concatenate(rows))
+    return lines
+
+
+def _reference_tiles(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[Tile]:
+    folder = config.category_folder
+    own = references_of(records, defect)[:COLUMNS]
+    return [_tile(read_image(folder / record.path), read_mask(folder / record.mask_path)) for record in own]
+
+
+def _sampled(
+    config: RunConfig, records: Sequence[ImageRecord], masks: CategoryMasks, count: int
+) -> tuple[list[Tile], list[Attributes], Counter[str]]:
+    """Tiles of the first two rows, the attributes of all masks, and how often what kept one from being placed."""
+    normals = [config.category_folder / record.path for record in records if record.role == "normal"][:NORMALS]
+    scenes: list[tuple[ImageArray, Scene]] = []
+    refused: Counter[str] = Counter()
+    for path in normals:
+        image = read_image(path)
+        try:
+            scenes.append((image, masks.scene(image)))
+        except DoesNotFit as problem:
+            refused[f"{path}: {problem}"] += 1
+    tiles: list[Tile] = []
+    attributes: list[Attributes] = []
+    for index in range(count if scenes else 0):
+        image, scene = scenes[index % len(scenes)]
+        try:
+            mask = masks.sampler.sample(scene, index).mask
+        except DoesNotFit as problem:
+            refused[str(problem)] += 1
+            continue
+        attributes.append(measure(mask, scene.object_px, scene.pose.axis))
+        if len(tiles) < 2 * COLUMNS:
+            tiles.append(_tile(image, mask))
+    return tiles, attributes, refused
+
+
+def _tile(image: ImageArray, mask: NDArray[np.bool_]) -> Tile:
+    """The whole image on a white square, with the mask outlined."""
+    side = max(mask.shape)
+    before = [(side - length) // 2 for length in mask.shape]
+    around = [(first, side - length - first) for first, length in zip(before, mask.shape, strict=True)]
+    white = np.pad(image, [*around, (0, 0)], constant_values=np.iinfo(image.dtype).max)
+    return outlined(crop_window(white, np.pad(mask, around), (0, 0, side, side), TILE_PX))
+
+
+def _table(defect: str, comparisons: Sequence[Comparison], count: int) -> Iterator[str]:
+    """Lines of one defect: smallest, median and largest of both sides, and the two-sample distances."""
+    yield f"{defect}, {count} masks: smallest, median, largest of both sides, and how far apart they are"
+    yield f"  {'attribute':<18} {'references':>26} {'masks':>26} {'KS':>5} {'Wasserstein':>12}"
+    for row in comparisons:
+        sides = [" ".join(f"{value:8.4g}" for value in side) for side in (row.references, row.samples)]
+        yield f"  {row.attribute:<18} {sides[0]:>26} {sides[1]:>26} {row.ks:5.2f} {row.wasserstein:12.3g}"

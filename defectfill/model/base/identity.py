@@ -1,0 +1,201 @@
+"""What can be said of the models before they are loaded, without importing torch: which ones, and are they whole."""
+
+import importlib.util
+import json
+import math
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from defectfill.config.base import BaseConfig
+from defectfill.io.errors import ConfigError
+from defectfill.io.hashing import digest
+from defectfill.io.images import file_sha256
+
+WEIGHTS = {
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+CONFIGS = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "tokenizer": "tokenizer_config.json",
+    "scheduler": "scheduler_config.json",
+}
+LPIPS_BACKBONE = "vgg16-397923af.pth"
+"""The file torchvision keeps VGG-16 in; LPIPS adds its own small weights, which its package carries."""
+
+
+class BaseIdentity(BaseModel):
+    """What tells one base from another, wherever it is stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    """The hub id, or the name of the local folder (never its path)."""
+    revision: str
+    """The hub's commit, or the SHA-256 of the folder's weights and configs."""
+
+
+def identify_base(config: BaseConfig) -> BaseIdentity:
+    """The identity of the base that `config` names.
+
+    A local folder is checked for completeness, for the 9-channel UNet of an inpainting model and for a known
+    prediction_type, and hashed. A hub id needs a pinned revision. Raises ConfigError with every mistake found.
+    """
+    if not Path(config.model).is_absolute():
+        if not re.fullmatch(r"[0-9a-f]{40}", config.revision or ""):
+            raise ConfigError(
+                f"base.model: {config.model} is no folder beside the config; as a hub model it needs base.revision, "
+                f"its commit in 40 hex digits, found {config.revision!r}"
+            )
+        return BaseIdentity(model=config.model, revision=str(config.revision))
+    folder = Path(config.model)
+    if problems := _folder_problems(folder):
+        raise ConfigError([f"base.model: {problem}" for problem in problems])
+    return BaseIdentity(model=folder.name, revision=_folder_digest(folder))
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    """Everything that keeps `folder` from being an inpainting base in the diffusers format."""
+    if not folder.is_dir():
+        return [f"{folder}: no such folder"]
+    problems = [
+        f"{folder}: has no {part}/{name}" for part, name in CONFIGS.items() if not (folder / part / name).is_file()
+    ]
+    problems += [
+        f"{folder}: has no {part}/{name}.safetensors (other weight formats are not loaded)"
+        for part, name in WEIGHTS.items()
+        if not list((folder / part).glob(f"{name}*.safetensors"))
+    ]
+    if problems:
+        return problems
+    contents: dict[str, dict[str, Any]] = {}
+    for part, name in CONFIGS.items():
+        try:
+            contents[part] = _read_json(folder / part / name)
+        except (OSError, ValueError) as error:
+            problems.append(str(error))
+    problems += _weight_problems(folder)
+    vocabularies = (["tokenizer.json"], ["vocab.json", "merges.txt"])
+    if not any(all((folder / "tokenizer" / name).is_file() for name in names) for names in vocabularies):
+        problems.append(f"{folder}: has no tokenizer/tokenizer.json, nor tokenizer/vocab.json and merges.txt")
+    if problems:
+        return problems
+    unet, scheduler, vae = contents["unet"], contents["scheduler"], contents["vae"]
+    vae_channels = vae.get("latent_channels", 4)
+    if not isinstance(vae_channels, int):
+        return [f"{folder}: vae/config.json: expected latent_channels to be a number, found {vae_channels!r}"]
+    if unet.get("in_channels") != 2 * vae_channels + 1:
+        problems.append(
+            f"{folder}: unet/config.json: in_channels of an inpainting UNet is {2 * vae_channels + 1} "
+            f"(latent, mask, masked-image latent), found {unet.get('in_channels')}"
+        )
+    prediction = scheduler.get("prediction_type", "epsilon")
+    if prediction not in ("epsilon", "v_prediction"):
+        problems.append(
+            f"{folder}: scheduler/scheduler_config.json: expected epsilon or v_prediction as prediction_type, "
+            f"found {prediction}"
+        )
+    if not isinstance(unet.get("sample_size"), int):
+        problems.append(
+            f"{folder}: unet/config.json: expected sample_size to be a number, found {unet.get('sample_size')!r}"
+        )
+    scale, steps = vae.get("scaling_factor", 0.18215), scheduler.get("num_train_timesteps", 1000)
+    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        problems.append(f"{folder}: vae/config.json: expected a positive scaling_factor, found {scale!r}")
+    if not isinstance(steps, int) or not 0 < steps <= 1_000_000:
+        problems.append(
+            f"{folder}: scheduler/scheduler_config.json: expected a positive num_train_timesteps, found {steps!r}"
+        )
+    longest, positions = contents["tokenizer"].get("model_max_length"), contents["text_encoder"]
+    most = positions.get("max_position_embeddings", 77)
+    if longest is not None and not (isinstance(longest, int) and isinstance(most, int) and 2 < longest <= most):
+        problems.append(
+            f"{folder}: tokenizer/tokenizer_config.json: expected a model_max_length of at most the text encoder's "
+            f"max_position_embeddings, {most!r}, found {longest!r}"
+        )
+    return problems
+
+
+def _weight_problems(folder: Path) -> list[str]:
+    """Files of weights that are cut short, empty, or no safetensors; only their headers are read."""
+    from safetensors import SafetensorError, safe_open
+
+    problems = []
+    for part, name in WEIGHTS.items():
+        for path in sorted((folder / part).glob(f"{name}*.safetensors")):
+            try:
+                with safe_open(path, framework="np") as weights:
+                    if not list(weights.keys()):
+                        problems.append(f"{path}: expected weights, found none")
+            except (OSError, SafetensorError) as error:
+                problems.append(f"{path}: expected weights as safetensors, found a damaged or other file ({error})")
+    return problems
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object")
+    return content
+
+
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of everything that is loaded from `folder`."""
+    files = sorted(
+        path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
+    )
+    return digest([[path.relative_to(folder).as_posix(), _remembered_sha256(path, *_stamp(path))] for path in files])
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What is different once a file was written again."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=256)
+def _remembered_sha256(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
+    """The SHA-256 of a file; gigabytes of weights are read once by a process, however many categories it looks at."""
+    return file_sha256(path)
+
+
+def resolve_device_kind(config: BaseConfig) -> str:
+    """Kind of device and precision of the frozen weights, for instance `cpu fp32`; torch is asked unless it is a CPU.
+
+    Raises ConfigError when a GPU is asked for and torch finds none.
+    """
+    if config.device == "cpu":
+        return f"cpu {'bf16' if config.precision == 'bf16' else 'fp32'}"
+    from defectfill.model.base.base import resolve_device
+
+    device, dtype = resolve_device(config)
+    return f"{device.type} {'bf16' if str(dtype) == 'torch.bfloat16' else 'fp32'}"
+
+
+def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "lpips"]:
+    """The distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
+
+    Raises ConfigError when lpips is asked for and not there.
+    """
+    missing = [package for package in ("lpips", "torchvision") if importlib.util.find_spec(package) is None]
+    weights = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")).expanduser() / "hub/checkpoints" / LPIPS_BACKBONE
+    if name == "lpips" and missing:
+        raise ConfigError(
+            f"generate.distance: lpips needs {' and '.join(missing)}: pip install 'defectfill[lpips]', or use vae"
+        )
+    if name == "lpips" and not weights.is_file():
+        raise ConfigError(f"generate.distance: lpips needs the weights {weights}, or use vae")
+    if name == "auto":
+        return "vae" if missing or not weights.is_file() else "lpips"
+    return name

@@ -1,0 +1,1 @@
+"""Sampling: the diffusion painter."""

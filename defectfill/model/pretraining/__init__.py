@@ -1,0 +1,1 @@
+"""Training of a small base of one's own."""

@@ -1,0 +1,90 @@
+"""The autoencoder of a base of one's own: trained, and its latents scaled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from defectfill.io.hashing import derive_seed
+from defectfill.model.base.base import (
+    Base,
+    encode_images,
+)
+from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.model.pretraining.denoiser import ENCODED_AT_ONCE
+from defectfill.model.pretraining.pictures import Pictures, draw_crops
+from defectfill.model.pretraining.pretrain import _train
+from defectfill.model.training.loop import Rows
+
+
+def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> Rows:
+    settings = config.autoencoder
+
+    def step_losses(step: int) -> list[Mapping[str, Tensor]]:
+        seed = derive_seed(config.seed, "autoencoder", step)
+        rng = np.random.default_rng(seed)
+        rows = rng.integers(len(pictures.pixels), size=settings.batch_size)
+        crops = draw_crops(pictures, rows, settings.crop_px, settings.crop_px, colour=0.5, rng=rng).to(vae.device)
+        posterior = vae.encode(crops).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed)).to(vae.device)
+        latents = posterior.mean + posterior.std * noise
+        losses = autoencoder_losses(crops, vae.decode(latents).sample, settings.sharpness)
+        kl = posterior.kl().mean()
+        smaller = vae.decode(F.avg_pool2d(latents, 2)).sample
+        halved = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
+        total = losses["total"] + settings.kl * kl + settings.equivariance * halved
+        return [{**losses, "kl": kl, "halved": halved, "total": total}]
+
+    vae.train()
+    curve = _train(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
+    vae.eval().requires_grad_(False)
+    return curve
+
+
+def autoencoder_losses(pictures: Tensor, decoded: Tensor, sharpness: float) -> dict[str, Tensor]:
+    """Mean absolute error of pictures [B, 3, R, R], of their edges, and the total with edges weighing `sharpness`.
+
+    Edges are differences of neighbouring pixels at full and at half resolution: blur costs there what it hardly
+    costs in the pixels themselves.
+    """
+    pixels = F.l1_loss(decoded, pictures)
+    edges = sum(
+        (_edge_error(F.avg_pool2d(decoded, s), F.avg_pool2d(pictures, s)) for s in (1, 2)), pixels.new_zeros(())
+    )
+    return {"total": pixels + sharpness * edges, "pixels": pixels, "edges": edges}
+
+
+def _edge_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+    error = decoded - pictures
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def _some_crops(config: PretrainConfig, pictures: Pictures, count: int, purpose: str) -> Tensor:
+    """`count` crops [count, 3, R, R] spread over all pictures."""
+    rows = _spread_rows(pictures, count)
+    rng = np.random.default_rng(derive_seed(config.seed, purpose))
+    return draw_crops(pictures, rows, config.resolution, config.denoiser.closest_px, colour=0.0, rng=rng)
+
+
+def _spread_rows(pictures: Pictures, count: int) -> NDArray[np.int64]:
+    return np.linspace(0, len(pictures.pixels) - 1, count).astype(np.int64)
+
+
+@torch.no_grad()
+def _set_latent_scale(config: PretrainConfig, base: Base, pictures: Pictures) -> None:
+    """Sets the autoencoder's scaling factor so that latents have about unit variance, as the noise schedule expects.
+
+    What counts is the variance in those directions of the C channels that carry the picture, tr(S S) / tr(S) of the
+    covariance S: the autoencoder leaves many nearly unused, and their small variances would hide it.
+    """
+    crops = _some_crops(config, pictures, 256, "latent scale")
+    base.vae.register_to_config(scaling_factor=1.0)
+    latents = torch.cat([encode_images(base, chunk) for chunk in crops.split(ENCODED_AT_ONCE)])
+    covariance = latents.transpose(0, 1).flatten(1).cov()
+    variance = covariance.square().sum() / covariance.trace()
+    base.vae.register_to_config(scaling_factor=float(variance**-0.5))

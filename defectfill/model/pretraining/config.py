@@ -1,0 +1,106 @@
+"""PretrainConfig: the YAML of `defectfill pretrain`, which trains a small base of its own from normal images."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from defectfill.config.loading import Part, absolute, load_yaml
+
+Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
+Width32 = Annotated[int, Field(ge=32, multiple_of=32)]
+
+
+class PicturesConfig(Part):
+    """What the base learns from."""
+
+    folders: dict[str, Path] = Field(default={})
+    """Caption -> folder of normal images, for instance `hazelnut: ../data/hazelnut/train/good`."""
+    toys: dict[str, int] = Field(default={})
+    """Toy category -> how many pictures of it to make."""
+    side_px: int = Field(default=160, ge=32)
+    """Pictures are kept at this size (the shorter side of a real image); crops of them are drawn at `resolution`."""
+
+    @model_validator(mode="after")
+    def _some_and_known(self) -> Self:
+        from defectfill.toy import CATEGORIES
+
+        unknown = [name for name in self.toys if name not in CATEGORIES]
+        if unknown:
+            raise ValueError(f"toys: expected some of {', '.join(CATEGORIES)}, found {', '.join(unknown)}")
+        if not self.folders and not sum(self.toys.values()):
+            raise ValueError("expected folders of images, toys, or both, found neither")
+        return self
+
+
+class AutoencoderConfig(Part):
+    """The KL autoencoder: eight pixels to one latent pixel."""
+
+    steps: int = Field(default=6000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    crop_px: int = Field(default=64, ge=16, multiple_of=8)
+    channels: tuple[Width8, Width8, Width8, Width8] = (16, 32, 64, 96)
+    """Widths from full resolution to an eighth of it; multiples of 8."""
+    latent_channels: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    sharpness: float = Field(default=0.5, ge=0)
+    """Weight of the error of the picture's edges beside the error of the picture."""
+    kl: float = Field(default=1e-6, ge=0)
+    equivariance: float = Field(default=0.5, ge=0)
+    """Weight of the same errors of the picture at half its size, decoded from latents at half their size. It keeps
+    latents as smooth as pictures are, which is what makes them easy to denoise (Skorokhodov et al., ICML 2025)."""
+
+
+class DenoiserConfig(Part):
+    """The inpainting UNet and its text encoder."""
+
+    steps: int = Field(default=6000, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    channels: tuple[Width32, Width32, Width32] = (64, 128, 192)
+    """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
+    text_width: int = Field(default=128, ge=32, multiple_of=32)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    views: int = Field(default=4, ge=1)
+    """Crops and masks per picture, encoded once and used over and over."""
+    closest_px: int = Field(default=64, ge=16)
+    """The closest view shows this much of a picture along a side, enlarged to `resolution`; the widest all of it."""
+    marks: float = Field(default=0, ge=0, le=1)
+    """Share of the views whose hole is around a random line or spot, which the caption names: "washer with a line"."""
+    polish_steps: int = Field(default=0, ge=0)
+    """Steps that follow, at a quarter of the learning rate, on views without marks alone: the base then fills better
+    what no caption marks."""
+    empty_prompts: float = Field(default=0.1, ge=0, le=1)
+    """Share of captions left out, for classifier-free guidance."""
+
+
+class PretrainConfig(Part):
+    """Everything a pretrained base depends on."""
+
+    output: Path
+    """The folder of the base, in the diffusers format."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    resolution: int = Field(default=128, ge=32, multiple_of=32)
+    pictures: PicturesConfig
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+    half: bool = False
+    """Write the weights as fp16, in half the space; they are used as base.precision says."""
+    checkpoint_every: int = Field(default=250, ge=1)
+    """Steps."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+    @model_validator(mode="after")
+    def _pictures_are_large_enough(self) -> Self:
+        needed = max(self.denoiser.closest_px, self.autoencoder.crop_px)
+        if self.pictures.side_px < needed:
+            raise ValueError(f"pictures.side_px: expected {needed} at least, as large as the crops drawn of them")
+        return self
+
+
+def load_pretrain_config(path: Path) -> PretrainConfig:
+    """The config in the YAML file `path`, its relative paths resolved against the file's folder."""
+    config = load_yaml(path, PretrainConfig)
+    named = config.pictures.folders.items()
+    folders = {name: absolute(images, path, f"pictures.folders.{name}") for name, images in named}
+    pictures = config.pictures.model_copy(update={"folders": folders})
+    return config.model_copy(update={"pictures": pictures, "output": absolute(config.output, path, "output")})

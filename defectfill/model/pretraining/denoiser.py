@@ -1,0 +1,157 @@
+"""The inpainting UNet and text encoder of a base of one's own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectfill.io.hashing import derive_seed
+from defectfill.io.progress import progress
+from defectfill.model.base.base import (
+    Base,
+    encode_images,
+    encode_prompts,
+    mask_out,
+    mask_to_latent,
+    unet_input,
+)
+from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark
+from defectfill.model.pretraining.pretrain import _train
+from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
+from defectfill.model.training.loop import Rows
+from defectfill.model.training.lora import training_target
+
+ENCODED_AT_ONCE = 32
+
+
+OUTSIDE = 0.1
+"""Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
+
+
+POLISH_RATE = 0.25
+"""Learning rate of the polishing over that of the training before."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Crops with holes, encoded once: what the UNet learns from."""
+
+    clean: Tensor
+    """[M, C, h, w] latents"""
+    background: Tensor
+    """[M, C, h, w] latents of the crops with the hole set to mid-grey"""
+    holes: Tensor
+    """[M, 1, h, w], 1 inside the hole"""
+    captions: tuple[str, ...]
+    """M names"""
+
+
+@torch.no_grad()
+def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> Views:
+    """denoiser.views crops of every picture, each with a hole of its own, in random order of the pool."""
+    rows = np.repeat(np.arange(len(pictures.pixels)), config.denoiser.views)
+    captions = [pictures.captions[row] for row in rows]
+    parts = []
+    for start in progress(range(0, len(rows), ENCODED_AT_ONCE), "encode views"):
+        chunk = rows[start : start + ENCODED_AT_ONCE]
+        rng = np.random.default_rng(derive_seed(config.seed, "views", start))
+        crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, colour=0.3, rng=rng)
+        drawn = [draw_hole(config.resolution, rng) for _ in chunk]
+        for index in range(len(chunk)):
+            if rng.random() < config.denoiser.marks:
+                crops[index], drawn[index], mark = draw_mark(crops[index], rng)
+                captions[start + index] += f" with a {mark}"
+        holes = torch.from_numpy(np.stack(drawn))[:, None].float()
+        clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
+        parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, 8)))
+    clean, background, holes = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Views(clean, background, holes, tuple(captions))
+
+
+def _views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -> Views:
+    """The encoded views, from `work` where an earlier call left them."""
+    state = load_checkpoint(work / "views")
+    if state is not None:
+        return Views(**state)
+    views = encode_views(config, base, pictures)
+    save_checkpoint(work / "views", 0, vars(views))
+    return views
+
+
+def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> Rows:
+    """The curve of all steps, those of the polishing after the others."""
+    settings, everything = config.denoiser, list(range(len(views.captions)))
+    curve = _train_denoiser_on(
+        config, base, views, everything, work, "denoiser", settings.steps, settings.learning_rate
+    )
+    if not settings.polish_steps:
+        return curve
+    unmarked = [row for row in everything if " with a " not in views.captions[row]]
+    rate = settings.learning_rate * POLISH_RATE
+    polishing = _train_denoiser_on(config, base, views, unmarked, work, "polish", settings.polish_steps, rate)
+    return [*curve, *({**row, "step": settings.steps + row["step"]} for row in polishing)]
+
+
+def _train_denoiser_on(
+    config: PretrainConfig,
+    base: Base,
+    views: Views,
+    rows: Sequence[int],
+    work: Path,
+    label: str,
+    steps: int,
+    learning_rate: float,
+) -> Rows:
+    """Trains UNet and text encoder on some rows of the views."""
+    from diffusers.schedulers import DDPMScheduler
+
+    settings, choice = config.denoiser, torch.tensor(rows)
+    scheduler: Any = DDPMScheduler.from_config(base.scheduler_config)
+    prompts = ["", *(f"{start} {name}" for name in sorted(set(views.captions)) for start in ("A", "A photo of"))]
+
+    def step_losses(step: int) -> list[Mapping[str, Tensor]]:
+        seed = derive_seed(config.seed, label, step)
+        rng = np.random.default_rng(seed)
+        rows = choice[torch.from_numpy(rng.integers(len(choice), size=settings.batch_size))]
+        generator = torch.Generator().manual_seed(seed)
+        clean = views.clean[rows].to(base.device)
+        noise = torch.randn(clean.shape, generator=generator).to(base.device)
+        spread = (torch.arange(len(rows)) + torch.rand((), generator=generator)) / len(rows)
+        timesteps = (spread * scheduler.config.num_train_timesteps).long()
+        noisy = scheduler.add_noise(clean, noise, timesteps.to(base.device))
+        holes = views.holes[rows].to(base.device)
+        inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
+        texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
+        embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
+        predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
+        target = training_target(scheduler, clean, noise, timesteps.to(base.device))
+        return [{"total": denoising_loss(target, predicted, holes)}]
+
+    base.unet.train().to(memory_format=torch.channels_last)
+    base.text_encoder.train()
+    models = [base.unet, base.text_encoder]
+    curve = _train(config, label, work, models, step_losses, steps, learning_rate)
+    base.unet.eval().to(memory_format=torch.contiguous_format)
+    base.text_encoder.eval()
+    return curve
+
+
+def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor) -> Tensor:
+    """Weighted mean squared error of the prediction [B, C, h, w], a scalar.
+
+    A latent pixel weighs 1 inside holes [B, 1, h, w] and OUTSIDE elsewhere.
+    """
+    weight = holes + OUTSIDE * (1 - holes)
+    error = (predicted - target).square().mean(dim=1, keepdim=True)
+    return (weight * error).sum() / weight.sum()
+
+
+def _prompt(name: str, empty: float, rng: np.random.Generator) -> str:
+    if rng.random() < empty:
+        return ""
+    return f"A {name}" if rng.random() < 0.5 else f"A photo of {name}"

@@ -1,0 +1,156 @@
+"""The pictures a base is pretrained on: real folders and toy categories, and random crops and masks of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from defectfill.ingest.find import find_images
+from defectfill.io.errors import DataError
+from defectfill.io.hashing import derive_seed
+from defectfill.io.images import read_image
+from defectfill.io.progress import progress
+from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.painting.window import resize, unit_rgb
+from defectfill.toy import make_sample
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything to learn from, in memory."""
+
+    pixels: NDArray[np.uint8]
+    """[N, S, S, 3]"""
+    captions: tuple[str, ...]
+    """One per picture: the category's name, with spaces for underscores."""
+
+
+def gather_pictures(config: PretrainConfig) -> Pictures:
+    """All pictures of a config at pictures.side_px; of a long real image, the square in the middle.
+
+    Raises DataError for folders without images.
+    """
+    side = config.pictures.side_px
+    jobs: list[tuple[str, Path | int]] = []
+    for name, folder in config.pictures.folders.items():
+        jobs += [(name, path) for path in _images_in(folder)]
+    for name, count in config.pictures.toys.items():
+        jobs += [(name, index) for index in range(count)]
+    pixels = np.empty((len(jobs), side, side, 3), dtype=np.uint8)
+    captions = []
+    for row, (name, source) in enumerate(progress(jobs, "pictures")):
+        if isinstance(source, int):
+            seed = (derive_seed(config.seed, "pictures", name, source),)
+            pixels[row] = make_sample(seed, name, size_px=side).image
+        else:
+            pixels[row] = _middle_square(source, side)
+        captions.append(name.replace("_", " "))
+    return Pictures(pixels, tuple(captions))
+
+
+def _images_in(folder: Path) -> tuple[Path, ...]:
+    images = find_images(folder)
+    if not images:
+        raise DataError(f"{folder}: expected a folder with normal images, found none")
+    return images
+
+
+def _middle_square(path: Path, side: int) -> NDArray[np.uint8]:
+    image = read_image(path)
+    height, width = image.shape[:2]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    square = resize(unit_rgb(image[top : top + short, left : left + short]), side)
+    return np.rint(square * 255).astype(np.uint8)
+
+
+def draw_crops(
+    pictures: Pictures, rows: NDArray[np.int64], side: int, closest: int, colour: float, rng: np.random.Generator
+) -> Tensor:
+    """Crops [len(rows), 3, side, side] in [-1, 1]: random place, flips and quarter turns, contrast, brightness, tint.
+
+    A crop shows between `closest` pixels and the whole picture. Each channel is multiplied by 1 +- `colour` and moved
+    by +- `colour`; a third of that is its own, the rest common to the three.
+    """
+    crops = np.empty((len(rows), side, side, 3), dtype=np.float32)
+    full = pictures.pixels.shape[1]
+    for position, row in enumerate(rows):
+        span = int(rng.integers(closest, full + 1))
+        top, left = rng.integers(0, full - span + 1, size=2)
+        crop = Image.fromarray(pictures.pixels[row, top : top + span, left : left + span])
+        turned = np.rot90(np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)), int(rng.integers(4)))
+        crops[position] = turned[:, :: int(rng.choice([-1, 1]))]
+    gain, offset = (_common_and_own(len(rows), colour, rng) for _ in range(2))
+    changed = np.clip((crops / 127.5 - 1) * (1 + gain) + offset, -1, 1)
+    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
+
+
+def _common_and_own(count: int, reach: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """[count, 1, 1, 3] within +- reach: two thirds common to the channels, one third each one's own."""
+    common, own = (rng.uniform(-reach, reach, size=(count, 1, 1, channels)) for channels in (1, 3))
+    return (common * 2 / 3 + own / 3).astype(np.float32)
+
+
+def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A mask [side, side] to fill: a few boxes, a thick random walk, or now and then everything."""
+    mask = np.zeros((side, side), dtype=bool)
+    kind = rng.choice(["boxes", "stroke", "all"], p=[0.5, 0.45, 0.05])
+    if kind == "all":
+        return ~mask
+    if kind == "boxes":
+        for _ in range(rng.integers(1, 6)):
+            height, width = (rng.uniform(0.08, 0.5, size=2) * side).astype(int)
+            top, left = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+            mask[top : top + height, left : left + width] = True
+        return mask
+    place, heading = rng.uniform(0, side, size=2), rng.uniform(0, 2 * np.pi)
+    radius = max(rng.uniform(0.02, 0.08) * side, 1.0)
+    y, x = np.mgrid[:side, :side]
+    for _ in range(rng.integers(10, 40)):
+        mask |= (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2
+        heading += rng.normal(0, 0.4)
+        place = np.clip(place + radius * np.array([np.sin(heading), np.cos(heading)]), 0, side)
+    return mask
+
+
+def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.bool_], str]:
+    """(the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it, the mark's name).
+
+    A mark is a thin bent line or a ragged spot, with a core and a rim, each lighter, darker or of another colour than
+    what it lies on. It is no damage of any kind, but what damage is drawn with: a base that has seen whole parts only
+    knows no line that is not the part's own, and an adapter cannot teach it one.
+    """
+    side = crop.shape[-1]
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    name = "line" if rng.random() < 0.6 else "spot"
+    if name == "line":
+        width = rng.uniform(0.005, 0.03) * side
+        points = _wandering_line(side, rng)
+        away = np.min([(y - down) ** 2 + (x - right) ** 2 for down, right in points], axis=0) ** 0.5 / width
+    else:
+        width = rng.uniform(0.03, 0.12) * side
+        down, right = rng.uniform(0.15, 0.85, size=2) * side
+        bearing = np.arctan2(y - down, x - right)
+        waves = sum(rng.normal(0, 0.12) * np.cos(n * bearing + rng.uniform(0, 2 * np.pi)) for n in range(2, 6))
+        away = np.hypot(y - down, x - right) / (width * np.maximum(1 + waves, 0.3))
+    soft = 1 / width + rng.uniform(0, 0.3)
+    marked = crop.permute(1, 2, 0).numpy()
+    for reach in (1 + rng.uniform(0.2, 0.8), 1.0):  # rim, then core
+        shade = np.clip((reach - away) / soft + 0.5, 0, 1)[..., None] * rng.uniform(0.4, 1)
+        colour = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.12, size=3), -1, 1)
+        marked = marked * (1 - shade) + shade * colour
+    hole = (away - 2) * width < rng.uniform(0.01, 0.05) * side
+    return torch.from_numpy(marked.astype(np.float32)).permute(2, 0, 1), hole, name
+
+
+def _wandering_line(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Points [N, 2] (row, column), half a pixel apart, of a bent line a tenth to two thirds of a picture long."""
+    count = int(rng.uniform(0.1, 0.66) * side * 2)
+    bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.02, size=count))
+    steps = np.stack([np.sin(bends), np.cos(bends)], axis=1) / 2
+    line = np.cumsum(steps, axis=0)
+    return line - line.mean(axis=0) + rng.uniform(0.25, 0.75, size=2) * side

@@ -1,0 +1,130 @@
+"""Pretraining of a small base from scratch: the autoencoder first, then the inpainting UNet and its text encoder.
+
+All that is random in a step descends from (seed, stage, step), so that a run that was killed goes on from its last
+checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels, h w latent pixels.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from defectfill.config.base import BaseConfig
+from defectfill.io.errors import ConfigError
+from defectfill.io.files import new_folder, write_table
+from defectfill.io.hashing import derive_seed, digest
+from defectfill.io.images import write_png
+from defectfill.model.base.base import (
+    Base,
+    resolve_device,
+)
+from defectfill.model.pretraining.autoencoder import (
+    _set_latent_scale,
+    _train_autoencoder,
+)
+from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.model.pretraining.denoiser import (
+    _train_denoiser,
+    _views,
+)
+from defectfill.model.pretraining.pictures import gather_pictures
+from defectfill.model.pretraining.sheets import fill_sheet, reconstruction_sheet
+from defectfill.model.pretraining.small import (
+    VELOCITY_SCHEDULER,
+    build_autoencoder,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    save_base,
+)
+from defectfill.model.training.loop import Rows, half_cosine, train_stage, warmed_up
+
+WARMUP_STEPS = 100
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """The folder of the finished base, in the diffusers format; what was left unfinished is taken up.
+
+    Beside the base it holds the loss curves (autoencoder.parquet, denoiser.parquet), the config and sample sheets.
+    Raises ConfigError where something else is in its place, DataError for folders without images, ModelError when a
+    loss is not finite.
+    """
+    if config.output.exists():
+        return _finished(config)
+    work = config.output.with_name(f".{config.output.name}.work-{digest(config.model_dump(mode='json'))[:8]}")
+    pictures = gather_pictures(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        base = _new_base(config)
+    curve = {"autoencoder": _train_autoencoder(config, base.vae, pictures, work)}
+    if config.half:
+        base.vae.half().float()  # the denoiser learns on the latents of the weights that are written
+    _set_latent_scale(config, base, pictures)
+    views = _views(config, base, pictures, work)
+    curve["denoiser"] = _train_denoiser(config, base, views, work)
+    with new_folder(config.output) as folder:
+        for name, rows in curve.items():
+            schema = pa.schema([("step", pa.int32()), *((key, pa.float32()) for key in rows[0] if key != "step")])
+            write_table(folder / f"{name}.parquet", rows, schema)
+        (folder / "pretrain.json").write_text(config.model_dump_json(indent=2, exclude={"output"}), encoding="utf-8")
+        write_png(folder / "reconstructions.png", reconstruction_sheet(config, base, pictures))
+        write_png(folder / "fills.png", fill_sheet(config, base, pictures))
+        models = (base.text_encoder, base.vae, base.unet)
+        models = tuple(model.half() if config.half else model for model in models)
+        save_base(folder, base.tokenizer, *models, base.scheduler_config)
+    shutil.rmtree(work)
+    return config.output
+
+
+def _finished(config: PretrainConfig) -> Path:
+    """config.output, if it holds the base of this very config; ConfigError for anything else that is in its place."""
+    try:
+        found = json.loads((config.output / "pretrain.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"output: {config.output} is there and holds no pretrained base") from error
+    if found != config.model_dump(mode="json", exclude={"output"}):
+        raise ConfigError(f"output: {config.output} holds the base of another config; choose another folder")
+    return config.output
+
+
+def _new_base(config: PretrainConfig) -> Base:
+    """A base of the config's sizes with random weights."""
+    device, dtype = resolve_device(BaseConfig(model="new", device=config.device, precision="fp32"))
+    latent_channels, width = config.autoencoder.latent_channels, config.denoiser.text_width
+    tokenizer = build_tokenizer()
+    return Base(
+        tokenizer=tokenizer,
+        text_encoder=build_text_encoder(tokenizer, width).to(device),
+        vae=build_autoencoder(config.autoencoder.channels, latent_channels).to(device),
+        unet=build_unet(config.denoiser.channels, latent_channels, width, config.resolution // 8).to(device),
+        scheduler_config=VELOCITY_SCHEDULER,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _train(
+    config: PretrainConfig,
+    label: str,
+    work: Path,
+    models: Sequence[nn.Module],
+    step_losses: Callable[[int], Sequence[Mapping[str, Tensor]]],
+    steps: int,
+    learning_rate: float,
+) -> Rows:
+    """train_stage over all weights of the models: a short linear warm-up, then half a cosine to 0."""
+    return train_stage(
+        label,
+        work / label,
+        [([weight for model in models for weight in model.parameters()], learning_rate)],
+        step_losses,
+        steps=steps,
+        every=config.checkpoint_every,
+        schedule=lambda step: warmed_up(step, WARMUP_STEPS) * half_cosine(step, steps),
+        weight_decay=1e-4,
+        max_grad_norm=1.0,
+    )

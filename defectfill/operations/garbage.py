@@ -1,0 +1,53 @@
+"""What nothing points to any more is removed."""
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from defectfill.adapters.train import adapter_sha256_in
+from defectfill.config.run import RunConfig
+from defectfill.ingest.ingest import ingest
+from defectfill.io.files import read_rows, remove_folder
+from defectfill.operations.prepare import prepare_run
+from defectfill.operations.remote import outline_of, output_of, withdraw
+from defectfill.runs.shards import ROWS_FILE
+
+
+def collect_garbage(config: RunConfig, keep: int) -> list[str]:
+    """Removes the category's runs but the `keep` newest, and adapters that no run left points to; gives their places.
+
+    The newest finished run and the one that the config asks for stay in any case. To be called under `locked`.
+    """
+    run, records = prepare_run(config), ingest(config)
+    pinned = {run.folder.name, *(run.adapter_folder(defect, records).name for defect in config.data.defects)}
+    with outline_of(config) as folder:
+        removed = _unused(folder, keep, pinned)
+    for name in removed:
+        if output := output_of(config):
+            withdraw(output / name)
+        if (config.category_output / name).exists():
+            remove_folder(config.category_output / name)
+    return [f"{config.output.root}/{config.category}/{name}" for name in removed]
+
+
+def _unused(folder: Path, keep: int, pinned: set[str]) -> list[str]:
+    """Paths of runs and adapters in a category's output that can go; those with a pinned name stay."""
+    runs = sorted(folder.glob("runs/[!.]*/"), key=lambda each: each.stat().st_mtime_ns, reverse=True)
+    latest = folder / "latest"
+    staying = {each.name for each in runs[:keep]} | pinned
+    staying |= {latest.read_text(encoding="utf-8").strip()} if latest.is_file() else set()
+    removed = [each for each in runs if each.name not in staying]
+    used = {sha256 for each in runs if each.name in staying for sha256 in _adapters_of(each)}
+    for adapter in sorted(folder.glob("adapters/[!.]*/")):
+        if adapter.name not in pinned and adapter_sha256_in(adapter) not in used:
+            removed.append(adapter)
+    return [each.relative_to(folder).as_posix() for each in removed]
+
+
+def _adapters_of(folder: Path) -> list[str]:
+    """The hashes of the adapters that the dataset or the shards in a run's folder were painted with."""
+    manifest = folder / "dataset" / "manifest.parquet"
+    tables = [pq.read_table(manifest, columns=["adapter_sha256"])] if manifest.is_file() else []
+    tables += [read_rows(path) for path in folder.glob(f"shards/*/*/{ROWS_FILE}")]
+    return [sha256 for table in tables for sha256 in pc.unique(table["adapter_sha256"]).to_pylist()]

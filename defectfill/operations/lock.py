@@ -1,0 +1,128 @@
+"""One run of a category at a time."""
+
+import fcntl
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from uuid import uuid4
+
+from defectfill.config.run import RunConfig
+from defectfill.io.errors import ConfigError, StorageError
+from defectfill.io.files import remove_partials
+from defectfill.io.s3 import Remote
+from defectfill.operations.remote import output_of
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = ".lock"
+LEASE_S = 60
+"""A lock on storage that was not renewed for so long is taken over."""
+RENEWED_EVERY_S = 15
+LOOK_EVERY_S = 5
+
+StillHeld = Callable[[], None]
+"""Raises StorageError where a lock on storage was lost."""
+
+
+@contextmanager
+def locked(config: RunConfig) -> Iterator[StillHeld]:
+    """Keeps other runs out of the category's output; what killed ones left unfinished is removed.
+
+    Raises ConfigError while another run works there. On this machine the lock goes with the process that holds it; on
+    storage it runs out a minute after its holder, for others than those of this machine.
+    """
+    folder = config.category_output
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"output.root: another run is working in {folder}") from error
+        remove_partials(folder)
+        lock.seek(0)
+        dead, owner = lock.read(), uuid4().hex
+        lock.truncate(0)
+        lock.write(owner)
+        lock.flush()
+        output = output_of(config)
+        with _leased(output, owner, dead) if output else nullcontext(lambda: None) as still_held:
+            yield still_held
+
+
+@contextmanager
+def _leased(remote: Remote, owner: str, dead: str) -> Iterator[StillHeld]:
+    """A lock on storage, renewed by a thread; dead: the owner that died on this machine, if one did."""
+    lease = _Lease(remote, owner)
+    lease.take(dead)
+    ended = threading.Event()
+    thread = threading.Thread(target=lease.renew_until, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield lease.check
+    finally:
+        ended.set()
+        thread.join()
+        lease.give_back()
+
+
+class _Lease:
+    """A file on storage that only its owner replaces, again and again; one that stays as it is has no owner left."""
+
+    def __init__(self, remote: Remote, owner: str) -> None:
+        self.remote, self.owner, self.turn = remote, owner, 0
+        self.etag: str | None = None
+        self.renewed = 0.0
+
+    def take(self, dead: str) -> None:
+        """Waits until it is plain whether the owner lives: ConfigError then, else the lock is ours."""
+        first, since = self.remote.etag(LOCK_FILE), time.monotonic()
+        while True:
+            found = self.remote.etag(LOCK_FILE)
+            left = bool(dead) and self._owner() == dead
+            if found is None or left or time.monotonic() - since > LEASE_S:
+                if self._write(found):
+                    return
+                first = None
+            if found != first:
+                raise ConfigError(
+                    f"output.root: another run is working in {self.remote.url}, since it renews {LOCK_FILE}"
+                )
+            time.sleep(LOOK_EVERY_S)
+
+    def _owner(self) -> str:
+        return (self.remote.read(LOCK_FILE) or b"").decode().split(" ")[0]
+
+    def _write(self, etag: str | None) -> bool:
+        """Whether the file could be replaced that had this ETag, or written where there was none."""
+        self.turn += 1
+        content = f"{self.owner} on {socket.gethostname()}, renewed {self.turn - 1} times\n"
+        written = self.remote.write_if(LOCK_FILE, content.encode(), etag)
+        if written is None and self.etag and self._owner() == self.owner:  # an answer that was lost on the way
+            written = self.remote.etag(LOCK_FILE)
+        if written is not None:
+            self.etag, self.renewed = written, time.monotonic()
+        return written is not None
+
+    def renew_until(self, ended: threading.Event) -> None:
+        """Renews it until the event, or until it is lost."""
+        while not ended.wait(RENEWED_EVERY_S):
+            try:
+                if not self._write(self.etag):
+                    self.renewed = -float("inf")
+                    return
+            except (StorageError, ConfigError) as error:
+                log.warning("the lock in %s could not be renewed: %s", self.remote.url, error)
+
+    def check(self) -> None:
+        """Raises StorageError where it is no longer certain that no one else has it."""
+        if time.monotonic() - self.renewed > LEASE_S:
+            raise StorageError(f"{self.remote.url}: the lock was lost to another run, or could not be renewed")
+
+    def give_back(self) -> None:
+        """Removes it, where it is ours; where storage does not answer it runs out."""
+        with suppress(StorageError):
+            if self.remote.etag(LOCK_FILE) == self.etag:
+                self.remote.remove([LOCK_FILE])

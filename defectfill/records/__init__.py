@@ -1,0 +1,1 @@
+"""The row models of the tables on disk, from which their schemas come."""

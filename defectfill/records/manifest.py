@@ -1,0 +1,170 @@
+"""The manifest: one row per image of a dataset, real and synthetic."""
+
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from defectfill.io.files import InnerPath
+
+
+class ManifestRow(BaseModel):
+    """One image of the dataset. Paths are relative to the dataset's folder, with forward slashes.
+
+    The fields from source_path on are of synthetic images; a real image leaves them at their defaults.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sample_id: str
+    image_path: InnerPath
+    mask_path: InnerPath = ""
+    """Empty for normals. The label: 8 bit, 0 and 255, the image's size."""
+    label_index: int
+    """0 normal, 1 anomalous."""
+    category: str
+    defect: str
+    """`good` for normals."""
+    split: Literal["train", "test"]
+    """`train` or `test`; held-out defects and test normals are test, synthetic images always train."""
+    origin: Literal["real", "synthetic"]
+    """`real` or `synthetic`."""
+    width: int
+    height: int
+    image_sha256: str
+    mask_sha256: str = ""
+    sampling_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Weight for a random sampler over train; 0 in test."""
+    source_path: InnerPath = ""
+    """The normal that was painted on."""
+    source_sha256: str = ""
+    planned_mask_path: InnerPath = ""
+    """Where the defect was asked for."""
+    planned_mask_sha256: str = ""
+    drawn_mask_path: InnerPath = ""
+    """What really changed: mask_path too, unless dataset.label says otherwise."""
+    planned_iou: float | None = None
+    """Intersection over union of planned and drawn mask."""
+    drawn_fraction: float | None = None
+    """Share of the planned mask that really changed."""
+    off_mask_fraction: float | None = None
+    """Share of the drawn mask outside the planned one."""
+    contrast: float | None = None
+    """Root mean square difference of the defect from its surroundings, of the value range."""
+    rim_step: float | None = None
+    """Median gradient around the planned mask, of the value range per pixel of a window of 128."""
+    likeness: float | None = None
+    """Correlation with the reference that is most alike."""
+    strangeness: float | None = None
+    """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
+    window: tuple[int, ...] | None = None
+    """left, top, right, bottom of the crop window in source pixels."""
+    latent_cells: float | None = None
+    """How many latent cells the planned mask's width spans in the window."""
+    background_intact: bool | None = None
+    """That this was checked, pixel by pixel."""
+    base_model: str = ""
+    base_revision: str = ""
+    adapter_sha256: str = ""
+    prompt: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    candidate_scores: tuple[float, ...] = Field(default=())
+    """Perceptual distances of all candidates to the source, inside the planned mask; nan of those dropped early."""
+    early_scores: tuple[float, ...] = Field(default=())
+    """By which they were dropped: how far the predicted latents were from the source's; empty where none was."""
+    candidate_index: int | None = None
+    score: float | None = None
+    mask_sampler: str = ""
+    mask_area_fraction: float | None = None
+    """Of the planned mask, of the whole image."""
+    reason: str = ""
+    """Why it was rejected; only in rejected.parquet."""
+
+    @field_validator("window")
+    @classmethod
+    def _square(cls, window: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if window is not None and not 0 < window[2] - window[0] == window[3] - window[1]:
+            raise ValueError("expected a square")
+        return window
+
+
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("image_path", pa.string()),
+        ("mask_path", pa.string()),
+        ("label_index", pa.int8()),
+        ("category", pa.string()),
+        ("defect", pa.string()),
+        ("split", pa.string()),
+        ("origin", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("image_sha256", pa.string()),
+        ("mask_sha256", pa.string()),
+        ("sampling_weight", pa.float32()),
+        ("source_path", pa.string()),
+        ("source_sha256", pa.string()),
+        ("planned_mask_path", pa.string()),
+        ("planned_mask_sha256", pa.string()),
+        ("drawn_mask_path", pa.string()),
+        ("planned_iou", pa.float32()),
+        ("drawn_fraction", pa.float32()),
+        ("off_mask_fraction", pa.float32()),
+        ("contrast", pa.float32()),
+        ("rim_step", pa.float32()),
+        ("likeness", pa.float32()),
+        ("strangeness", pa.float32()),
+        ("window", pa.list_(pa.int32(), 4)),
+        ("latent_cells", pa.float32()),
+        ("background_intact", pa.bool_()),
+        ("base_model", pa.string()),
+        ("base_revision", pa.string()),
+        ("adapter_sha256", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("steps", pa.int32()),
+        ("guidance_scale", pa.float32()),
+        ("candidate_scores", pa.list_(pa.float32())),
+        ("early_scores", pa.list_(pa.float32())),
+        ("candidate_index", pa.int32()),
+        ("score", pa.float32()),
+        ("mask_sampler", pa.string()),
+        ("mask_area_fraction", pa.float32()),
+        ("reason", pa.string()),
+    ]
+)
+"""rejected.parquet, and the parts that shards write."""
+
+SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "reason"])
+"""manifest.parquet"""
+
+FILE_COLUMNS = ("image_path", "mask_path", "drawn_mask_path", "planned_mask_path")
+"""Paths of a row's own files; all empty for a rejected sample whose images did not come along."""
+
+METADATA_SCHEMA = pa.schema(
+    [
+        ("file_name", pa.string()),
+        ("mask_file_name", pa.string()),
+        ("label", pa.int8()),
+        ("defect", pa.string()),
+        ("split", pa.string()),
+        ("origin", pa.string()),
+        ("sampling_weight", pa.float32()),
+    ]
+)
+"""metadata.parquet: the table by which Hugging Face's imagefolder reads the dataset as it stands."""
+
+
+def metadata_table(manifest: pa.Table) -> pa.Table:
+    """The rows of metadata.parquet for rows of the manifest; no mask is null there."""
+    masks = manifest["mask_path"]
+    columns = [
+        manifest["image_path"],
+        pc.if_else(pc.equal(masks, ""), None, masks),
+        *(manifest[name] for name in ("label_index", "defect", "split", "origin", "sampling_weight")),
+    ]
+    return pa.table(columns, schema=METADATA_SCHEMA)

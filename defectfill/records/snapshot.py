@@ -1,0 +1,66 @@
+"""The snapshot: every real image of a run with its role, as ingest found it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from defectfill.config.types import FolderName
+from defectfill.io.files import InnerPath, damage_named, read_table, write_table
+
+Role = Literal["normal", "reference", "held_out", "test_normal"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class ImageRecord(BaseModel):
+    """One real image, what is known of its files, and what it may be used for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Annotated[InnerPath, Field(min_length=1)]
+    """Relative to the category's folder, with forward slashes; so is mask_path."""
+    role: Role
+    defect: FolderName
+    """`good` for normals."""
+    split: Literal["train", "test"]
+    width: int
+    height: int
+    """Pixels, upright."""
+    channels: int
+    bit_depth: int
+    """8 or 16 per channel."""
+    sha256: Sha256
+    """Of the file."""
+    content_sha256: Sha256
+    """Of the pixels."""
+    mask_path: InnerPath = ""
+    """Empty for normals."""
+    mask_sha256: str = ""
+    mask_area_px: int = 0
+    group: str = ""
+    """The physical part, from `groups.csv`; empty without that file."""
+
+
+def write_snapshot(records: Iterable[ImageRecord], path: Path) -> None:
+    """Writes `records` to the parquet file `path`, whole or not at all; equal records give equal bytes."""
+    import pyarrow as pa
+
+    whole = {"width": pa.int32(), "height": pa.int32(), "channels": pa.int8(), "bit_depth": pa.int8()}
+    whole["mask_area_px"] = pa.int64()
+    schema = pa.schema([(name, whole.get(name, pa.string())) for name in ImageRecord.model_fields])
+    write_table(path, [record.model_dump() for record in records], schema)
+
+
+def read_snapshot(path: Path) -> tuple[ImageRecord, ...]:
+    """The records `write_snapshot` wrote to `path`; DataError where the file is missing or something else."""
+    with damage_named(path, "remove it and run again"):
+        records = tuple(ImageRecord.model_validate(row) for row in read_table(path))
+        if len({record.path for record in records}) < max(len(records), 1):
+            raise ValueError("an image twice, or none at all")
+    return records
+
+
+def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageRecord]:
+    """The real images of `defect` that may be learnt from."""
+    return [record for record in records if record.role == "reference" and record.defect == defect]

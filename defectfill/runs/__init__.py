@@ -1,0 +1,1 @@
+"""A run on disk: its record and key, its plan, its shards."""

@@ -1,0 +1,134 @@
+"""A run: where everything of it lies on disk, and the key that decides what can be reused.
+
+<output.root>/<category>/
+  latest                         name of the newest finished run
+  adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way; joint-<key>
+                                 where all defects share one adapter
+  adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
+  runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from defectfill.config.run import RunConfig
+from defectfill.io.errors import DataError
+from defectfill.io.files import damage_named, write_bytes
+from defectfill.io.hashing import derive_seed, digest
+from defectfill.records.plan import Shard
+from defectfill.records.snapshot import ImageRecord, read_snapshot, references_of
+from defectfill.runs.record import KEY_LENGTH, RunRecord
+
+FINISHED_FILE = "finished.json"
+"""In the folder of a run, once its dataset is whole."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run and its places on disk."""
+
+    record: RunRecord
+
+    @classmethod
+    def at(cls, folder: Path) -> "Run":
+        """The run whose run.json is in `folder`; DataError where that is damaged."""
+        with damage_named(folder / "run.json", "run again to have it written anew"):
+            return cls(RunRecord.model_validate_json((folder / "run.json").read_bytes()))
+
+    @property
+    def config(self) -> RunConfig:
+        return self.record.config
+
+    @property
+    def category_output(self) -> Path:
+        return self.config.category_output
+
+    @property
+    def place(self) -> str:
+        """The run's folder as those find it who share its storage."""
+        return f"{self.config.output.root}/{self.config.category}/runs/{self.record.key}"
+
+    @property
+    def dataset_place(self) -> str:
+        """The same of the dataset's folder."""
+        return f"{self.place}/{self.dataset.name}"
+
+    @cached_property
+    def folder(self) -> Path:
+        return self.category_output / "runs" / self.record.key
+
+    @property
+    def dataset(self) -> Path:
+        return self.folder / "dataset"
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / "plan.parquet"
+
+    def shard_folder(self, shard: Shard) -> Path:
+        return self.folder / "shards" / shard.name
+
+    def snapshot(self) -> tuple[ImageRecord, ...]:
+        """Every real image with its role."""
+        return read_snapshot(self.folder / "snapshot.parquet")
+
+    def adapter_folder(self, defect: str, records: Sequence[ImageRecord] | None = None) -> Path:
+        """Where the adapter of `defect` lies, or will: named by all that training depends on.
+
+        records: the real images, where there is no snapshot yet.
+        """
+        config, learnt = self.config, self.config.defects_learnt_with(defect)
+        records = self.snapshot() if records is None else records
+        content = {
+            "references": [
+                [[record.sha256, record.mask_sha256] for record in references_of(records, each)] for each in learnt
+            ],
+            "base": [self.record.base.revision, config.base.resolution, self.record.device],
+            "train": config.train.content(),
+            "window": config.window.model_dump(mode="json"),
+            "prompts": [config.prompts(each) for each in learnt],
+            "seed": self.training_seed(defect),
+        }
+        key = digest(["adapter", self.record.method_version, content])[:KEY_LENGTH]
+        return self.category_output / "adapters" / f"{'joint' if config.train.joint else defect}-{key}"
+
+    def training_folder(self, defect: str) -> Path:
+        """Where the checkpoints of that adapter's training lie until it is finished."""
+        folder = self.adapter_folder(defect)
+        return folder.with_name(f".{folder.name}.work")
+
+    def training_seed(self, defect: str) -> int:
+        learnt = self.config.defects_learnt_with(defect)
+        return derive_seed(self.config.seed, self.config.category, *learnt, "training")
+
+    def is_finished(self) -> bool:
+        """Whether the dataset of exactly this config is there, and run.json to tell of it."""
+        return self.is_marked_finished() and self.dataset.is_dir()
+
+    def is_marked_finished(self) -> bool:
+        """The same by what is written of the dataset, wherever that is."""
+        try:
+            finished = json.loads((self.folder / FINISHED_FILE).read_bytes())
+            Run.at(self.folder)
+        except (OSError, ValueError, RecursionError, DataError):
+            return False
+        return bool(finished == {"settings": self.record.settings_digest()})
+
+    def mark_unfinished(self) -> None:
+        """Takes the mark back, before the dataset is changed."""
+        (self.folder / FINISHED_FILE).unlink(missing_ok=True)
+
+    def mark_finished(self) -> None:
+        """Says, after everything else is written, that the dataset is whole, and that it is the newest."""
+        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
+        content = {"settings": self.record.settings_digest()}
+        write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
+
+
+def latest_folder(config: RunConfig) -> Path | None:
+    """The folder of the category's newest finished run, whatever version made it; None where there is none."""
+    latest = config.category_output / "latest"
+    return latest.parent / "runs" / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None

@@ -1,0 +1,46 @@
+"""How long each step of a run took and how much memory: a line of JSON each, in timings.jsonl of the run's folder."""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from defectfill.runs.run import Run
+
+TIMINGS_FILE = "timings.jsonl"
+KIB_PER_GIB = 2**20
+
+
+@contextmanager
+def timed(run: Run, step: str, **facts: Any) -> Iterator[None]:
+    """A context whose duration is noted under the name of the step, with facts, when it ends well."""
+    start = time.monotonic()
+    yield
+    line = {"step": step, **facts, "seconds": round(time.monotonic() - start, 3), "peak_gib": round(_peak_gib(), 3)}
+    with (run.folder / TIMINGS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _peak_gib() -> float:
+    """The most memory so far: of the GPU where this process uses one, else of the process."""
+    if "torch" in sys.modules:
+        from defectfill.model.base.memory import peak_gpu_gib
+
+        if (peak := peak_gpu_gib()) is not None:
+            return peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_GIB
+
+
+def seconds_per(run: Run) -> dict[str, float]:
+    """Median seconds of a training ("train") and of a painted sample ("inpaint") of a run, as far as there are any."""
+    path = run.folder / TIMINGS_FILE
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    found: dict[str, list[float]] = {}
+    for line in lines:
+        if line.get("painted", 1):
+            found.setdefault(line["step"], []).append(line["seconds"] / line.get("painted", 1))
+    return {step: statistics.median(each) for step, each in found.items()}

@@ -1,0 +1,1 @@
+"""The painting step: from planned samples to kept or rejected ones."""

@@ -1,0 +1,24 @@
+"""The gate of a defect of a run, calibrated on its references."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from defectfill.io.images import read_image, read_mask
+from defectfill.painting.gates import Gate
+from defectfill.painting.measures import MEASURED_SIDE_PX, measure
+from defectfill.painting.window import crop_window, window_box
+from defectfill.records.snapshot import references_of
+from defectfill.runs.run import Run
+
+
+@lru_cache(maxsize=8)
+def gate_of(run_folder: Path, defect: str) -> Gate:
+    """The gate of a defect of the run in `run_folder`, calibrated on its references; kept within the process."""
+    run = Run.at(run_folder)
+    folder, measured = run.config.category_folder, []
+    for record in references_of(run.snapshot(), defect):
+        mask = read_mask(folder / record.mask_path)
+        box = window_box(mask, run.config.window, run.config.base.resolution)
+        window = crop_window(read_image(folder / record.path), mask, box, MEASURED_SIDE_PX)
+        measured.append(measure(window, window.mask))
+    return Gate.calibrated(measured, run.config.gates)

@@ -1,0 +1,152 @@
+"""Painters in processes of their own, one per GPU: python -m defectfill.synthesis.painter_pool RUN_FOLDER.
+
+Such a child reads names of shards, a line each, paints them with a base that stays loaded, and answers each with a line
+of JSON. It ends with its starter, also when that is killed: it waits for the end of its standard input, a pipe that
+only the starter holds.
+"""
+
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from defectfill.adapters.processes import ERRORS
+from defectfill.io.errors import DefectFillError, ModelError, is_full_disk
+from defectfill.records.plan import Shard
+from defectfill.runs.run import Run
+
+log = logging.getLogger(__name__)
+
+
+class Child:
+    """A painting process; started anew for the next shard when it has died."""
+
+    def __init__(self, run_folder: Path, number: int, of: int) -> None:
+        self.run_folder, self.environment = run_folder, _environment(number, of)
+        self.process: subprocess.Popen[str] | None = None
+
+    def paint(self, shard: str) -> None:
+        """Paints a shard, or raises what went wrong; ModelError, which is worth a retry, when the process dies."""
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"{shard}\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # its end is told below
+        for line in process.stdout:
+            answer = json.loads(line)
+            if "log" in answer:
+                log.log(answer["level"], "%s", answer["log"])
+            elif "errno" in answer:
+                raise OSError(answer["errno"], answer["problem"])
+            elif "error" in answer:
+                raise ERRORS[answer["error"]](answer["problems"])
+            else:
+                return
+        raise ModelError(f"{shard}: the process that painted it ended (status {process.wait()})")
+
+    def _running(self) -> "subprocess.Popen[str]":
+        if self.process is None or self.process.poll() is not None:
+            self.close()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "defectfill.synthesis.painter_pool", str(self.run_folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=self.environment,
+                start_new_session=True,
+            )
+        return self.process
+
+    def close(self) -> None:
+        """Ends the process, if there is one."""
+        if self.process is not None:
+            with suppress(BrokenPipeError), self.process:
+                self.process.kill()
+
+
+def _environment(number: int, of: int) -> dict[str, str]:
+    """The environment of child `number`, with one of the GPUs that are visible.
+
+    Threads are as many as in one process: with other numbers of them sums on a CPU round otherwise.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(each) for each in range(of)]
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
+
+
+class Children:
+    """Painting processes that take turns."""
+
+    def __init__(self, children: list[Child]) -> None:
+        self.idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
+        for child in children:
+            self.idle.put(child)
+
+    def paint(self, shard: Shard) -> None:
+        """Paints a shard in the first process that is idle, waited for; raises as Child.paint."""
+        child = self.idle.get()
+        try:
+            child.paint(shard.name)
+        finally:
+            self.idle.put(child)
+
+
+@contextmanager
+def painting_children(run: Run, count: int) -> Iterator[Children]:
+    """So many processes that paint shards of a run; they end with the context."""
+    children = [Child(run.folder, number, count) for number in range(count)]
+    with ExitStack() as stack:
+        for child in children:
+            stack.callback(child.close)
+        yield Children(children)
+
+
+class _LogLines(logging.Handler):
+    """Sends the library's log to the starter."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _answer(log=record.getMessage(), level=record.levelno)
+
+
+def _answer(**content: object) -> None:
+    print(json.dumps(content), flush=True)
+
+
+def _read_names(names: "queue.SimpleQueue[str]") -> None:
+    for line in sys.stdin:
+        names.put(line.strip())
+    os._exit(1)
+
+
+def main() -> None:
+    from defectfill.synthesis.synthesize import inpaint_shard
+
+    logging.getLogger("defectfill").addHandler(_LogLines())
+    names: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read_names, args=(names,), daemon=True).start()
+    run = Run.at(Path(sys.argv[1]))
+    while True:
+        shard = Shard.named(names.get())
+        try:
+            inpaint_shard(run, shard)
+        except DefectFillError as error:
+            _answer(error=type(error).__name__, problems=list(error.problems))
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+            _answer(errno=error.errno, problem=error.strerror)
+        else:
+            _answer(done=shard.name)
+
+
+if __name__ == "__main__":
+    main()

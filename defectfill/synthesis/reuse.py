@@ -1,0 +1,66 @@
+"""What an earlier run has painted is not painted again where nothing that it depends on is different."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from defectfill.io.files import write_once
+from defectfill.io.hashing import digest
+from defectfill.records.plan import SampleSpec, Shard
+from defectfill.records.snapshot import references_of
+from defectfill.runs.plan import planned_mask_sha256
+from defectfill.runs.record import METHOD_VERSION
+from defectfill.runs.run import Run
+
+DIGEST_FILE = "digest"
+"""In the folder of a shard: shard_digest."""
+BATCH_FILE = "samples_per_batch"
+"""In the folder of a run: how many samples are painted at once, where that was found by memory."""
+
+WITHOUT_EFFECT_ON_SHARDS = {"count", "max_attempts", "shard_size", "distance"}
+"""Keys of generate; distance counts as what it resolves to."""
+
+
+def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: str) -> str:
+    """64 hex digits of all that decides a shard's bytes.
+
+    Its samples and their masks, the adapter by its hash, base and device, how candidates are painted, chosen and
+    labelled, and by what references the gates judge.
+    """
+    config = run.config
+    content = {
+        "samples": [[spec.model_dump(mode="json"), planned_mask_sha256(run, spec.planned_mask_path)] for spec in specs],
+        "adapter": adapter,
+        "base": run.record.base.model_dump(),
+        "device": run.record.device,
+        "resolution": config.base.resolution,
+        "distance": run.record.distance,
+        "generate": config.generate.model_dump(mode="json", exclude=WITHOUT_EFFECT_ON_SHARDS),
+        "window": config.window.model_dump(mode="json"),
+        "gates": config.gates.model_dump(mode="json"),
+        "references": [[each.sha256, each.mask_sha256] for each in references_of(run.snapshot(), shard.defect)],
+    }
+    return digest(["shard", METHOD_VERSION, content])
+
+
+def find_painted(run: Run, shard: Shard, wanted: str) -> Path | None:
+    """The folder of the same shard with the digest `wanted` in another run of the category, or None.
+
+    Where the number of samples per batch was found by memory, it must have been the same, or not yet be found here:
+    then it is what it was there.
+    """
+    own = _read(run.folder / BATCH_FILE)
+    for folder in sorted(run.folder.parent.glob(f"*/shards/{shard.name}")):
+        other = folder.parents[2]
+        if other == run.folder or _read(folder / DIGEST_FILE) != wanted:
+            continue
+        if (batch := _read(other / BATCH_FILE)) == own:
+            return folder
+        if own is None and batch is not None:
+            own = write_once(run.folder / BATCH_FILE, batch.encode()).decode()
+            if batch == own:
+                return folder
+    return None
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
