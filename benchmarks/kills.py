@@ -28,8 +28,8 @@ category: washer
 object_name: washer
 data: {{root: {work}/data, defects: [hole], references: {{count: 3}}}}
 base: {{model: {base}, resolution: 64, device: cpu}}
-train: {{steps: 120, batch_size: 2, pool: 16, checkpoint_every: 7,
-         look_every: 30, validation_references: 1, select: best}}
+train: {{steps: 120, batch_size: 2, latent_cache: 16, checkpoint_every: 7,
+         eval_every: 30, validation_references: 1, select: best}}
 generate: {{steps: 2, guidance_scale: 1}}
 output: {{root: {work}/out}}
 """

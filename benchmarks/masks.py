@@ -16,7 +16,7 @@ from defectfill.config.run import load_config
 from defectfill.ingest.ingest import ingest
 from defectfill.io.images import read_image
 from defectfill.masks.category import CategoryMasks
-from mask_sampling import DoesNotFit
+from mask_sampling import PlacementError
 
 SCENES = 8
 MIB = 2**20
@@ -39,7 +39,7 @@ def main() -> None:
         for index in range(count):
             try:
                 masks.sampler.sample(scenes[index % len(scenes)], index)
-            except DoesNotFit:
+            except PlacementError:
                 refused += 1
             if index in (count // 10, count - 1):
                 resident.append(process.memory_info().rss / MIB)

@@ -30,7 +30,7 @@ from defectfill.config.base import BaseConfig
 from defectfill.config.train import TrainConfig
 from defectfill.io.hashing import derive_seed
 from defectfill.model.base.base import Base, encode_images, encode_prompts, find_token, load_base, resolve_device
-from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.lora.adapter import fast_lora_forward, trainable_adapter
 from defectfill.model.pretraining.small import (
     SCHEDULER,
     build_autoencoder,
@@ -42,7 +42,7 @@ from defectfill.model.training.attention import record_token_attention
 from defectfill.model.training.augmentation import draw_batch
 from defectfill.model.training.latent_cache import latent_batches
 from defectfill.model.training.loop import backpropagate, make_optimizer, take_step, warmed_up
-from defectfill.model.training.steps import RowsAtOnce, noise_scheduler, step_losses
+from defectfill.model.training.steps import MicroBatch, noise_scheduler, step_losses
 from defectfill.painting.window import Window
 
 PROMPTS = ("A photo of sks", "A nut with sks")
@@ -66,7 +66,7 @@ def main() -> None:
     base, resolution = base_and_resolution(arguments)
     settings = TrainConfig(batch_size=arguments.batch_size)
     windows = [random_window(round(resolution * settings.max_resize), seed) for seed in range(3)]
-    plain = settings.model_copy(update={"pool": 0, "dropout": 0.0})
+    plain = settings.model_copy(update={"latent_cache": 0, "dropout": 0.0})
     ours, theirs = (first_losses(base, windows, plain, resolution, make) for make in (our_loop, reference_loop))
     difference = max(abs(a / b - 1) for a, b in zip(ours, theirs, strict=True))
     print(f"largest relative difference of the losses over {COMPARED_STEPS} steps: {difference:.1e}")
@@ -143,12 +143,12 @@ def our_loop(base: Base, windows: Sequence[Window], settings: TrainConfig, resol
     """The library's own training, but for checkpoints and the progress bar."""
     optimizer = make_optimizer(list(zip(weights, _rates(settings), strict=True)), settings.weight_decay)
     batch_of = latent_batches(base, windows, settings, resolution, SEED)
-    losses_of = step_losses(base, batch_of, settings, [PROMPTS] * len(windows), SEED, RowsAtOnce(settings.batch_size))
+    losses_of = step_losses(base, batch_of, settings, [PROMPTS] * len(windows), SEED, MicroBatch(settings.batch_size))
     token_index = find_token(base.tokenizer, PROMPTS[1], settings.token)
 
     def block(steps: Sequence[int]) -> list[float]:
         totals = []
-        with fused_adapter(base), record_token_attention(base.unet, token_index) as recorder:
+        with fast_lora_forward(base), record_token_attention(base.unet, token_index) as recorder:
             for step in steps:
                 losses = backpropagate(optimizer, losses_of(step, recorder))
                 take_step(optimizer, warmed_up(step, settings.warmup_steps), settings.max_grad_norm)

@@ -177,7 +177,7 @@ def run_category(config_path: Path) -> str:
     config = load_config(config_path)
     prepared = prepare_run(config)
     if prepared.is_finished():
-        return prepared.dataset_place
+        return prepared.dataset_uri
     check_config(config, prepared)
     server = os.environ.get("PREFECT_API_URL")
     if server is None:

@@ -21,7 +21,7 @@ def announce(run: Run) -> None:
     facts = dataset_facts(run)
     asset = Asset(
         key=f"defectfill://{run.config.category}/manifest.parquet",
-        properties=AssetProperties(name=f"{run.config.category} defects", description=run.dataset_place),
+        properties=AssetProperties(name=f"{run.config.category} defects", description=run.dataset_uri),
     )
 
     @materialize(asset, name="announce", cache_policy=NO_CACHE)
@@ -44,7 +44,7 @@ def dataset_facts(run: Run) -> dict[str, Any]:
     reasons = pq.read_table(rejected, columns=["reason"])["reason"]
     return {
         "category": run.config.category,
-        "dataset": run.dataset_place,
+        "dataset": run.dataset_uri,
         "run": run.record.key,
         "rows": pq.read_metadata(manifest).num_rows,
         "synthetic": dict(Counter(made.to_pylist())),

@@ -25,21 +25,21 @@ def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: 
     """
     config = load_config(config_path, count)
     with locked(config) as still_held:
-        place = ingest(config_path, count)
-        run = open_run(place)
+        run_uri = ingest(config_path, count)
+        run = open_run(run_uri)
         if run.is_finished():
-            return run.dataset_place
+            return run.dataset_uri
         for defect in config.data.defects:
-            train_adapter(place, defect, gpu_limit)
-        with progress_artifacts(config.category), open_runner(place, gpu_limit) as paint:
-            while shards := sample_masks(place):  # again for those that are rejected
+            train_adapter(run_uri, defect, gpu_limit)
+        with progress_artifacts(config.category), open_runner(run_uri, gpu_limit) as paint:
+            while shards := sample_masks(run_uri):  # again for those that are rejected
                 paint(shards)
         still_held()
-        write_manifest(place)
+        write_manifest(run_uri)
     announce(run)
     create_markdown_artifact(
         key=artifact_key(f"dataset-{config.category}"),
         markdown=(run.dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],
-        description=run.dataset_place,
+        description=run.dataset_uri,
     )
-    return run.dataset_place
+    return run.dataset_uri

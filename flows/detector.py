@@ -6,7 +6,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from defectfill.operations.remote import fetch_dataset, hand_over_folder
+from defectfill.operations.remote import fetch_dataset, upload_folder
 from flows.artifacts import artifact_key
 
 
@@ -38,4 +38,4 @@ def fit(dataset: str, epochs: int, side: int, seed: int) -> tuple[dict[str, Any]
     folder = fetch_dataset(dataset)
     output = folder.with_name(f"detector-{epochs}-{side}-{seed}")
     report = train(folder, output, DetectorSettings(epochs=epochs, side=side, seed=seed))
-    return report, hand_over_folder(output, beside=dataset)
+    return report, upload_folder(output, beside=dataset)

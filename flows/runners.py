@@ -14,7 +14,7 @@ from defectfill.io.progress import progress
 from defectfill.operations.remote import open_run
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
-from defectfill.synthesis.painter_pool import painting_children
+from defectfill.synthesis.painter_pool import open_painter_pool
 from flows.steps import CHILDREN, inpaint_shard
 
 WAITING = 2
@@ -25,13 +25,13 @@ Paint = Callable[[Sequence[Shard]], None]
 
 
 @contextmanager
-def open_runner(place: str, gpu_limit: str | None) -> Iterator[Paint]:
+def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
     """What paints shards of a run, by its config's `runner`; what it started ends with the context."""
-    run = open_run(place)
+    run = open_run(run_uri)
     runner = run.config.runner
 
     def parameters(shard: Shard) -> dict[str, Any]:
-        return {"place": place, "shard": shard.name, "gpu_limit": gpu_limit}
+        return {"run_uri": run_uri, "shard": shard.name, "gpu_limit": gpu_limit}
 
     def one_by_one(shards: Sequence[Shard]) -> None:
         for shard in shards:
@@ -68,12 +68,12 @@ def _task_runner(run: Run, runner: RunnerConfig) -> Iterator[TaskRunner[Any]]:
         with open_dask(runner) as dask:
             yield dask
         return
-    with painting_children(run, runner.processes) as children, ThreadPoolTaskRunner(runner.processes) as threads:
-        CHILDREN[run.place] = children
+    with open_painter_pool(run, runner.processes) as children, ThreadPoolTaskRunner(runner.processes) as threads:
+        CHILDREN[run.uri] = children
         try:
             yield threads
         finally:
-            del CHILDREN[run.place]
+            del CHILDREN[run.uri]
 
 
 def open_dask(runner: RunnerConfig) -> TaskRunner[Any]:

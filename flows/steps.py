@@ -21,24 +21,24 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError, is_full_disk
 from defectfill.operations.prepare import start_run
 from defectfill.operations.remote import (
-    exchange_shards,
     fetch_for_shard,
-    hand_over_adapter,
-    hand_over_dataset,
-    hand_over_plan,
-    hand_over_record,
-    hand_over_shard,
     open_run,
+    sync_shards,
+    upload_adapter,
+    upload_dataset,
+    upload_plan,
+    upload_record,
+    upload_shard,
 )
 from defectfill.records.plan import Shard
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
-from defectfill.synthesis.painter_pool import Children
+from defectfill.synthesis.painter_pool import PainterPool
 from defectfill.synthesis.synthesize import inpaint_shard as inpaint
 from flows.artifacts import progress_artifacts
 
-CHILDREN: dict[str, Children] = {}
-"""Painting processes of the runs of this process, by the run's place."""
+CHILDREN: dict[str, PainterPool] = {}
+"""Painting processes of the runs of this process, by the run's run_uri."""
 
 
 def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
@@ -64,57 +64,57 @@ def gpu(limit: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def opened(place: str) -> Iterator[Run]:
-    """The run at a place, to work on; how far the work is can be seen on Prefect's pages."""
-    run = open_run(place)
+def opened(run_uri: str) -> Iterator[Run]:
+    """The run at a run_uri, to work on; how far the work is can be seen on Prefect's pages."""
+    run = open_run(run_uri)
     with progress_artifacts(run.config.category):
         yield run
 
 
 @step()
 def ingest(config_path: Path, count: int | None = None) -> str:
-    """The run's place, with every real image checked and given its role."""
+    """The run's run_uri, with every real image checked and given its role."""
     run = start_run(load_config(config_path, count))
-    hand_over_record(run)
-    return run.place
+    upload_record(run)
+    return run.uri
 
 
 @step(retries=1)
-def train_adapter(place: str, defect: str, gpu_limit: str | None = None) -> None:
+def train_adapter(run_uri: str, defect: str, gpu_limit: str | None = None) -> None:
     """One adapter, trained unless it is there."""
-    with opened(place) as run:
+    with opened(run_uri) as run:
         with gpu(gpu_limit):
             train(run, defect)
-        hand_over_adapter(run, defect)
+        upload_adapter(run, defect)
 
 
 @step()
-def sample_masks(place: str) -> list[Shard]:
+def sample_masks(run_uri: str) -> list[Shard]:
     """The plan, extended by what is still wanted; what is to be painted of it, in shards."""
-    with opened(place) as run:
-        exchange_shards(run)
+    with opened(run_uri) as run:
+        sync_shards(run)
         shards = plan_samples(run)
-        hand_over_plan(run)
+        upload_plan(run)
         return shards
 
 
 @step()
-def inpaint_shard(place: str, shard: str, gpu_limit: str | None = None) -> None:
+def inpaint_shard(run_uri: str, shard: str, gpu_limit: str | None = None) -> None:
     """One block of samples, painted: by a child of the run where it has some, else in this process."""
     block = Shard.named(shard)
-    with opened(place) as run:
+    with opened(run_uri) as run:
         fetch_for_shard(run, block)
         with gpu(gpu_limit):
-            if place in CHILDREN:
-                CHILDREN[place].paint(block)
+            if run_uri in CHILDREN:
+                CHILDREN[run_uri].paint(block)
             else:
                 inpaint(run, block)
-        hand_over_shard(run, block)
+        upload_shard(run, block)
 
 
 @step()
-def write_manifest(place: str) -> None:
+def write_manifest(run_uri: str) -> None:
     """The dataset, whole, with a contact sheet beside it."""
-    with opened(place) as run:
+    with opened(run_uri) as run:
         write_dataset(run)
-        hand_over_dataset(run)
+        upload_dataset(run)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-class DoesNotFit(ValueError):
+class PlacementError(ValueError):
     """No mask can be had that lies inside the foreground."""
 
 

@@ -60,7 +60,7 @@ Probability: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Found:
+class ObjectSegmentation:
     """The object in a picture, or the texture that fills it."""
 
     probability: Probability
@@ -77,7 +77,7 @@ class Found:
         return likely
 
 
-def find_object(image: Image) -> Found:
+def find_object(image: Image) -> ObjectSegmentation:
     """The object in `image`, or all of it when the image is a texture that fills the frame.
 
     The ground is what most of the border shows, evenly but for a gradient. The object is what stands out from
@@ -92,7 +92,7 @@ def find_object(image: Image) -> Found:
     distance, unevenness = _ground_distance(smooth)
     threshold = float(threshold_otsu(distance))
     contrast = threshold / unevenness
-    texture = Found(np.ones(image.shape[:2], dtype=np.float32), contrast, 1.0)
+    texture = ObjectSegmentation(np.ones(image.shape[:2], dtype=np.float32), contrast, 1.0)
     if contrast < DOUBT[0]:
         return texture
     slope = _slope(smooth)
@@ -119,7 +119,7 @@ def find_object(image: Image) -> Found:
             f"the outline is blurred: near it, object and ground are told apart with a certainty of {certainty:.2f}, "
             f"expected at least {MIN_CERTAINTY:g}"
         )
-    return Found(_enlarge(probability, factor, image.shape[:2]), contrast, certainty)
+    return ObjectSegmentation(_enlarge(probability, factor, image.shape[:2]), contrast, certainty)
 
 
 def _outline(found: Mask, slope: Floats, threshold: float) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mask_sampling import DoesNotFit, Mask
+from mask_sampling import Mask, PlacementError
 from mask_sampling.pose import Flip, Pose, Registration, depth
 
 GRID_SIDE = 256
@@ -54,12 +54,12 @@ class Scene:
 def scene(foreground: Mask, registration: Registration, permitted: Mask | None = None) -> Scene:
     """The scene of an object; `permitted` (H W) is where the user lets defects be.
 
-    Raises ValueError when the foreground is empty, DoesNotFit when nothing of it is permitted.
+    Raises ValueError when the foreground is empty, PlacementError when nothing of it is permitted.
     """
     pose = registration.pose(foreground)
     allowed = foreground if permitted is None else foreground & permitted
     if not allowed.any():
-        raise DoesNotFit("the zones leave nothing of the object")
+        raise PlacementError("the zones leave nothing of the object")
     factor = math.ceil(max(foreground.shape) / GRID_SIDE)
     share = _means(allowed, factor)
     rows, columns = ((np.arange(length) + 0.5) * factor - 0.5 for length in share.shape)
@@ -170,7 +170,7 @@ def place(
     allowed, and on `free` (H W) where that is given, and which keep the centroid within the frame. A patch that
     goes on beyond the frame does so at `sides`. With `limits`, ranges of u, places have the scene's density and
     on an object with a main axis the patch stays within one of them; without, all are equally likely. `spread`,
-    two numbers in [0, 1), picks one: evenly spread numbers give evenly spread places. Raises DoesNotFit when none
+    two numbers in [0, 1), picks one: evenly spread numbers give evenly spread places. Raises PlacementError when none
     is legal.
     """
     allowed = scene.allowed if free is None else scene.allowed & free
@@ -183,7 +183,7 @@ def place(
     if limits is not None and scene.pose.kind == "object":
         weights *= _within(limits, moving, scene)
     if not weights.any():
-        raise DoesNotFit("no place")
+        raise PlacementError("no place")
     likely = weights * moving.legal(share, scene.factor, allowed.shape)
     for _ in range(TRIES):
         if not likely.any():
@@ -295,7 +295,7 @@ def _anywhere(moving: _Moving, allowed: Mask, weights: Floats, factor: int, rng:
     fine = weights.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
     fine = fine * moving.legal(allowed.astype(np.float32), 1, allowed.shape)
     if not fine.any():
-        raise DoesNotFit("no place")
+        raise PlacementError("no place")
     shares = np.cumsum(fine.ravel())
     row, column = divmod(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), width)
     placed = moving.at(row, column, allowed)

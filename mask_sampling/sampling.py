@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from mask_sampling import DoesNotFit, Mask, bounding_box
+from mask_sampling import Mask, PlacementError, bounding_box
 from mask_sampling.placement import INSIDE, Places, Scene, Sides, place, place_of, scene
 from mask_sampling.pose import Registration, register
 from mask_sampling.priors import area_fraction_at, axial_spread, departure, measure
-from mask_sampling.shapes import Sampler, Shape, ShapeSettings, Wish, patch_area_px
+from mask_sampling.shapes import Sampler, Shape, ShapeRequest, ShapeSettings, patch_area_px
 from mask_sampling.shapes.blob import blob
 from mask_sampling.shapes.morph import morph
 from mask_sampling.shapes.outlines import box, polygon, star
@@ -184,27 +184,27 @@ class MaskSampler:
     def scene(self, foreground: Mask, permitted: Mask | None = None) -> Scene:
         """The scene of a normal, with its object as found; where the references are textures it is the whole frame.
 
-        Raises DoesNotFit where the object is much larger or smaller than the references', or nothing is permitted.
+        Raises PlacementError where the object is much larger or smaller than the references', or nothing is permitted.
         """
         if self.registration.kind == "frame":
             foreground = np.ones_like(foreground)
         share, low, high = foreground.mean(), min(self._object_shares), max(self._object_shares)
         if not low / OBJECT_SLACK <= share <= high * OBJECT_SLACK:
             expected = f"{low:.1%} to {high:.1%} as in the references"
-            raise DoesNotFit(f"expected an object that covers {expected}, found {share:.1%}")
+            raise PlacementError(f"expected an object that covers {expected}, found {share:.1%}")
         own = scene(foreground, self.registration, permitted)
         return replace(own, density=self.places.density(own)) if self.settings.placement == "learned" else own
 
     def sample(self, on: Scene, index: int, others: Sequence[Spot] = ()) -> SampledMask:
         """The mask of an index on a scene; drawn again while it is nearly one of `others`, masks on the same image.
 
-        Raises DoesNotFit, with what was tried, when TRIES shapes in a row are unlike the references or have no room.
+        Raises PlacementError, with what was tried, when TRIES shapes in a row are unlike the references or lack room.
         """
         for redraw in range(REDRAWS):
             sampled = self._sample(on, index, redraw)
             if not any(overlap(sampled.spot, other) > MAX_OVERLAP for other in others):
                 return sampled
-        raise DoesNotFit(f"each of {REDRAWS} masks was nearly one that is there already")
+        raise PlacementError(f"each of {REDRAWS} masks was nearly one that is there already")
 
     def _sample(self, on: Scene, index: int, redraw: int) -> SampledMask:
         """One draw; the first takes the evenly spread size and place of its index."""
@@ -241,10 +241,10 @@ class MaskSampler:
             )  # fmt: skip
             try:
                 return SampledMask(self._fitted(ask, on, seed), name, (like,))
-            except DoesNotFit as problem:
+            except PlacementError as problem:
                 refused[str(problem)] += 1
         told = ", ".join(f"{count} found {what}" for what, count in refused.most_common())
-        raise DoesNotFit(f"none of {TRIES} shapes of the sampler '{name}' could be used: {told}")
+        raise PlacementError(f"none of {TRIES} shapes of the sampler '{name}' could be used: {told}")
 
     def _fitted(self, ask: _Ask, on: Scene, seed: int) -> Mask:
         """The mask that the seed gives, asked for larger or smaller until its area is right once it is cut."""
@@ -264,10 +264,10 @@ class MaskSampler:
                 found = measure(mask, on.object_px, on.pose.axis)
                 unlike = departure(found, self.attributes, settings.area_tolerance)
                 if unlike:
-                    raise DoesNotFit(f"another {unlike} than the references")
+                    raise PlacementError(f"another {unlike} than the references")
                 return mask
             asked_px *= min(max(1 / error, 0.5), 2.0)
-        raise DoesNotFit("another area than was wished")
+        raise PlacementError("another area than was wished")
 
     def _learnt_rotation(self) -> float:
         """How far shapes turn beyond their own direction: as far as the references' directions differ, in degrees."""
@@ -296,12 +296,12 @@ class MaskSampler:
             mirrored = not mirrored
             sides = (sides[0], sides[1], sides[3], sides[2])
         bend = replace(settings.shapes, rotation_degrees=self._rotation_degrees)
-        wish = Wish(like, area_px, on.pose.axis, mirrored)
+        request = ShapeRequest(like, area_px, on.pose.axis, mirrored)
         if name == FOLDER:
             own = int(rng.integers(len(self._folder)))
-            return reference(self._folder, replace(wish, like=own), bend, rng), INSIDE, area_px
-        patch = SAMPLERS[name](self._shapes, wish, bend, rng)
-        return patch, sides, float(patch.sum()) * area_px / patch_area_px(self._shapes[like], wish)
+            return reference(self._folder, replace(request, like=own), bend, rng), INSIDE, area_px
+        patch = SAMPLERS[name](self._shapes, request, bend, rng)
+        return patch, sides, float(patch.sum()) * area_px / patch_area_px(self._shapes[like], request)
 
 
 def _shape(mask: Mask, own: Scene, *, beyond: bool) -> Shape:

@@ -12,7 +12,7 @@ from defectfill.model.base.base import Base, encode_prompts, load_base
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.model.lora.adapter import (
     dropout,
-    fused_adapter,
+    fast_lora_forward,
     load_adapter,
     merged_adapter,
     remove_adapter,
@@ -129,7 +129,7 @@ def test_fused_layers_compute_what_pefts_do(base: Base, share: float) -> None:
             base.unet.eval()
             base.text_encoder.eval()
         plain = gradients(base)
-        with fused_adapter(base):
+        with fast_lora_forward(base):
             fused = gradients(base)
         again = gradients(base)
     for ours, pefts, left_behind in zip(fused, plain, again, strict=True):
@@ -147,7 +147,7 @@ def test_merged_layers_compute_what_the_adapter_does_and_leave_the_base_as_it_wa
         merged = run_unet(base)
     torch.testing.assert_close(merged, trained, rtol=1e-4, atol=1e-4 * float(trained.abs().max()))
     assert not torch.equal(merged, trained)  # it took another way
-    with fused_adapter(base):
+    with fast_lora_forward(base):
         fused = run_unet(base)
         with merged_adapter(base):
             assert torch.equal(run_unet(base), merged)

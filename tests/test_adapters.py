@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import contents, write_toy_config
 
-import defectfill.model.training.lora as training
+import defectfill.model.training.steps as training
 from defectfill.adapters.train import is_trained, train_adapter
 from defectfill.config.run import load_config
 from defectfill.io.errors import ConfigError
@@ -24,7 +24,7 @@ from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 
-TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, pool: 4, checkpoint_every: 3}"
+TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, latent_cache: 4, checkpoint_every: 3}"
 
 
 def write_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
@@ -160,7 +160,7 @@ def test_joint_training_makes_one_adapter_with_a_word_for_every_defect(config_pa
 
 
 def test_the_best_look_is_kept_previews_and_curve_lie_beside_the_adapter(config_path: Path) -> None:
-    looks = TRAIN.replace("{", "{look_every: 5, validation_references: 1, select: best, tensorboard: true, ")
+    looks = TRAIN.replace("{", "{eval_every: 5, validation_references: 1, select: best, tensorboard: true, ")
     config_path.write_text(config_path.read_text().replace(TRAIN, looks))
     run = start_run(load_config(config_path))
     train_adapter(run, "hole")
@@ -168,7 +168,7 @@ def test_the_best_look_is_kept_previews_and_curve_lie_beside_the_adapter(config_
     curve = read_table(folder / "losses.parquet")
     looked_at = [row["step"] + 1 for row in curve if row["validation"] is not None]
     assert looked_at == [5, 10, 12]
-    assert all(-1 <= curve[step - 1]["likeness"] <= 1 for step in looked_at)
+    assert all(-1 <= curve[step - 1]["preview_similarity"] <= 1 for step in looked_at)
     assert sorted(path.name for path in (folder / "previews").iterdir()) == ["000005.png", "000010.png", "000012.png"]
     assert read_image(folder / "losses.png").shape == (400, 700, 4)
     record = json.loads((folder / "training.json").read_bytes())

@@ -28,7 +28,7 @@ from defectfill.model.base.base import Base
 @pytest.mark.parametrize("velocity", [False, True])
 def test_without_a_pool_training_has_the_losses_of_a_plain_loop(base: Base, velocity: bool) -> None:
     base = with_velocity(base) if velocity else base
-    settings = TrainConfig(pool=0, dropout=0.0, batch_size=2, warmup_steps=1, learning_rate_unet=1e-2)
+    settings = TrainConfig(latent_cache=0, dropout=0.0, batch_size=2, warmup_steps=1, learning_rate_unet=1e-2)
     windows = [random_window(72, seed) for seed in range(2)]
     ours, plain = (first_losses(base, windows, settings, 64, loop) for loop in (our_loop, reference_loop))
     assert ours == pytest.approx(plain, rel=1e-5)

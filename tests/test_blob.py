@@ -11,7 +11,7 @@ from scipy.ndimage import label
 from shape_measures import direction, elongation, masks, seeds, shape_of, solidity
 
 from mask_sampling import Mask
-from mask_sampling.shapes import ShapeSettings, Wish
+from mask_sampling.shapes import ShapeRequest, ShapeSettings
 from mask_sampling.shapes.blob import blob
 
 STEADY = ShapeSettings(rotation_degrees=0)
@@ -23,7 +23,7 @@ JAGGED = np.hypot(Y, X) < 60 + 30 * np.sin(7 * np.arctan2(Y, X))
 
 def draw(mask: Mask, seed: int = 0, area_px: float | None = None, axis: float = 0.0, mirrored: bool = False) -> Mask:
     like = shape_of(mask)
-    return blob([like], Wish(0, area_px or like.area_px, axis, mirrored), STEADY, np.random.default_rng(seed))
+    return blob([like], ShapeRequest(0, area_px or like.area_px, axis, mirrored), STEADY, np.random.default_rng(seed))
 
 
 def pieces(mask: Mask) -> int:
@@ -35,7 +35,9 @@ def pieces(mask: Mask) -> int:
 def test_a_blob_is_a_tight_patch_of_the_wished_area_in_no_more_pieces(
     mask: Mask, seed: int, area_px: float, mirrored: bool
 ) -> None:
-    drawn = blob([shape_of(mask)], Wish(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
+    drawn = blob(
+        [shape_of(mask)], ShapeRequest(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed)
+    )
     assert drawn.dtype == np.bool_
     assert all(edge.any() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
     assert pieces(drawn) <= pieces(mask)

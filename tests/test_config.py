@@ -369,7 +369,7 @@ def test_a_bundled_base_goes_by_its_name_alone(tmp_path: Path) -> None:
         ("train.steps", 10**30),
         ("train.rank", 10**12),
         ("train.learning_rate_unet", 1e300),
-        ("train.pool", 10**12),
+        ("train.latent_cache", 10**12),
         ("masks.samplers.reference", 1e308),
         ("generate.count", 10**12),
         ("generate.max_attempts", 1e300),

@@ -78,11 +78,11 @@ reference = next(record for record in run.snapshot() if record.role == "referenc
 image = run.config.category_folder / reference.path
 content = image.read_bytes()
 image.write_bytes(b"broken")
-broken_image = attempts(run.place)
+broken_image = attempts(run.uri)
 image.write_bytes(content)
 weights = Path(run.config.base.model) / "unet" / "diffusion_pytorch_model.safetensors"
 save_file({name: tensor * float("nan") for name, tensor in load_file(weights).items()}, weights)
-print(broken_image, attempts(run.place))
+print(broken_image, attempts(run.uri))
 """
 
 

@@ -15,7 +15,7 @@ from defectfill.runs.run import Run
 def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) -> None:
     before = contents(toy_config.parent)
     few = load_config(toy_config)
-    many = few.model_copy(update={"train": few.train.model_copy(update={"steps": 40_000, "pool": 0})})
+    many = few.model_copy(update={"train": few.train.model_copy(update={"steps": 40_000, "latent_cache": 0})})
     told = [check_config(config, measure=True)[-2:] for config in (few, many)]
     spans = [re.findall(r"forecast: 2 trainings of (.*), 10 paintings of [\d.]+ s", lines[0])[0] for lines in told]
     assert "min" not in spans[0]

@@ -17,7 +17,7 @@ from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
 from defectfill.runs.plan import plan_samples
 from defectfill.operations.prepare import prepare_run
-from defectfill.synthesis.painter_pool import painting_children
+from defectfill.synthesis.painter_pool import open_painter_pool
 
 config, out, whole = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 out.mkdir()
@@ -46,7 +46,7 @@ run = prepare_run(load_config(config))
 shutil.rmtree(run.folder / "shards" / "scratch")
 (shard, *_) = plan_samples(run)
 leave(4096)
-with painting_children(run, 1) as children:
+with open_painter_pool(run, 1) as children:
     full(lambda: children.paint(shard))
 filler.unlink()
 dataset = run_all_steps(config).dataset

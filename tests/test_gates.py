@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from defectfill.config.generate import GatesConfig, WindowConfig
-from defectfill.painting.gates import REASONS, Gate, widened
-from defectfill.painting.measures import MEASURED_SIDE_PX, Measures, likeness, measure
+from defectfill.painting.gates import REASONS, Gate, upper_limit
+from defectfill.painting.measures import MEASURED_SIDE_PX, Measures, appearance_correlation, measure
 from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.toy import DEFECTS, make_sample
 
@@ -41,23 +41,23 @@ def test_contrast_and_shade_are_how_far_a_defect_stands_out() -> None:
 def test_the_rim_step_is_large_where_the_picture_breaks_at_the_mask_that_was_asked_for() -> None:
     wide = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE / 2)) < 40
     at_the_edge, inside = measure(window(0.8), DISC), measure(window(0.8), wide)
-    assert at_the_edge.rim_step > 0.05
-    assert inside.rim_step == pytest.approx(0, abs=1e-6)
+    assert at_the_edge.seam_gradient > 0.05
+    assert inside.seam_gradient == pytest.approx(0, abs=1e-6)
 
 
 def test_nothing_drawn_has_measures_too() -> None:
     empty = replace(window(0.5), mask=np.zeros_like(DISC))
     measured = measure(empty, DISC)
-    assert (measured.contrast, measured.rim_step) == (0, pytest.approx(0, abs=1e-6))
-    assert likeness(measured.appearance, measured.appearance) == 0
+    assert (measured.contrast, measured.seam_gradient) == (0, pytest.approx(0, abs=1e-6))
+    assert appearance_correlation(measured.appearance, measured.appearance) == 0
 
 
 def test_a_copy_is_more_alike_than_any_other_defect() -> None:
     first, *others = toys("stain", 8)
     noise = np.random.default_rng(0).normal(0, 0.01, first.appearance.shape).astype(np.float32)
     brighter_copy = first.appearance * np.float32(0.9) + np.float32(0.1) + noise
-    assert likeness(first.appearance, brighter_copy) > 0.95
-    assert max(likeness(first.appearance, other.appearance) for other in others) < 0.95
+    assert appearance_correlation(first.appearance, brighter_copy) > 0.95
+    assert max(appearance_correlation(first.appearance, other.appearance) for other in others) < 0.95
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
@@ -65,7 +65,7 @@ def test_no_reference_is_rejected_by_its_own_gate_but_as_a_copy(defect: str) -> 
     references = toys(defect, 6)
     gate = Gate.calibrated(references, GatesConfig())
     assert {gate.judge(each, 1.0, 0.0).reason for each in references} == {"near_copy"}
-    assert all(gate.judge(each, 1.0, 0.0).strangeness == 0 for each in references)
+    assert all(gate.judge(each, 1.0, 0.0).appearance_distance == 0 for each in references)
     passed = [gate.judge(each, 1.0, 0.0).reason for each in toys(defect, 40, first=6)]
     assert passed.count(None) >= 0.75 * len(passed)
 
@@ -79,7 +79,7 @@ def test_every_reason_has_its_case() -> None:
     cases = {
         "mask_lost": gate.judge(good, 0.29, 0.1).reason,
         "off_mask": gate.judge(good, 1.0, 0.8).reason,
-        "seam_visible": gate.judge(replace(good, rim_step=gate.rim_step * 1.01), 1.0, 0.1).reason,
+        "seam_visible": gate.judge(replace(good, seam_gradient=gate.seam_gradient * 1.01), 1.0, 0.1).reason,
         "near_copy": gate.judge(references[0], 1.0, 0.1).reason,
         "too_faint": gate.judge(replace(good, contrast=least * 0.99), 1.0, 0.1).reason,
         "out_of_range": gate.judge(replace(good, contrast=largest * 1.01), 1.0, 0.1).reason,
@@ -89,5 +89,5 @@ def test_every_reason_has_its_case() -> None:
 
 @pytest.mark.parametrize(("values", "expected"), [([1.0, 2.0, 4.0], 8.0), ([2.0, 2.0], 2.2), ([4.0], 8.0)])
 def test_a_range_is_widened_by_what_one_reference_lies_beyond_the_others(values: list[float], expected: float) -> None:
-    assert widened(values, 1.0) == pytest.approx(expected)
-    assert widened(values, 0.0) == pytest.approx(max(values))
+    assert upper_limit(values, 1.0) == pytest.approx(expected)
+    assert upper_limit(values, 0.0) == pytest.approx(max(values))

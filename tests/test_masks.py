@@ -9,7 +9,6 @@ import pytest
 from conftest import run_all_steps
 from PIL import Image
 
-from defectfill import plan
 from defectfill.cli import main
 from defectfill.config.run import load_config
 from defectfill.dataset.summary import summary
@@ -19,6 +18,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.masks.category import CategoryMasks
 from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.runs import planner as plan
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
 

@@ -72,7 +72,7 @@ def test_a_device_too_small_for_one_row_is_told(base: Base, monkeypatch: pytest.
     def too_much(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("defectfill.model.training.lora.training_losses", too_much)
+    monkeypatch.setattr("defectfill.model.training.steps.training_losses", too_much)
     with (
         pytest.raises(ModelError, match="does not suffice for one row"),
         training(base, SETTINGS.model_copy(update={"memory": "fast"})),
@@ -86,7 +86,7 @@ def test_auto_goes_on_in_low_where_one_row_fits_only_there(base: Base, monkeypat
             raise torch.OutOfMemoryError
         return training_losses(base, *rest, **more)
 
-    monkeypatch.setattr("defectfill.model.training.lora.training_losses", on_a_small_device)
+    monkeypatch.setattr("defectfill.model.training.steps.training_losses", on_a_small_device)
     with training(base) as curve:
         assert len(curve) == SETTINGS.steps
 

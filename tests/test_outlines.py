@@ -11,7 +11,7 @@ from scipy.ndimage import label
 from shape_measures import direction, elongation, masks, seeds, shape_of, solidity
 
 from mask_sampling import Mask
-from mask_sampling.shapes import Sampler, ShapeSettings, Wish
+from mask_sampling.shapes import Sampler, ShapeRequest, ShapeSettings
 from mask_sampling.shapes.outlines import box, polygon, star
 
 STEADY = ShapeSettings(rotation_degrees=0)
@@ -26,7 +26,9 @@ def draw(
     sampler: Sampler, mask: Mask, seed: int = 0, area_px: float = 0.0, axis: float = 0.0, mirrored: bool = False
 ) -> Mask:
     like = shape_of(mask)
-    return sampler([like], Wish(0, area_px or like.area_px, axis, mirrored), STEADY, np.random.default_rng(seed))
+    return sampler(
+        [like], ShapeRequest(0, area_px or like.area_px, axis, mirrored), STEADY, np.random.default_rng(seed)
+    )
 
 
 @samplers
@@ -35,7 +37,9 @@ def draw(
 def test_an_outline_gives_a_tight_patch_in_one_piece(
     sampler: Sampler, mask: Mask, seed: int, area_px: float, mirrored: bool
 ) -> None:
-    drawn = sampler([shape_of(mask)], Wish(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
+    drawn = sampler(
+        [shape_of(mask)], ShapeRequest(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed)
+    )
     assert drawn.dtype == np.bool_
     assert all(edge.any() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
     assert label(drawn, np.ones((3, 3)))[1] == 1

@@ -258,13 +258,13 @@ def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_
 
 
 def test_codec_normals_are_the_same_windows_without_a_defect(toy_config: Path) -> None:
-    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 5, codec_normals: 0.5"))
+    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 5, vae_normals: 0.5"))
     run = run_all_steps(toy_config)
     rows = {row["sample_id"]: row for row in manifest(run)}
     normals = [row for row in rows.values() if (row["origin"], row["defect"]) == ("synthetic", "good")]
     assert 1 <= len(normals) <= 9
     for row in normals:
-        painted = rows[row["sample_id"].removeprefix("codec-")]
+        painted = rows[row["sample_id"].removeprefix("vae-")]
         assert (row["label_index"], row["mask_path"], row["split"]) == (0, "", "train")
         assert (row["source_path"], row["window"]) == (painted["source_path"], painted["window"])
         source, passed = (read_image(run.dataset / str(row[name])) for name in ("source_path", "image_path"))

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.stats import qmc
 
-from mask_sampling import DoesNotFit, Mask, bounding_box
+from mask_sampling import Mask, PlacementError, bounding_box
 from mask_sampling.placement import Places, Scene, place, place_of, scene
 from mask_sampling.pose import register
 
@@ -45,7 +45,7 @@ def test_a_placed_mask_is_the_shape_inside_the_foreground(shape: Mask, foregroun
     allowed = {mask.tobytes() for mask in every_place(patch, foreground)}
     try:
         placed = place(patch, scene_of(foreground), np.random.default_rng(seed))
-    except DoesNotFit:
+    except PlacementError:
         assert not allowed
     else:
         assert placed.tobytes() in allowed
@@ -64,7 +64,7 @@ def test_one_pixel_too_few_is_no_room_unless_some_may_be_cut_off() -> None:
     foreground = np.ones((600, 600), dtype=np.bool_)
     foreground[299:301, 299:301] = False
     block = np.ones((400, 400), dtype=np.bool_)
-    with pytest.raises(DoesNotFit, match="no place"):
+    with pytest.raises(PlacementError, match="no place"):
         place(block, scene_of(foreground), np.random.default_rng(0))
     placed = place(block, scene_of(foreground), np.random.default_rng(0), max_cut=0.01)
     assert placed.sum() >= 0.99 * block.sum()
@@ -85,13 +85,13 @@ def test_no_more_than_is_allowed_is_cut_off(seed: int, max_cut: float) -> None:
 
 @pytest.mark.parametrize("foreground", [np.eye(5, dtype=np.bool_), np.ones((5, 2), dtype=np.bool_)])
 def test_a_shape_without_room_is_refused(foreground: Mask) -> None:
-    with pytest.raises(DoesNotFit):
+    with pytest.raises(PlacementError):
         place(np.ones((2, 3), dtype=np.bool_), scene_of(foreground), np.random.default_rng(0))
 
 
 def test_zones_that_leave_nothing_are_refused() -> None:
     foreground = np.eye(50, dtype=np.bool_)
-    with pytest.raises(DoesNotFit, match="zones"):
+    with pytest.raises(PlacementError, match="zones"):
         scene(foreground, register([foreground]), ~foreground)
 
 

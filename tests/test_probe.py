@@ -1,4 +1,4 @@
-"""Whether pixels that went through a codec can be told from untouched ones."""
+"""Whether pixels that went through a VAE can be told from untouched ones."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import ndimage
 
-from defectfill.dataset.probe import LEAST, probe_codec
+from defectfill.dataset.probe import LEAST, probe_vae
 from defectfill.io.images import write_png
 
 MASK = np.hypot(*(np.indices((48, 48)) - 24)) < 15
@@ -35,10 +35,10 @@ def write_pairs(folder: Path, count: int, blur: float) -> Path:
 def test_blurred_pixels_are_told_and_others_of_the_same_kind_are_not(
     tmp_path: Path, blur: float, lowest: float, highest: float
 ) -> None:
-    accuracy = probe_codec(write_pairs(tmp_path, 40, blur))
+    accuracy = probe_vae(write_pairs(tmp_path, 40, blur))
     assert accuracy is not None
     assert lowest <= accuracy <= highest
 
 
 def test_of_few_pictures_nothing_is_said(tmp_path: Path) -> None:
-    assert probe_codec(write_pairs(tmp_path, LEAST - 1, 1.0)) is None
+    assert probe_vae(write_pairs(tmp_path, LEAST - 1, 1.0)) is None

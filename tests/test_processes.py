@@ -20,7 +20,8 @@ from defectfill.operations.prepare import start_run
 from defectfill.runs.run import Run
 
 TRAIN = """
-train: {{steps: {steps}, batch_size: 3, dropout: 0, rank: 2, pool: 6, processes: {processes}, checkpoint_every: 3}}
+train: {{steps: {steps}, batch_size: 3, dropout: 0, rank: 2, latent_cache: 6, processes: {processes},
+        checkpoint_every: 3}}
 """.strip()
 STARTER = """
 import sys

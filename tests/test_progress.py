@@ -2,7 +2,7 @@
 
 import pytest
 
-from defectfill import progress as module
+from defectfill.io import progress as module
 from defectfill.io.progress import listening, progress
 
 

@@ -18,7 +18,7 @@ from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
-from defectfill.synthesis.painter_pool import painting_children
+from defectfill.synthesis.painter_pool import open_painter_pool
 
 RUNNERS = {"children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 
@@ -97,5 +97,5 @@ def test_a_childs_error_is_raised_by_its_kind(toy_config: Path, finished: Run) -
     (spec, *_) = read_plan(run, shard.defect)
     source = run.config.category_folder / spec.source_path
     write_png(source, read_image(source)[::-1])
-    with painting_children(run, 1) as children, pytest.raises(DataError, match=spec.source_path):
+    with open_painter_pool(run, 1) as children, pytest.raises(DataError, match=spec.source_path):
         children.paint(shard)

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.ndimage import distance_transform_edt, label
 
-from mask_sampling import DoesNotFit, Mask
+from mask_sampling import Mask, PlacementError
 from mask_sampling.priors import compare, measure
 from mask_sampling.sampling import SAMPLERS, MaskSampler, Reference, Settings, Spot
 from mask_sampling.shapes import ShapeSettings
@@ -164,7 +164,7 @@ def test_novelty_goes_where_no_reference_is() -> None:
 
 
 def test_an_object_of_quite_another_size_is_not_trusted() -> None:
-    with pytest.raises(DoesNotFit, match="expected an object that covers 50"):
+    with pytest.raises(PlacementError, match="expected an object that covers 50"):
         sampler().scene(disc(radius=30))
 
 
@@ -172,7 +172,7 @@ def test_what_was_tried_is_told() -> None:
     masks = sampler()
     striped = disc(radius=100)
     striped[::2] = False  # about as large as the disc, with no room for a spot
-    with pytest.raises(DoesNotFit, match=r"none of 20 shapes .* 20 found no place"):
+    with pytest.raises(PlacementError, match=r"none of 20 shapes .* 20 found no place"):
         masks.sample(masks.scene(striped), 0)
 
 

@@ -12,7 +12,7 @@ from shape_measures import masks, seeds, shape_of
 
 from mask_sampling import Mask, bounding_box
 from mask_sampling.priors import measure
-from mask_sampling.shapes import Sampler, Shape, ShapeSettings, Wish
+from mask_sampling.shapes import Sampler, Shape, ShapeRequest, ShapeSettings
 from mask_sampling.shapes.morph import morph
 from mask_sampling.shapes.reference import reference
 
@@ -23,8 +23,8 @@ def drawn(
     mask: Mask, settings: ShapeSettings, seed: int, scale: float = 1.0, axis: float = 0.0, mirrored: bool = False
 ) -> Mask:
     """What the reference sampler makes of a mask whose object lay along the x axis."""
-    wish = Wish(0, mask.sum() * scale**2, axis, mirrored)
-    return reference([shape_of(mask)], wish, settings, np.random.default_rng(seed))
+    request = ShapeRequest(0, mask.sum() * scale**2, axis, mirrored)
+    return reference([shape_of(mask)], request, settings, np.random.default_rng(seed))
 
 
 def hole_with_cracks(width_px: int = 1) -> Mask:
@@ -96,7 +96,7 @@ def test_a_shape_keeps_its_direction_on_the_object(sampler: Sampler, axis: float
     y, x = np.mgrid[:80, :80] - 40.0
     bar = (abs(math.cos(0.4) * x + math.sin(0.4) * y) < 30) & (abs(math.cos(0.4) * y - math.sin(0.4) * x) < 5)
     learnt = shape_of(bar, axis=0.1)  # 0.3 from the object's axis to the bar
-    shape = sampler([learnt], Wish(0, 600, axis, mirrored), UNCHANGED, np.random.default_rng(0))
+    shape = sampler([learnt], ShapeRequest(0, 600, axis, mirrored), UNCHANGED, np.random.default_rng(0))
     found = math.radians(measure(shape, 1000, axis).direction_degrees)
     expected = -0.3 if mirrored else 0.3
     assert abs((found - expected + math.pi / 2) % math.pi - math.pi / 2) < 0.03
@@ -109,7 +109,7 @@ def test_a_mirrored_shape_is_mirrored_across_the_objects_axis() -> None:
 
 def test_what_goes_on_beyond_the_frame_is_scaled_with_the_rest() -> None:
     whole = Shape(np.ones((40, 10), dtype=np.bool_), area_px=200.0, axis=0.0)
-    shape = reference([whole], Wish(0, 800, 0.0), UNCHANGED, np.random.default_rng(0))
+    shape = reference([whole], ShapeRequest(0, 800, 0.0), UNCHANGED, np.random.default_rng(0))
     assert shape.shape == (80, 20)
 
 
@@ -130,9 +130,9 @@ def ellipse(height: float, width: float) -> Mask:
 
 def test_morphs_of_solid_shapes_lie_between_and_a_little_beyond_them() -> None:
     shapes = [shape_of(ellipse(20, 20)), shape_of(ellipse(12, 36))]
-    wish = Wish(0, 1300, 0.0)
+    request = ShapeRequest(0, 1300, 0.0)
     elongations = [
-        measure(morph(shapes, wish, UNCHANGED, np.random.default_rng(seed)), 1).elongation for seed in range(40)
+        measure(morph(shapes, request, UNCHANGED, np.random.default_rng(seed)), 1).elongation for seed in range(40)
     ]
     assert min(elongations) < 1.1
     assert max(elongations) > 2.5
@@ -144,7 +144,7 @@ def test_morphs_of_solid_shapes_lie_between_and_a_little_beyond_them() -> None:
 @given(st.lists(masks, min_size=1, max_size=3), seeds, st.floats(20, 2000))
 def test_a_morph_is_a_tight_patch_of_about_the_area(references: list[Mask], seed: int, area_px: float) -> None:
     shapes = [shape_of(mask) for mask in references]
-    patch = morph(shapes, Wish(0, area_px, 1.0), ShapeSettings(elastic=0), np.random.default_rng(seed))
+    patch = morph(shapes, ShapeRequest(0, area_px, 1.0), ShapeSettings(elastic=0), np.random.default_rng(seed))
     assert all(edge.any() for edge in (patch[0], patch[-1], patch[:, 0], patch[:, -1]))
     thin = (
         min(shapes[0].patch.shape) <= 2 or shapes[0].patch.sum() < 0.5 * shapes[0].patch.size
@@ -157,6 +157,6 @@ def test_a_morph_of_thin_shapes_stays_whole_and_thin(seed: int) -> None:
     y, x = np.mgrid[:120, :120]
     crack = (abs(y - 60 - 8 * np.sin(x / 9)) < 2) & (x > 10) & (x < 110)
     shapes = [shape_of(crack), shape_of(crack.T), shape_of(crack[:, ::-1] & (x < 80))]
-    patch = morph(shapes, Wish(0, float(crack.sum()), 0.0), UNCHANGED, np.random.default_rng(seed))
+    patch = morph(shapes, ShapeRequest(0, float(crack.sum()), 0.0), UNCHANGED, np.random.default_rng(seed))
     assert pieces(patch) == 1
     assert measure(patch, 1).width_px < 2.5 * measure(crack, 1).width_px

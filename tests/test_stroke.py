@@ -1,4 +1,4 @@
-"""Strokes are in one piece, of the wished area, and like the references in length, width, direction and curvature."""
+"""Strokes are in one piece, of the requested area, like the references in length, width, direction and curvature."""
 
 import math
 from itertools import pairwise
@@ -14,7 +14,7 @@ from skimage.draw import line
 from skimage.morphology import skeletonize
 
 from mask_sampling import Mask, second_moments
-from mask_sampling.shapes import Shape, ShapeSettings, Wish
+from mask_sampling.shapes import Shape, ShapeRequest, ShapeSettings
 from mask_sampling.shapes.stroke import stroke
 
 STEADY = ShapeSettings(rotation_degrees=0)
@@ -36,10 +36,10 @@ STRAIGHT = crack((20, 20), (130, 280))
 BRANCHED = crack((150, 10), (150, 290), widenings=3) | crack((150, 80), (80, 130)) | crack((150, 200), (230, 240))
 
 
-def draw(mask: Mask, seed: int = 0, area_px: float | None = None, **wish: float | bool) -> Mask:
+def draw(mask: Mask, seed: int = 0, area_px: float | None = None, **request: float | bool) -> Mask:
     like = shape_of(mask)
-    wished = Wish(0, area_px or like.area_px, **{"axis": 0.0, **wish})  # type: ignore[arg-type]
-    return stroke([like], wished, STEADY, np.random.default_rng(seed))
+    requested = ShapeRequest(0, area_px or like.area_px, **{"axis": 0.0, **request})  # type: ignore[arg-type]
+    return stroke([like], requested, STEADY, np.random.default_rng(seed))
 
 
 def between(one: float, other: float) -> float:
@@ -63,7 +63,7 @@ def test_a_stroke_is_a_tight_patch_in_one_piece_of_about_the_wished_area(
     references: list[Mask], seed: int, area_px: float, mirrored: bool
 ) -> None:
     shapes = [shape_of(mask) for mask in references]
-    drawn = stroke(shapes, Wish(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
+    drawn = stroke(shapes, ShapeRequest(0, area_px, 1.0, mirrored), ShapeSettings(), np.random.default_rng(seed))
     assert drawn.dtype == np.bool_
     assert all(edge.any() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
     assert pieces(drawn) == 1
@@ -84,7 +84,7 @@ def test_a_stroke_has_the_wished_area(mask: Mask, scale: float) -> None:
 
 def test_what_goes_on_beyond_the_frame_is_drawn_as_well() -> None:
     half = Shape(shape_of(STRAIGHT).patch, STRAIGHT.sum() / 2, 0.0)
-    drawn = stroke([half], Wish(0, half.area_px, 0.0), STEADY, np.random.default_rng(0))
+    drawn = stroke([half], ShapeRequest(0, half.area_px, 0.0), STEADY, np.random.default_rng(0))
     assert drawn.sum() == pytest.approx(STRAIGHT.sum(), rel=0.02)
 
 
@@ -98,14 +98,16 @@ def test_the_direction_turns_with_the_object_and_is_mirrored_across_its_axis(axi
 
 def test_the_direction_is_learnt_relative_to_the_references_object() -> None:
     like = shape_of(STRAIGHT, axis=direction(STRAIGHT))
-    drawn = stroke([like], Wish(0, like.area_px, 1.0), STEADY, np.random.default_rng(0))
+    drawn = stroke([like], ShapeRequest(0, like.area_px, 1.0), STEADY, np.random.default_rng(0))
     assert between(direction(drawn), 1.0) < math.radians(2)
 
 
 def test_a_stroke_turns_by_as_much_as_the_settings_allow() -> None:
     like = shape_of(STRAIGHT)
     turns = [
-        between(direction(stroke([like], Wish(0, like.area_px, 0.0), ShapeSettings(20), rng)), direction(STRAIGHT))
+        between(
+            direction(stroke([like], ShapeRequest(0, like.area_px, 0.0), ShapeSettings(20), rng)), direction(STRAIGHT)
+        )
         for rng in map(np.random.default_rng, range(30))
     ]
     assert math.radians(12) < max(turns) < math.radians(22)

@@ -185,7 +185,7 @@ def test_the_balanced_choice_prefers_what_passes_and_what_looks_like_a_reference
     for first, balanced in zip(grossest, samples(painter, gate=like_references, choice="balanced"), strict=True):
         assert balanced.scores == first.scores
         assert balanced.measures.contrast < first.measures.contrast
-        assert balanced.strangeness < like_references.judge(first.measures, 1.0, 0.0).strangeness
+        assert balanced.appearance_distance < like_references.judge(first.measures, 1.0, 0.0).appearance_distance
     narrow = replace(OPEN, contrast=(0.0, middling))
     assert {sample.reason for sample in samples(painter, gate=narrow, choice="balanced")} == {None}
     assert "out_of_range" in {sample.reason for sample in samples(painter, gate=narrow)}

@@ -15,7 +15,7 @@ from defectfill.config.base import BaseConfig
 from defectfill.config.train import TrainConfig
 from defectfill.io.errors import ConfigError, ModelError
 from defectfill.model.base.base import Base, encode_images, find_token, load_base, mask_to_latent
-from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.lora.adapter import fast_lora_forward, trainable_adapter
 from defectfill.model.training.attention import record_token_attention
 from defectfill.model.training.augmentation import Batch, draw_batch, random_boxes, random_crop
 from defectfill.model.training.data import Reference, TrainingData
@@ -25,7 +25,7 @@ from defectfill.model.training.lora import gradient_checkpointing, trained_adapt
 from defectfill.model.training.steps import (
     BranchInputs,
     Losses,
-    RowsAtOnce,
+    MicroBatch,
     branch_inputs,
     noise_scheduler,
     step_losses,
@@ -66,7 +66,7 @@ def make_inputs(base: Base, batch: Batch | None = None) -> BranchInputs:
 def make_losses(base: Base) -> Losses:
     """The losses of a batch with whatever adapter the base holds."""
     index = find_token(base.tokenizer, PROMPTS[1], "sks")
-    with fused_adapter(base), record_token_attention(base.unet, index) as recorder:
+    with fast_lora_forward(base), record_token_attention(base.unet, index) as recorder:
         return training_losses(base, make_inputs(base), SETTINGS, [PROMPTS] * 2, recorder)
 
 
@@ -295,13 +295,13 @@ def test_row_by_row_with_activations_computed_again_the_gradients_are_those_of_t
     batch.defect_masks[1, :, 24:] = 0  # rows that count unlike under "area"
     settings = TrainConfig(dropout=0, reduction=reduction, batch_size=2)
     found = {}
-    with trainable_adapter(base, settings) as groups, fused_adapter(base):
+    with trainable_adapter(base, settings) as groups, fast_lora_forward(base):
         weights = [weight for group in groups for weight in group]
         for weight in weights:
             torch.nn.init.normal_(weight, std=0.05, generator=generator())
         for rows in (2, 1):
             losses_of = step_losses(
-                base, lambda _: latent_batch(base, batch), settings, [PROMPTS] * 2, 0, RowsAtOnce(rows)
+                base, lambda _: latent_batch(base, batch), settings, [PROMPTS] * 2, 0, MicroBatch(rows)
             )
             with gradient_checkpointing(base, rows == 1), record_token_attention(base.unet, 4) as recorder:
                 optimizer = make_optimizer([(weights, 1e-3)], 0.0)
@@ -316,7 +316,7 @@ def test_row_by_row_with_activations_computed_again_the_gradients_are_those_of_t
 def test_out_of_memory_halves_the_rows_at_once_and_trains_the_same_batch(
     base: Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = TrainConfig(steps=2, batch_size=4, dropout=0, pool=0)
+    settings = TrainConfig(steps=2, batch_size=4, dropout=0, latent_cache=0)
     with training(base, settings) as whole:
         pass
 
@@ -325,7 +325,7 @@ def test_out_of_memory_halves_the_rows_at_once_and_trains_the_same_batch(
             raise torch.OutOfMemoryError
         return training_losses(base, inputs, *rest, **more)
 
-    monkeypatch.setattr("defectfill.model.training.lora.training_losses", on_a_small_device)
+    monkeypatch.setattr("defectfill.model.training.steps.training_losses", on_a_small_device)
     with training(base, settings) as halves:
         pass
     assert [record.getMessage() for record in caplog.records] == ["out of memory with 4 rows at once; 2 from here on"]

@@ -122,7 +122,7 @@ VALUES: list[tuple[str, Any, Expected]] = [
     ("train.max_resize", 0.5, "refused"),
     ("train.boxes", {"min_side": 0.5, "max_side": 0.1}, "refused"),
     ("train.boxes.count", 10**12, "refused"),
-    ("train.pool", 10**12, "refused"),
+    ("train.latent_cache", 10**12, "refused"),
     ("train.processes", 3, "refused"),
     ("train.select", "best", "refused"),
     ("train.validation_references", 2, "refused"),

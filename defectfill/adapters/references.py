@@ -14,7 +14,7 @@ from defectfill.model.training.data import Reference, Scene, TrainingData
 from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.run import Run
-from mask_sampling import DoesNotFit, UncertainObject, bounding_box
+from mask_sampling import PlacementError, UncertainObject, bounding_box
 from mask_sampling.placement import place, scene
 from mask_sampling.pose import register
 
@@ -81,7 +81,7 @@ def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) 
         try:
             foreground = foreground_of(config.masks, image)
             placed = place(mask[bounding_box(mask)], scene(foreground, register([foreground])), rng)
-        except (DoesNotFit, UncertainObject):
+        except (PlacementError, UncertainObject):
             continue
         resolution = config.base.resolution
         window = crop_window(image, placed, window_box(placed, config.window, resolution), resolution)

@@ -29,7 +29,7 @@ TRAINING_FILE = "training.json"
 """In the folder of an adapter, once it is whole."""
 LOSSES = ("total", "defect", "object", "attention")
 RATES = ("learning_rate_unet", "learning_rate_text_encoder")
-LOOKS = ("validation", "likeness")
+LOOKS = ("validation", "preview_similarity")
 """Figures of the steps that were looked at; null for the others."""
 LOSS_SCHEMA = pa.schema([("step", pa.int32()), *((name, pa.float32()) for name in (*LOSSES, *RATES, *LOOKS))])
 
@@ -116,9 +116,9 @@ def _facts(run: Run, defect: str, data: TrainingData, sha256: str) -> dict[str, 
 
 def _tensorboard(run: Run, defect: str) -> Callable[[Sequence[dict[str, float]]], None]:
     """Writes rows of the curve for TensorBoard; ConfigError where that is not installed."""
-    from defectfill.model.training.tensorboard import open_board
+    from defectfill.model.training.tensorboard import open_tensorboard
 
-    return open_board(run.category_output / "tensorboard", run.adapter_folder(defect).name)
+    return open_tensorboard(run.category_output / "tensorboard", run.adapter_folder(defect).name)
 
 
 def adapter_sha256(run: Run, defect: str) -> str:

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from defectfill.config.loading import Part, absolute
+from defectfill.config.loading import ConfigSection, absolute
 
 BUNDLED_BASES = Path(__file__).parents[1] / "bases"
 """Bases that come with defectfill, each a folder in the diffusers format."""
 
 
-class BaseConfig(Part):
+class BaseConfig(ConfigSection):
     """The inpainting model that is adapted: Stable Diffusion 2 inpainting or anything of its shape."""
 
     model: str = Field(min_length=1)
@@ -30,13 +30,13 @@ def _resolve_base(base: BaseConfig, file: Path) -> BaseConfig:
     """`base` with an absolute path where it is a folder, beside the config or bundled, and with its resolution."""
     beside, bundled = absolute(Path(base.model), file, "base.model"), BUNDLED_BASES / base.model
     if base.model.startswith((".", "/", "~")) or beside.is_dir():
-        place = beside
+        folder = beside
     elif bundled.parent == BUNDLED_BASES and bundled.is_dir():
-        place = bundled
+        folder = bundled
     else:
         return base
-    native = {} if "resolution" in base.model_fields_set else _native_resolution(place)
-    return base.model_copy(update={"model": str(place), **native})
+    native = {} if "resolution" in base.model_fields_set else _native_resolution(folder)
+    return base.model_copy(update={"model": str(folder), **native})
 
 
 def _native_resolution(base: Path) -> dict[str, int]:

@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.config.loading import Part
+from defectfill.config.loading import ConfigSection
 from defectfill.config.types import FolderName, Fraction, Root
 
 
-class References(Part):
+class References(ConfigSection):
     """How many real defects per defect type are learnt from; the rest is held out."""
 
     fraction: Fraction | None = None
@@ -23,7 +23,7 @@ class References(Part):
         return self
 
 
-class DataConfig(Part):
+class DataConfig(ConfigSection):
     """Where the real images are, in MVTec AD's layout, and which of them are learnt from."""
 
     root: Root
@@ -46,5 +46,5 @@ class DataConfig(Part):
         return defects
 
 
-class OutputConfig(Part):
+class OutputConfig(ConfigSection):
     root: Root

@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from defectfill.config.loading import Part
+from defectfill.config.loading import ConfigSection
 from defectfill.config.types import Fraction, Solver
 
 
-class WindowConfig(Part):
+class WindowConfig(ConfigSection):
     """The square crop around a defect that the model sees, in training and in painting alike."""
 
     mode: Literal["crop", "whole"] = "crop"
@@ -22,7 +22,7 @@ class WindowConfig(Part):
     both ends stay inside and min_side_px allows."""
 
 
-class GenerateConfig(Part):
+class GenerateConfig(ConfigSection):
     """Painting."""
 
     count: int = Field(default=200, ge=1, le=10_000_000)
@@ -53,9 +53,9 @@ class GenerateConfig(Part):
     memory of the GPU, 2 on a CPU."""
     shard_size: int = Field(default=16, ge=1)
     """Samples per shard, the unit of work and of resume."""
-    codec_normals: float = Field(default=0, ge=0, le=1)
+    vae_normals: float = Field(default=0, ge=0, le=1)
     """For this share of the kept images the same window without a defect is added too, as a normal: a detector then
-    cannot tell defects by the traces of codec and blend."""
+    cannot tell defects by the traces of VAE and blend."""
     min_change: float = Field(default=0.04, gt=0, lt=1)
     """A pixel counts as drawn when it differs by more than this share of the value range."""
 
@@ -72,7 +72,7 @@ class GenerateConfig(Part):
         return self
 
 
-class GatesConfig(Part):
+class GatesConfig(ConfigSection):
     """What a sample must be like to be kept."""
 
     min_drawn_fraction: float = Field(default=0.3, ge=0, le=1)
@@ -84,11 +84,11 @@ class GatesConfig(Part):
     reference's by 1.1 to this power; seam_visible, out_of_range: seam and contrast above, by the factor by which one
     reference exceeds the others to this power; out_of_range too: looks further from the nearest reference than any
     reference's are from the others, by 1.1 to this power."""
-    max_likeness: float = Field(default=0.5, ge=0, le=1)
+    max_reference_correlation: float = Field(default=0.5, ge=0, le=1)
     """near_copy: this share of the way from the most alike two references to equality."""
 
 
-class DatasetConfig(Part):
+class DatasetConfig(ConfigSection):
     """What the finished dataset tells its consumers."""
 
     real_share: float = Field(default=0.5, gt=0, lt=1)

@@ -19,16 +19,16 @@ MAX_VALUES = 10_000
 """With every alias of YAML replaced by what it stands for, which may be much more than the file shows."""
 
 
-class Part(BaseModel):
+class ConfigSection(BaseModel):
     """A block of the config: frozen, numbers are finite, and a key it does not know is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-AnyPart = TypeVar("AnyPart", bound=Part)
+AnySection = TypeVar("AnySection", bound=ConfigSection)
 
 
-def load_yaml(path: Path, kind: type[AnyPart]) -> AnyPart:
+def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
     """The content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
 
     Raises ConfigError with one message per mistake, each with the key's path.
@@ -51,7 +51,7 @@ def load_yaml(path: Path, kind: type[AnyPart]) -> AnyPart:
         raise ConfigError(f"{path}: expected at most {MAX_VALUES} values, found more with its aliases replaced")
     problems: list[str] = []
     expanded = _expand(raw, "", problems)
-    config: AnyPart | None = None
+    config: AnySection | None = None
     try:
         config = kind.model_validate(expanded)
     except ValidationError as error:
@@ -116,7 +116,7 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
     return text
 
 
-def _describe(kind: type[Part], detail: dict[str, Any]) -> str:
+def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
     """One pydantic error as `key.path: what was expected, what was found`."""
     location = [str(part) for part in detail["loc"]]
     key_path = ".".join(location)
@@ -135,7 +135,7 @@ def _describe(kind: type[Part], detail: dict[str, Any]) -> str:
     return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _fields_at(kind: type[Part], location: list[str]) -> list[str]:
+def _fields_at(kind: type[ConfigSection], location: list[str]) -> list[str]:
     """The keys that may stand in the block at `location`."""
     part: Any = kind
     for name in location:

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.config.loading import Part
+from defectfill.config.loading import ConfigSection
 
 
-class ZonesConfig(Part):
+class ZonesConfig(ConfigSection):
     """Images the user drew: white where defects may, or must not, be."""
 
     allowed: Path | None = None
@@ -23,7 +23,7 @@ class ZonesConfig(Part):
         return self
 
 
-class MasksConfig(Part):
+class MasksConfig(ConfigSection):
     """Where defects are asked for, and of which shape."""
 
     samplers: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default={"reference": 0.6, "morph": 0.4})

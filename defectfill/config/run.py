@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from defectfill.config.base import BaseConfig, _resolve_base
 from defectfill.config.data import DataConfig, OutputConfig
 from defectfill.config.generate import DatasetConfig, GatesConfig, GenerateConfig, WindowConfig
-from defectfill.config.loading import Part, absolute, load_yaml
+from defectfill.config.loading import ConfigSection, absolute, load_yaml
 from defectfill.config.masks import MasksConfig
 from defectfill.config.runner import RunnerConfig, ScheduleConfig
 from defectfill.config.train import TrainConfig
@@ -21,7 +21,7 @@ from defectfill.io.errors import ConfigError
 from defectfill.io.s3 import is_remote, local_folder
 
 
-class RunConfig(Part):
+class RunConfig(ConfigSection):
     """Everything one run depends on. `load_config` makes it from a YAML file."""
 
     category: FolderName
@@ -97,7 +97,7 @@ def _resolve_root(root: str, file: Path, key: str) -> str:
 
 
 def _resolve_masks(masks: MasksConfig, file: Path) -> MasksConfig:
-    def resolved(part: Part, block: str, *names: str) -> dict[str, Path]:
+    def resolved(part: ConfigSection, block: str, *names: str) -> dict[str, Path]:
         paths = {name: getattr(part, name) for name in names}
         return {name: absolute(path, file, f"{block}.{name}") for name, path in paths.items() if path}
 

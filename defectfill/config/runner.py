@@ -5,10 +5,10 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.config.loading import Part
+from defectfill.config.loading import ConfigSection
 
 
-class ScheduleConfig(Part):
+class ScheduleConfig(ConfigSection):
     """When `defectfill deploy` has the category run."""
 
     cron: str
@@ -33,7 +33,7 @@ class ScheduleConfig(Part):
         return timezone
 
 
-class RunnerConfig(Part):
+class RunnerConfig(ConfigSection):
     """Where shards are painted. The same bytes come out everywhere on the same kind of machine."""
 
     kind: Literal["local", "dask"] = "local"

@@ -5,11 +5,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.config.loading import Part
+from defectfill.config.loading import ConfigSection
 from defectfill.config.types import FolderName, Fraction
 
 
-class LossWeights(Part):
+class LossWeights(ConfigSection):
     """L = defect L_def + object L_obj + attention L_attn (Eq. 9)."""
 
     defect: float = Field(default=0.5, ge=0)
@@ -17,7 +17,7 @@ class LossWeights(Part):
     attention: float = Field(default=0.05, ge=0)
 
 
-class BoxesConfig(Part):
+class BoxesConfig(ConfigSection):
     """The random boxes whose union masks the object branch (M_rand)."""
 
     count: int = Field(default=30, ge=1, le=10_000)
@@ -36,7 +36,7 @@ WITHOUT_EFFECT = ("checkpoint_every", "tensorboard")
 """Keys of `train` that change nothing of what is learnt."""
 
 
-class TrainConfig(Part):
+class TrainConfig(ConfigSection):
     """LoRA training, one adapter per defect."""
 
     steps: int = Field(default=2000, ge=1, le=10_000_000)
@@ -60,11 +60,11 @@ class TrainConfig(Part):
     boxes: BoxesConfig = BoxesConfig()
     max_resize: float = Field(default=1.125, ge=1, le=2)
     """Image and mask are enlarged by u in [1, max_resize] together, then cropped at random."""
-    pool: int = Field(default=256, ge=0, le=1_000_000)
+    latent_cache: int = Field(default=256, ge=0, le=1_000_000)
     """Crops that are encoded once, before the first step; steps draw from them. 0: every step encodes its own, and so
-    it is where the steps of a short training encode less than the pool would."""
-    pool_boxes: int = Field(default=2, ge=1)
-    """Random-box masks for every crop of the pool."""
+    it is where the steps of a short training encode less than the cache would."""
+    latent_cache_boxes: int = Field(default=2, ge=1)
+    """Random-box masks for every crop of the cache."""
     sample_latents: bool = False
     """Draw latents from the autoencoder's posterior in every step, instead of taking its mode."""
     memory: Literal["auto", "fast", "low"] = "auto"
@@ -74,7 +74,7 @@ class TrainConfig(Part):
     """Processes that share every batch, one per GPU."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between checkpoints; a training that is stopped goes on from the last one. It changes no result."""
-    look_every: int = Field(default=500, ge=1)
+    eval_every: int = Field(default=500, ge=1)
     """Steps between looks: a preview picture, and the loss of the references kept for validation. The last step has
     one too."""
     validation_references: int = Field(default=0, ge=0)

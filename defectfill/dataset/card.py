@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from defectfill.dataset.writer import (
-    count_rows,
-)
+from defectfill.records.manifest import count_rows
 from defectfill.runs.run import Run
 
 

@@ -1,5 +1,5 @@
-"""Can pixels that went through codec and blend be told from untouched ones? If so, a detector can learn that instead of
-the defect, and codec normals (generate.codec_normals) are worth their share.
+"""Can pixels that went through VAE and blend be told from untouched ones? If so, a detector can learn that instead of
+the defect, and VAE normals (generate.vae_normals) are worth their share.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ RIDGE = 1e-2
 """Added to the features' common covariance, which is near 1."""
 
 
-def probe_codec(dataset: Path) -> float | None:
+def probe_vae(dataset: Path) -> float | None:
     """How often a linear classifier is right about unseen pictures, 0.5 being chance; None without enough of them.
 
-    It looks at the same region of every codec normal and of its source, and has learnt from other sources.
+    It looks at the same region of every VAE normal and of its source, and has learnt from other sources.
     """
     wanted = (pc.field("defect") == "good") & (pc.field("origin") == "synthetic")
     columns = ["image_path", "source_path", "planned_mask_path"]

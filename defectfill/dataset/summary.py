@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from defectfill.dataset.probe import probe_codec
+from defectfill.dataset.probe import probe_vae
 from defectfill.painting.gates import REASONS
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
@@ -35,9 +35,9 @@ def summary(dataset: Path) -> list[str]:
             reasons = plan_table(run, defect, columns=["reason"])["reason"]
             first = reasons.filter(pc.not_equal(reasons, ""))[0]
             lines.append(f"{defect}: {funnel['no place']} found no place, the first because: {first}")
-    told = probe_codec(dataset)
+    told = probe_vae(dataset)
     if told is not None:
-        lines.append(f"a linear probe tells codec normals from their untouched sources in {told:.0%} (50% is chance)")
+        lines.append(f"a linear probe tells VAE normals from their untouched sources in {told:.0%} (50% is chance)")
     return lines
 
 

@@ -22,6 +22,7 @@ from defectfill.records.manifest import (
     REJECTED_SCHEMA,
     SCHEMA,
     ManifestRow,
+    count_rows,
     metadata_table,
 )
 from defectfill.records.snapshot import ImageRecord
@@ -121,13 +122,6 @@ def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -
     for name, column in changed.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     return rows
-
-
-def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
-    """How many rows have each defect, split and origin."""
-    names = ["defect", "split", "origin"]
-    counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
-    return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})
 
 
 def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from defectfill.config.masks import MasksConfig
 from defectfill.config.run import RunConfig
-from defectfill.ingest.groups import GROUPS_FILE
 from defectfill.io.errors import DataError
 from defectfill.io.images import SUFFIXES
 
+GROUPS_FILE = "groups.csv"
 _MASK_ENDING = "_mask"
 
 

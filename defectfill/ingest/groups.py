@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defectfill.config.run import RunConfig
-from defectfill.ingest.find import (
-    _relative,
-)
-
-GROUPS_FILE = "groups.csv"
+from defectfill.ingest.find import GROUPS_FILE, _relative
 
 
 def _read_groups(config: RunConfig, images: Sequence[tuple[str, Path]]) -> tuple[dict[Path, str], list[str]]:

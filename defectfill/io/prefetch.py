@@ -8,7 +8,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], most: int) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], most: int) -> Iterator[Item]:
     """The items in order; another thread makes up to `most` of them before they are asked for.
 
     What goes wrong there is raised here, in its place.

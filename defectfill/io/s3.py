@@ -25,7 +25,7 @@ AT_ONCE = 1000
 
 
 def is_remote(root: str) -> bool:
-    """Whether a root or a place is a URL, not a folder of this machine."""
+    """Whether a root or a location is a URL, not a folder of this machine."""
     return root.startswith(S3)
 
 
@@ -38,13 +38,13 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def local_folder(place: str) -> Path:
-    """The folder that a place is, or its local copy in the cache, below DEFECTFILL_CACHE or ~/.cache/defectfill."""
-    if not is_remote(place):
-        return Path(place)
+def local_folder(location: str) -> Path:
+    """The folder that a location is, or its local copy in the cache, below DEFECTFILL_CACHE or ~/.cache/defectfill."""
+    if not is_remote(location):
+        return Path(location)
     cache = Path(os.environ.get("DEFECTFILL_CACHE") or Path.home() / ".cache" / "defectfill")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    return cache.absolute() / f"s3-{digest(endpoint)[:8]}" / place.removeprefix(S3)
+    return cache.absolute() / f"s3-{digest(endpoint)[:8]}" / location.removeprefix(S3)
 
 
 @dataclass(frozen=True)

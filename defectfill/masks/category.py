@@ -13,7 +13,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_image, read_mask
 from defectfill.records.snapshot import ImageRecord, references_of
-from mask_sampling import DoesNotFit, UncertainObject
+from mask_sampling import PlacementError, UncertainObject
 from mask_sampling.foreground import find_object
 from mask_sampling.placement import Scene
 from mask_sampling.pose import carried
@@ -42,7 +42,7 @@ class CategoryMasks:
     def scene(self, image: ImageArray) -> Scene:
         """Where defects may be in a normal [H, W, C].
 
-        Raises DoesNotFit when the object is not surely found, or the zones leave nothing of it.
+        Raises PlacementError when the object is not surely found, or the zones leave nothing of it.
         """
         if self.sampler.registration.kind == "frame":
             foreground = np.ones(image.shape[:2], dtype=bool)
@@ -50,7 +50,7 @@ class CategoryMasks:
             try:
                 foreground = foreground_of(self._config, image)
             except UncertainObject as problem:
-                raise DoesNotFit(str(problem)) from problem
+                raise PlacementError(str(problem)) from problem
         return self.sampler.scene(foreground, None if self._zones is None else self._zones.permitted(foreground))
 
 

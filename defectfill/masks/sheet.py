@@ -15,7 +15,7 @@ from defectfill.masks.category import CategoryMasks
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import crop_window
 from defectfill.records.snapshot import ImageRecord, references_of
-from mask_sampling import DoesNotFit
+from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.priors import Attributes, Comparison, compare, measure
 
@@ -63,7 +63,7 @@ def _sampled(
         image = read_image(path)
         try:
             scenes.append((image, masks.scene(image)))
-        except DoesNotFit as problem:
+        except PlacementError as problem:
             refused[f"{path}: {problem}"] += 1
     tiles: list[Tile] = []
     attributes: list[Attributes] = []
@@ -71,7 +71,7 @@ def _sampled(
         image, scene = scenes[index % len(scenes)]
         try:
             mask = masks.sampler.sample(scene, index).mask
-        except DoesNotFit as problem:
+        except PlacementError as problem:
             refused[str(problem)] += 1
             continue
         attributes.append(measure(mask, scene.object_px, scene.pose.axis))

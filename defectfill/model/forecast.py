@@ -16,7 +16,7 @@ from defectfill.model.base.base import Base, shared_base
 from defectfill.model.inpaint.painter import DiffusionPainter, find_samples_per_batch
 from defectfill.model.inpaint.perceptual import make_distance
 from defectfill.model.training.data import Reference, TrainingData
-from defectfill.model.training.latent_cache import pool_pays
+from defectfill.model.training.latent_cache import latent_cache_pays
 from defectfill.model.training.lora import trained_adapter
 from defectfill.painting.window import Window
 from defectfill.records.snapshot import ImageRecord
@@ -64,8 +64,8 @@ def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) ->
         for steps, crops in [(FEW_STEPS, FEW_CROPS), (MORE_STEPS, FEW_CROPS), (FEW_STEPS, MORE_CROPS)]
     )
     step = max(more - few, 0) / (MORE_STEPS - FEW_STEPS)
-    crop = max(crops - few, 0) / (MORE_CROPS - FEW_CROPS) if pool_pays(config.train) else 0.0
-    return few + (config.train.steps - FEW_STEPS) * step + max(config.train.pool - FEW_CROPS, 0) * crop
+    crop = max(crops - few, 0) / (MORE_CROPS - FEW_CROPS) if latent_cache_pays(config.train) else 0.0
+    return few + (config.train.steps - FEW_STEPS) * step + max(config.train.latent_cache - FEW_CROPS, 0) * crop
 
 
 def _seconds_of(base: Base, config: RunConfig, defect: str, work: Path, steps: int, crops: int) -> float:
@@ -82,7 +82,7 @@ def _trained(base: Base, config: RunConfig, defect: str, work: Path, steps: int,
     mask[side // 3 : side // 2, side // 3 : side // 2] = True
     image = np.random.default_rng(0).random((side, side, 3), dtype=np.float32)
     reference = Reference(Window((0, 0, side, side), image, mask), config.prompts(defect), config.token(defect))
-    changes = {"steps": steps, "pool": crops, "select": "last", "processes": 1, "look_every": steps}
+    changes = {"steps": steps, "latent_cache": crops, "select": "last", "processes": 1, "eval_every": steps}
     settings = config.train.model_copy(update=changes)
     data = TrainingData(references=[reference])
     with trained_adapter(base, data, settings, config.base.resolution, 0, "measure", work):

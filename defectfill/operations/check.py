@@ -106,7 +106,7 @@ def to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
     """What a run has left to do."""
     config = run.config
     if run.is_finished():
-        yield f"everything is done: {run.dataset_place}"
+        yield f"everything is done: {run.dataset_uri}"
         return
     generate = config.generate
     passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
@@ -115,7 +115,7 @@ def to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
         left = _left(run, defect)
         yield f"{defect}: adapter {trained}; {left} of {generate.count} samples to paint, {left * passes:,} UNet passes"
     yield f"base {run.record.base.model} ({run.record.base.revision[:12]}), selection by {run.record.distance}"
-    yield f"output: {run.place}"
+    yield f"output: {run.uri}"
 
 
 def _left(run: Run, defect: str) -> int:

@@ -10,7 +10,7 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.files import read_rows, remove_folder
 from defectfill.operations.prepare import prepare_run
-from defectfill.operations.remote import outline_of, output_of, withdraw
+from defectfill.operations.remote import delete_remote, outline_of, output_of
 from defectfill.runs.shards import ROWS_FILE
 
 
@@ -25,7 +25,7 @@ def collect_garbage(config: RunConfig, keep: int) -> list[str]:
         removed = _unused(folder, keep, pinned)
     for name in removed:
         if output := output_of(config):
-            withdraw(output / name)
+            delete_remote(output / name)
         if (config.category_output / name).exists():
             remove_folder(config.category_output / name)
     return [f"{config.output.root}/{config.category}/{name}" for name in removed]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from defectfill.adapters.train import TRAINING_FILE
 from defectfill.config.run import RunConfig
-from defectfill.ingest.groups import GROUPS_FILE
+from defectfill.ingest.find import GROUPS_FILE
 from defectfill.io.errors import DataError
 from defectfill.io.files import new_folder, write_bytes
 from defectfill.io.s3 import Remote, check_url, is_copy, is_remote, local_folder
@@ -95,25 +95,25 @@ def fetch_run(run: Run) -> None:
         _fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
 
 
-def open_run(place: str) -> Run:
-    """The run at a place, Run.place; of one on storage its record is fetched."""
-    folder = local_folder(place)
-    if is_remote(place):
+def open_run(uri: str) -> Run:
+    """The run at a uri, Run.uri; of one on storage its record is fetched."""
+    folder = local_folder(uri)
+    if is_remote(uri):
         with _one_at_a_time(folder.parents[1]):
             for name in INGESTED:
-                _mirror(Remote(place), name, folder)
+                _mirror(Remote(uri), name, folder)
     return Run.at(folder)
 
 
 @lru_cache(maxsize=1)
-def _fetch_data_of(place: str) -> None:
-    fetch_data(open_run(place).config)
+def _fetch_data_of(uri: str) -> None:
+    fetch_data(open_run(uri).config)
 
 
 def fetch_for_shard(run: Run, shard: Shard) -> None:
     """Fetches what painting a shard takes and is not on this machine, and what earlier runs have painted of it."""
     output, remote = output_of(run.config), _remote(run)
-    _fetch_data_of(run.place)
+    _fetch_data_of(run.uri)
     if output is None or remote is None:
         return
     with _one_at_a_time(run.category_output):
@@ -131,20 +131,20 @@ def fetch_for_shard(run: Run, shard: Shard) -> None:
                 _fetch_unit(output / "runs" / key / "shards" / shard.name, other / "shards" / shard.name, DIGEST_FILE)
 
 
-def hand_over_record(run: Run) -> None:
+def upload_record(run: Run) -> None:
     """Hands over what the ingest step wrote."""
     if remote := _remote(run):
         remote.upload(INGESTED, run.folder)
 
 
-def hand_over_adapter(run: Run, defect: str) -> None:
+def upload_adapter(run: Run, defect: str) -> None:
     """Hands over the adapter that paints a defect."""
     if output := output_of(run.config):
         adapter = run.adapter_folder(defect)
-        _hand_over_unit(output / "adapters" / adapter.name, adapter, TRAINING_FILE)
+        _upload_unit(output / "adapters" / adapter.name, adapter, TRAINING_FILE)
 
 
-def hand_over_plan(run: Run) -> None:
+def upload_plan(run: Run) -> None:
     """Hands over planned masks that are not there, then the plan."""
     if remote := _remote(run):
         there = (remote / "planned_masks").files()
@@ -153,15 +153,15 @@ def hand_over_plan(run: Run) -> None:
         remote.upload([run.plan_path.name], run.folder)
 
 
-def hand_over_shard(run: Run, shard: Shard) -> None:
+def upload_shard(run: Run, shard: Shard) -> None:
     """Hands over a painted shard, and how many samples are painted at once where no one has yet."""
     if remote := _remote(run):
-        _hand_over_unit(remote / "shards" / shard.name, run.shard_folder(shard), DIGEST_FILE)
+        _upload_unit(remote / "shards" / shard.name, run.shard_folder(shard), DIGEST_FILE)
         if (run.folder / BATCH_FILE).is_file():
             remote.write_if(BATCH_FILE, (run.folder / BATCH_FILE).read_bytes(), None)
 
 
-def exchange_shards(run: Run) -> None:
+def sync_shards(run: Run) -> None:
     """Fetches shards that others have painted, and hands over those that a killed run did not get to."""
     if remote := _remote(run):
         shards = run.folder / "shards"
@@ -170,10 +170,10 @@ def exchange_shards(run: Run) -> None:
         for proof in shards.glob(f"[!.]*/[!.]*/{DIGEST_FILE}"):
             name = proof.parent.relative_to(shards).as_posix()
             if name not in there:
-                _hand_over_unit(remote / "shards" / name, proof.parent, DIGEST_FILE)
+                _upload_unit(remote / "shards" / name, proof.parent, DIGEST_FILE)
 
 
-def hand_over_dataset(run: Run) -> None:
+def upload_dataset(run: Run) -> None:
     """Makes the dataset on storage the one that is here; last come the tables, then finished.json and `latest`."""
     output, remote = output_of(run.config), _remote(run)
     if output is None or remote is None:
@@ -215,27 +215,27 @@ def outline_of(config: RunConfig) -> Iterator[Path]:
         yield folder
 
 
-def withdraw(remote: Remote) -> None:
+def delete_remote(remote: Remote) -> None:
     """Removes all files below, those first that say that others are whole."""
     files = remote.files()
     remote.remove(path for path in files if path.rpartition("/")[2] in PROOFS)
     remote.remove(path for path in files if path.rpartition("/")[2] not in PROOFS)
 
 
-def fetch_dataset(place: str) -> Path:
-    """The folder of a finished dataset at a place; of one on storage what is not here is fetched.
+def fetch_dataset(uri: str) -> Path:
+    """The folder of a finished dataset at a uri; of one on storage what is not here is fetched.
 
     Raises DataError where none is, or one that is not finished.
     """
-    folder = local_folder(place)
-    if is_remote(place):
+    folder = local_folder(uri)
+    if is_remote(uri):
         try:
-            dataset = Remote(check_url(place))
+            dataset = Remote(check_url(uri))
             run = Remote(check_url(dataset.url.rpartition("/")[0]))
         except ValueError as error:
-            raise DataError(f"{place}: {error}") from error
+            raise DataError(f"{uri}: {error}") from error
         if run.etag(FINISHED_FILE) is None:
-            raise DataError(f"{place}: expected a finished dataset, found none")
+            raise DataError(f"{uri}: expected a finished dataset, found none")
         with _one_at_a_time(folder.parent):
             there = dataset.files()
             for path in set(_files_in(folder)) - there.keys():
@@ -244,8 +244,8 @@ def fetch_dataset(place: str) -> Path:
     return folder
 
 
-def hand_over_folder(folder: Path, beside: str) -> str:
-    """Hands over a folder beside the dataset at a place; gives its place."""
+def upload_folder(folder: Path, beside: str) -> str:
+    """Hands over a folder beside the dataset at a uri; gives its uri."""
     if not is_remote(beside):
         return str(folder)
     remote = Remote(beside.rstrip("/").rpartition("/")[0]) / folder.name
@@ -308,7 +308,7 @@ def _fetch_unit(remote: Remote, folder: Path, proof: str) -> None:
             remote.download(remote.files(), unit)
 
 
-def _hand_over_unit(remote: Remote, folder: Path, proof: str) -> None:
+def _upload_unit(remote: Remote, folder: Path, proof: str) -> None:
     """Hands over a folder unless a whole one of that name is there; the proof comes last."""
     if remote.etag(proof) is None:
         remote.upload((path for path in _files_in(folder) if path != proof), folder)

@@ -22,7 +22,7 @@ def status(config: RunConfig) -> list[str]:
     """
     run = prepare_run(config)
     if run.is_finished():
-        return [f"{config.category}: up to date: {run.dataset_place}"]
+        return [f"{config.category}: up to date: {run.dataset_uri}"]
     records = ingest(config)
     newest = latest_run(config)
     if newest is None:
@@ -30,7 +30,7 @@ def status(config: RunConfig) -> list[str]:
     else:
         differences = list(_differences(newest, run, records)) or ["it was not finished after its last change"]
         lines = [
-            f"{config.category}: stale: {newest.dataset_place}",
+            f"{config.category}: stale: {newest.dataset_uri}",
             *(f"  {difference}" for difference in differences),
         ]
     return [*lines, *to_do(run, records), *_cost(newest, run, records)]

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 from defectfill.config.generate import GatesConfig
 from defectfill.painting.measures import (
     Measures,
-    likeness,
-    strangeness,
+    appearance_correlation,
+    appearance_distance,
 )
 
 Reason = Literal["mask_lost", "off_mask", "seam_visible", "near_copy", "too_faint", "out_of_range"]
@@ -24,7 +24,7 @@ LEAST_EXCESS = 1.1
 """The range of the references is widened by this factor at least: a reference's measures change by a new pose."""
 LONE_EXCESS = 2.0
 """And upwards by this one where there is a single reference."""
-LEAST_STRANGENESS = 0.5
+LEAST_APPEARANCE_DISTANCE = 0.5
 """Looks may be this far from every reference's, however close these are to each other."""
 
 
@@ -35,65 +35,65 @@ class Gate:
     settings: GatesConfig
     contrast: tuple[float, float]
     """Least, that of the faintest reference, and largest."""
-    rim_step: float
+    seam_gradient: float
     """Largest."""
-    likeness: float
+    reference_correlation: float
     """Largest to any reference."""
-    strangeness: float
+    appearance_distance: float
     """Largest distance of looks to the nearest reference."""
     references: tuple[Measures, ...]
 
     @classmethod
     def calibrated(cls, references: Sequence[Measures], settings: GatesConfig) -> "Gate":
         """The gate of measured references, at least one, none of which it would reject but as its own copy."""
-        alike = [likeness(one.appearance, other.appearance) for one, other in combinations(references, 2)]
+        alike = [appearance_correlation(one.appearance, other.appearance) for one, other in combinations(references, 2)]
         most, contrasts = max([0.0, *alike]), [each.contrast for each in references]
         apart = [
-            strangeness(each, [*references[:index], *references[index + 1 :]])
+            appearance_distance(each, [*references[:index], *references[index + 1 :]])
             for index, each in enumerate(references if len(references) > 1 else ())
         ]
         return cls(
             settings=settings,
-            contrast=(min(contrasts) / LEAST_EXCESS**settings.tolerance, widened(contrasts, settings.tolerance)),
-            rim_step=widened([each.rim_step for each in references], settings.tolerance),
-            likeness=most + settings.max_likeness * (1 - most),
-            strangeness=max([*apart, LEAST_STRANGENESS]) * LEAST_EXCESS**settings.tolerance,
+            contrast=(min(contrasts) / LEAST_EXCESS**settings.tolerance, upper_limit(contrasts, settings.tolerance)),
+            seam_gradient=upper_limit([each.seam_gradient for each in references], settings.tolerance),
+            reference_correlation=most + settings.max_reference_correlation * (1 - most),
+            appearance_distance=max([*apart, LEAST_APPEARANCE_DISTANCE]) * LEAST_EXCESS**settings.tolerance,
             references=tuple(references),
         )
 
-    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Judgement":
+    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Verdict":
         """What is to be said of a sample.
 
         drawn_fraction: share of the planned mask that was drawn; off_mask_fraction: share of the drawn mask that lies
         outside the planned one.
         """
-        most_alike = max(likeness(measures.appearance, each.appearance) for each in self.references)
+        most_alike = max(appearance_correlation(measures.appearance, each.appearance) for each in self.references)
         least, largest = self.contrast
-        apart = strangeness(measures, self.references)
+        apart = appearance_distance(measures, self.references)
         against: dict[Reason, bool] = {
             "mask_lost": drawn_fraction == 0 or drawn_fraction < self.settings.min_drawn_fraction,
             "off_mask": off_mask_fraction > self.settings.max_off_mask_fraction,
-            "seam_visible": measures.rim_step > self.rim_step,
-            "near_copy": most_alike > self.likeness,
+            "seam_visible": measures.seam_gradient > self.seam_gradient,
+            "near_copy": most_alike > self.reference_correlation,
             "too_faint": measures.contrast < least,
-            "out_of_range": measures.contrast > largest or apart > self.strangeness,
+            "out_of_range": measures.contrast > largest or apart > self.appearance_distance,
         }
-        return Judgement(most_alike, apart, next((reason for reason in against if against[reason]), None))
+        return Verdict(most_alike, apart, next((reason for reason in against if against[reason]), None))
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """What a gate says of a sample."""
 
-    likeness: float
+    reference_correlation: float
     """To the reference that is most alike."""
-    strangeness: float
+    appearance_distance: float
     """Distance of its looks to the nearest reference's."""
     reason: Reason | None
     """The first against it; None: kept."""
 
 
-def widened(values: Sequence[float], tolerance: float) -> float:
+def upper_limit(values: Sequence[float], tolerance: float) -> float:
     """The largest of positive values, and `tolerance` times (in logarithms) what one lies beyond the others.
 
     LEAST_EXCESS is taken for that at least, and LONE_EXCESS for a single value, of which nothing is known.

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.stitch import blend_part, like_source
+from defectfill.painting.stitch import blend_part, to_source_format
 from defectfill.painting.window import Box
 
 MIN_SPECK_PX = 3
@@ -22,9 +22,9 @@ def draw_label(
     *,
     min_change: float,
 ) -> NDArray[np.bool_]:
-    """Mask [H, W] of the pixels that the defect, and not the codec, changed.
+    """Mask [H, W] of the pixels that the defect, and not the VAE, changed.
 
-    Candidate and reconstruction [R, R, 3] went through the same codec and are blended in the same way; a pixel is
+    Candidate and reconstruction [R, R, 3] went through the same VAE and are blended in the same way; a pixel is
     drawn where they differ by more than `min_change` of the value range in any channel, and by more than half of
     what a neighbour within one of the model's pixels does: less than that is its blur. Cracks up to two of the model's
     pixels wide are closed, specks are dropped
@@ -34,7 +34,7 @@ def draw_label(
     import cv2
 
     part, alpha = blend_part(planned_mask, box)
-    difference = like_source(candidate, box, source, part) - like_source(reconstruction, box, source, part)
+    difference = to_source_format(candidate, box, source, part) - to_source_format(reconstruction, box, source, part)
     change = alpha * np.abs(difference).max(axis=2) / np.iinfo(source.dtype).max
     pixel = max((box[2] - box[0]) // len(candidate), 1)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))

@@ -16,7 +16,7 @@ SURROUNDINGS_PX = 8
 """How far around a defect its surroundings reach."""
 
 
-LIKENESS_SIDE_PX = 32
+APPEARANCE_SIDE_PX = 32
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Measures:
     """Root mean square difference of the defect's pixels from the mean colour of its surroundings."""
     shade: NDArray[np.float32]
     """[3], the defect's mean colour less that of its surroundings."""
-    rim_step: float
+    seam_gradient: float
     """Median, along the outline of the mask in which the defect was asked for, of the largest gradient of the luma per
     pixel within a pixel of it."""
     appearance: NDArray[np.float32]
-    """[LIKENESS_SIDE_PX, LIKENESS_SIDE_PX] luma of the box around the defect, nan beside it."""
+    """[APPEARANCE_SIDE_PX, APPEARANCE_SIDE_PX] luma of the box around the defect, nan beside it."""
 
 
 def measure_sample(
@@ -56,7 +56,7 @@ def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
     return Measures(
         contrast=float(np.sqrt(np.square(apart).mean())),
         shade=apart.mean(axis=0),
-        rim_step=float(np.median(steps)) if len(steps) else 0.0,
+        seam_gradient=float(np.median(steps)) if len(steps) else 0.0,
         appearance=_appearance(luma, mask),
     )
 
@@ -72,15 +72,15 @@ def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
 def _appearance(luma: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
-        return np.full((LIKENESS_SIDE_PX, LIKENESS_SIDE_PX), np.nan, dtype=np.float32)
+        return np.full((APPEARANCE_SIDE_PX, APPEARANCE_SIDE_PX), np.nan, dtype=np.float32)
     spread = [
-        np.linspace(span[0], span[-1], LIKENESS_SIDE_PX).round().astype(int)[:, None].swapaxes(0, axis)
+        np.linspace(span[0], span[-1], APPEARANCE_SIDE_PX).round().astype(int)[:, None].swapaxes(0, axis)
         for axis, span in enumerate((rows, columns))
     ]
     return np.where(mask[spread[0], spread[1]], luma[spread[0], spread[1]], np.float32(np.nan))
 
 
-def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def appearance_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Correlation of two appearances where both have a defect, in [-1, 1]; 0 where there is nothing to compare."""
     both = ~np.isnan(one) & ~np.isnan(other)
     if both.sum() < 0.5 * max((~np.isnan(one)).sum(), (~np.isnan(other)).sum(), 1):
@@ -90,7 +90,7 @@ def likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float((first * second).sum()) / norm if norm > 0 else 0.0
 
 
-def strangeness(measures: Measures, references: Sequence[Measures]) -> float:
+def appearance_distance(measures: Measures, references: Sequence[Measures]) -> float:
     """Distance in contrast and shade to the nearest of some references, over their median contrast."""
     nearest = min(
         float(np.hypot(measures.contrast - each.contrast, np.linalg.norm(measures.shade - each.shade)))

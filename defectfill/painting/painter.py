@@ -16,9 +16,9 @@ from defectfill.painting.window import Window
 
 @dataclass(frozen=True)
 class Painting:
-    """What became of the K candidates of one sample: those painted to the end, as the model's codec gives them.
+    """What became of the K candidates of one sample: those painted to the end, as the model's VAE gives them.
 
-    The codec's tint is subtracted.
+    The VAE's tint is subtracted.
     """
 
     candidates: NDArray[np.float32]
@@ -27,7 +27,7 @@ class Painting:
     """[K], perceptual distance to the clean window inside the planned mask; larger is less reconstructed. nan of those
     that were dropped on the way."""
     reconstruction: NDArray[np.float32]
-    """[R, R, 3] in [0, 1]: the clean window through the codec, so that the codec's own error can be told apart."""
+    """[R, R, 3] in [0, 1]: the clean window through the VAE, so that the VAE's own error can be told apart."""
     early_scores: tuple[float, ...] = ()
     """K numbers by which candidates were dropped on the way: mean squared difference of the predicted latents inside
     the mask; empty where none was."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.window import LUMA, Box, Part, inside_frame, resize
+from defectfill.painting.window import LUMA, Box, Region, inside_frame, resize
 
 BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
@@ -31,7 +31,7 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
     return np.asarray(np.where(distance <= blend_px, alpha, 0), dtype=np.float32)
 
 
-def blend_part(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Part, NDArray[np.float32]]:
+def blend_part(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Region, NDArray[np.float32]]:
     """The part of the frame [H, W] that holds the blend region of a mask, and the painting's weight [h, w] in it."""
     import cv2
 
@@ -59,13 +59,13 @@ def stitch(
     """
     part, weight = blend_part(planned_mask, box)
     alpha, original = weight[..., None], source[part]
-    mixed = np.rint(original + alpha * (like_source(painting, box, source, part) - original))
+    mixed = np.rint(original + alpha * (to_source_format(painting, box, source, part) - original))
     result = source.copy()
     result[part] = np.where(alpha > 0, mixed.astype(source.dtype), original)
     return result
 
 
-def like_source(painting: NDArray[np.float32], box: Box, source: ImageArray, part: Part) -> NDArray[np.float32]:
+def to_source_format(painting: NDArray[np.float32], box: Box, source: ImageArray, part: Region) -> NDArray[np.float32]:
     """A part [h, w, C] of the source [H, W, C] as a painting [R, R, 3] in [0, 1] of the window `box` has it.
 
     In the source's channels and value range; alpha is the source's own.

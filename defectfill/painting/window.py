@@ -17,7 +17,7 @@ from defectfill.io.images import ImageArray
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in source pixels; square, and beyond the frame where the frame is too small."""
 
-Part = tuple[slice, slice]
+Region = tuple[slice, slice]
 """Rows and columns of a frame."""
 
 
@@ -97,7 +97,7 @@ def _start(centre: int, side: int, length: int) -> int:
     return min(max(centre - side // 2, 0), length - side)
 
 
-def inside_frame(box: Box, shape: tuple[int, ...]) -> Part:
+def inside_frame(box: Box, shape: tuple[int, ...]) -> Region:
     """Rows and columns of a frame [H, W, ...] that lie in `box`."""
     left, top, right, bottom = box
     return slice(max(top, 0), min(bottom, shape[0])), slice(max(left, 0), min(right, shape[1]))

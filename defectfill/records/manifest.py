@@ -1,5 +1,6 @@
 """The manifest: one row per image of a dataset, real and synthetic."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 import pyarrow as pa
@@ -52,11 +53,11 @@ class ManifestRow(BaseModel):
     """Share of the drawn mask outside the planned one."""
     contrast: float | None = None
     """Root mean square difference of the defect from its surroundings, of the value range."""
-    rim_step: float | None = None
+    seam_gradient: float | None = None
     """Median gradient around the planned mask, of the value range per pixel of a window of 128."""
-    likeness: float | None = None
+    reference_correlation: float | None = None
     """Correlation with the reference that is most alike."""
-    strangeness: float | None = None
+    appearance_distance: float | None = None
     """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
     window: tuple[int, ...] | None = None
     """left, top, right, bottom of the crop window in source pixels."""
@@ -115,9 +116,9 @@ REJECTED_SCHEMA = pa.schema(
         ("drawn_fraction", pa.float32()),
         ("off_mask_fraction", pa.float32()),
         ("contrast", pa.float32()),
-        ("rim_step", pa.float32()),
-        ("likeness", pa.float32()),
-        ("strangeness", pa.float32()),
+        ("seam_gradient", pa.float32()),
+        ("reference_correlation", pa.float32()),
+        ("appearance_distance", pa.float32()),
         ("window", pa.list_(pa.int32(), 4)),
         ("latent_cells", pa.float32()),
         ("background_intact", pa.bool_()),
@@ -168,3 +169,10 @@ def metadata_table(manifest: pa.Table) -> pa.Table:
         *(manifest[name] for name in ("label_index", "defect", "split", "origin", "sampling_weight")),
     ]
     return pa.table(columns, schema=METADATA_SCHEMA)
+
+
+def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
+    """How many rows have each defect, split and origin."""
+    names = ["defect", "split", "origin"]
+    counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
+    return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})

@@ -29,7 +29,7 @@ from defectfill.runs.plan import (
 from defectfill.runs.run import Run
 from defectfill.runs.shards import count_rejected, finished_shards
 from defectfill.runs.timings import timed
-from mask_sampling import DoesNotFit
+from mask_sampling import PlacementError
 from mask_sampling.sampling import SampledMask, Spot, spot_of
 
 SOURCES_TRIED = 5
@@ -128,7 +128,7 @@ class DefectPlanner:
                 path = config.category_folder / self.normals[source].path
                 try:
                     scene = self.masks.scene(read_image(path))
-                except DoesNotFit as problem:
+                except PlacementError as problem:
                     waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
                     continue
                 spots = self._spots(source, oldest)
@@ -136,7 +136,7 @@ class DefectPlanner:
                     before = [spot for other, spot in spots if self._remembers(index, other)]
                     try:
                         sampled = self.masks.sampler.sample(scene, index, before)
-                    except DoesNotFit as problem:
+                    except PlacementError as problem:
                         waiting[index] = f"{path}: {problem}"
                     else:
                         if attempt == 0:

@@ -47,14 +47,14 @@ class Run:
         return self.config.category_output
 
     @property
-    def place(self) -> str:
+    def uri(self) -> str:
         """The run's folder as those find it who share its storage."""
         return f"{self.config.output.root}/{self.config.category}/runs/{self.record.key}"
 
     @property
-    def dataset_place(self) -> str:
+    def dataset_uri(self) -> str:
         """The same of the dataset's folder."""
-        return f"{self.place}/{self.dataset.name}"
+        return f"{self.uri}/{self.dataset.name}"
 
     @cached_property
     def folder(self) -> Path:

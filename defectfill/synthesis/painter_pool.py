@@ -24,7 +24,7 @@ from defectfill.runs.run import Run
 log = logging.getLogger(__name__)
 
 
-class Child:
+class PainterProcess:
     """A painting process; started anew for the next shard when it has died."""
 
     def __init__(self, run_folder: Path, number: int, of: int) -> None:
@@ -83,16 +83,16 @@ def _environment(number: int, of: int) -> dict[str, str]:
     return {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
 
 
-class Children:
+class PainterPool:
     """Painting processes that take turns."""
 
-    def __init__(self, children: list[Child]) -> None:
-        self.idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
+    def __init__(self, children: list[PainterProcess]) -> None:
+        self.idle: queue.SimpleQueue[PainterProcess] = queue.SimpleQueue()
         for child in children:
             self.idle.put(child)
 
     def paint(self, shard: Shard) -> None:
-        """Paints a shard in the first process that is idle, waited for; raises as Child.paint."""
+        """Paints a shard in the first process that is idle, waited for; raises as PainterProcess.paint."""
         child = self.idle.get()
         try:
             child.paint(shard.name)
@@ -101,13 +101,13 @@ class Children:
 
 
 @contextmanager
-def painting_children(run: Run, count: int) -> Iterator[Children]:
+def open_painter_pool(run: Run, count: int) -> Iterator[PainterPool]:
     """So many processes that paint shards of a run; they end with the context."""
-    children = [Child(run.folder, number, count) for number in range(count)]
+    children = [PainterProcess(run.folder, number, count) for number in range(count)]
     with ExitStack() as stack:
         for child in children:
             stack.callback(child.close)
-        yield Children(children)
+        yield PainterPool(children)
 
 
 class _LogLines(logging.Handler):

@@ -17,7 +17,7 @@ from defectfill.io.files import damage_named, new_folder, write_bytes, write_row
 from defectfill.io.gpu_lock import gpu_lock
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, file_sha256, read_image, write_png
-from defectfill.io.prefetch import ahead
+from defectfill.io.prefetch import prefetch
 from defectfill.io.progress import progress
 from defectfill.painting.gates import Gate, Reason
 from defectfill.painting.label import draw_label, intersection_over_union
@@ -35,7 +35,7 @@ from defectfill.runs.timings import timed
 from defectfill.synthesis.gate import gate_of
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 
-AHEAD = 4
+PREFETCHED = 4
 """Sources that are read, and samples that are painted, before they are needed."""
 
 
@@ -56,14 +56,14 @@ class Sample:
     early_scores: tuple[float, ...]
     chosen: int
     measures: Measures
-    likeness: float
+    reference_correlation: float
     """To the reference that is most alike."""
-    strangeness: float
+    appearance_distance: float
     """Distance of its looks to the nearest reference's."""
     reason: Reason | None
     """None: kept."""
-    codec_normal: ImageArray | None
-    """[H, W, C]: the source after the same window, codec and blend, without a defect; for a share of the samples."""
+    vae_normal: ImageArray | None
+    """[H, W, C]: the source after the same window, VAE and blend, without a defect; for a share of the samples."""
 
 
 def synthesize(
@@ -79,11 +79,11 @@ def synthesize(
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
     painted while a sample is finished.
     """
-    paintings = _paint(specs, ahead(iter(scenes), AHEAD), painter, resolution)
-    for spec, (source, planned_mask, painting) in zip(specs, ahead(paintings, AHEAD), strict=True):
+    paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
+    for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
         samples = [finish(spec, source, planned_mask, painting, number, gate, settings) for number in numbers]
-        yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.strangeness))
+        yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.appearance_distance))
 
 
 def _paint(
@@ -124,7 +124,7 @@ def finish(
     drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
     off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
     measures = measure_sample(image, drawn_mask, planned_mask, spec.window)
-    judgement = gate.judge(measures, drawn_fraction, off_mask_fraction)
+    verdict = gate.judge(measures, drawn_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
         image=image,
@@ -137,12 +137,12 @@ def finish(
         early_scores=painting.early_scores,
         chosen=number,
         measures=measures,
-        likeness=judgement.likeness,
-        strangeness=judgement.strangeness,
-        reason=judgement.reason,
-        codec_normal=(
+        reference_correlation=verdict.reference_correlation,
+        appearance_distance=verdict.appearance_distance,
+        reason=verdict.reason,
+        vae_normal=(
             stitch(source, painting.reconstruction, spec.window, planned_mask)
-            if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.codec_normals
+            if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.vae_normals
             else None
         ),
     )
@@ -233,14 +233,14 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Itera
         "mask_sampler": spec.mask_sampler,
         "mask_area_fraction": spec.mask_area_fraction,
     }
-    if sample.codec_normal is not None and not sample.reason:
-        sample_id = f"codec-{spec.sample_id}"
+    if sample.vae_normal is not None and not sample.reason:
+        sample_id = f"vae-{spec.sample_id}"
         image_path = f"images/good/{sample_id}.png"
         yield ManifestRow(
             **painted,
             sample_id=sample_id,
             image_path=image_path,
-            image_sha256=write_png(folder / image_path, sample.codec_normal),
+            image_sha256=write_png(folder / image_path, sample.vae_normal),
             label_index=0,
             defect="good",
         )
@@ -260,9 +260,9 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Itera
         drawn_fraction=sample.drawn_fraction,
         off_mask_fraction=sample.off_mask_fraction,
         contrast=sample.measures.contrast,
-        rim_step=sample.measures.rim_step,
-        likeness=sample.likeness,
-        strangeness=sample.strangeness,
+        seam_gradient=sample.measures.seam_gradient,
+        reference_correlation=sample.reference_correlation,
+        appearance_distance=sample.appearance_distance,
         adapter_sha256=adapter,
         prompt=spec.prompt,
         seed=spec.seed,

@@ -71,18 +71,18 @@ def write_category(
     or defect that is none of CATEGORIES or DEFECTS, FileExistsError if the category's folder is there.
     """
     check_names(category, defects)
-    place = root / category
-    if place.exists():
-        raise FileExistsError(f"{place}: is there already")
+    target = root / category
+    if target.exists():
+        raise FileExistsError(f"{target}: is there already")
     folders = {"train/good": normals, "test/good": test_normals}
     folders |= {f"test/{defect}": defective for defect in defects}
     kinds = ["train/good", "test/good", *(f"test/{defect}" for defect in DEFECTS)]
-    with new_folder(place) as partial:
+    with new_folder(target) as partial:
         for folder, count in folders.items():
             for index in range(count):
                 seeds = (seed, index, kinds.index(folder))
                 _write_sample(partial, folder, index, make_sample(seeds, category, Path(folder).name, size_px))
-    return place
+    return target
 
 
 def make_sample(seed: Sequence[int], category: str, defect: str = "good", size_px: int = 256) -> Sample:

@@ -1,4 +1,4 @@
-"""Samplers of defect shapes: functions of one form, `sampler(references, wish, settings, rng)`, one module each.
+"""Samplers of defect shapes: functions of one form, `sampler(references, request, settings, rng)`, one module each.
 
 A sampler returns a patch: a mask cropped to its bounding box, never empty, of about the wished area, turned as it
 is to lie in the image. New samplers need a line in `mask_sampling.sampling.SAMPLERS` and nothing else.
@@ -33,7 +33,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ShapeRequest:
     """What a sampler is asked for."""
 
     like: int
@@ -56,12 +56,12 @@ class ShapeSettings:
     """Largest displacement over the longer side of the mask's bounding box; 0 turns bending off."""
 
 
-Sampler: TypeAlias = Callable[[Sequence[Shape], Wish, ShapeSettings, np.random.Generator], Mask]
+Sampler: TypeAlias = Callable[[Sequence[Shape], ShapeRequest, ShapeSettings, np.random.Generator], Mask]
 
 
-def patch_area_px(like: Shape, wish: Wish) -> float:
+def patch_area_px(like: Shape, request: ShapeRequest) -> float:
     """The area of the whole patch that is asked for, what goes on beyond the frame included."""
-    return wish.area_px * float(like.patch.sum()) / like.area_px
+    return request.area_px * float(like.patch.sum()) / like.area_px
 
 
 def rotation(turn: float) -> Floats:
@@ -69,11 +69,11 @@ def rotation(turn: float) -> Floats:
     return np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
 
 
-def turning(like: Shape, wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Floats:
+def turning(like: Shape, request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Floats:
     """The matrix (2 2, of x, y) from the image of `like` to the wished for: turned, perhaps mirrored, of size 1.
 
     The object's axis goes to the wished one, and from there up to `rotation_degrees` to either side.
     """
     turn = math.radians(float(rng.uniform(-1, 1)) * settings.rotation_degrees)
-    side = -1.0 if wish.mirrored else 1.0
-    return rotation(wish.axis + turn) @ np.diag([1.0, side]) @ rotation(-like.axis)
+    side = -1.0 if request.mirrored else 1.0
+    return rotation(request.axis + turn) @ np.diag([1.0, side]) @ rotation(-like.axis)

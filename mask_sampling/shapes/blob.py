@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mask_sampling import Mask, bounding_box, second_moments
-from mask_sampling.shapes import Floats, Shape, ShapeSettings, Wish, patch_area_px, turning
+from mask_sampling.shapes import Floats, Shape, ShapeRequest, ShapeSettings, patch_area_px, turning
 
 AMPLITUDES = (0.05, 0.1, 0.15, 0.22, 0.33)
 """Standard deviations of the noise to choose from, over the radius of a disc of the same area."""
@@ -31,14 +31,14 @@ CLEANINGS = 6
 Singles = NDArray[np.float32]
 
 
-def blob(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def blob(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
     """A blob with the reference's size, slant, elongation and roughness, in as many pieces: a tight patch.
 
     Every piece is an ellipse with the second moments of the reference's; one noise is added to all.
     """
-    like = references[wish.like]
-    area_px = max(1, round(patch_area_px(like, wish)))
-    matrix = turning(like, wish, settings, rng) * math.sqrt(area_px / like.patch.sum())
+    like = references[request.like]
+    area_px = max(1, round(patch_area_px(like, request)))
+    matrix = turning(like, request, settings, rng) * math.sqrt(area_px / like.patch.sum())
     ellipses = [(matrix @ centre, matrix @ moments @ matrix.T) for centre, moments in _pieces(like.patch)]
     reach = np.array([centre + sign * _reach(moments) for centre, moments in ellipses for sign in (-1, 1)])
     low, size = reach.min(axis=0) - 1 - rng.random(2), np.ptp(reach, axis=0) + 3

@@ -9,8 +9,8 @@ from mask_sampling import Mask, bounding_box, second_moments
 from mask_sampling.shapes import (
     Floats,
     Shape,
+    ShapeRequest,
     ShapeSettings,
-    Wish,
     patch_area_px,
     rotation,
     turning,
@@ -29,21 +29,23 @@ WORK_AREA = 0.1
 """And this share of the square."""
 
 
-def morph(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def morph(
+    references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
+) -> Mask:
     """A shape between the reference that is wished for and a random other, or a little beyond: a tight patch.
 
     Two solid ones are mixed as signed distances, turned alike and of one area. Thin ones would lose what makes
     them thin, so there the first keeps its line and takes over extent and slant, the second moments, of the mix.
     """
-    like = references[wish.like]
+    like = references[request.like]
     other = references[int(rng.integers(len(references)))]
     share = float(rng.uniform(-BEYOND, 1 + BEYOND))
     if _is_solid(like.patch) and _is_solid(other.patch):
         patch, matrix = _mixed(like, other, share), np.eye(2)
     else:
         patch, matrix = like.patch, _moments_map(like, other, share)
-    scale = math.sqrt(patch_area_px(like, wish) / (patch.sum() * abs(np.linalg.det(matrix))))
-    return bent(patch, scale * turning(like, wish, settings, rng) @ matrix, settings.elastic, rng)
+    scale = math.sqrt(patch_area_px(like, request) / (patch.sum() * abs(np.linalg.det(matrix))))
+    return bent(patch, scale * turning(like, request, settings, rng) @ matrix, settings.elastic, rng)
 
 
 def _is_solid(patch: Mask) -> bool:

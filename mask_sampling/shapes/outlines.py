@@ -10,8 +10,8 @@ from mask_sampling.shapes import (
     MIN_WIDTH_PX,
     Floats,
     Shape,
+    ShapeRequest,
     ShapeSettings,
-    Wish,
     patch_area_px,
     turning,
 )
@@ -34,24 +34,26 @@ GOOD_AREA = 0.005
 """Unless the area is wrong by less than this share."""
 
 
-def polygon(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def polygon(
+    references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
+) -> Mask:
     """A polygon of POLYGON_CORNERS corners, as long, slanted and large as wished: a tight patch."""
     count = int(rng.integers(*POLYGON_CORNERS, endpoint=True))
-    return _drawn(_around(rng.uniform(*POLYGON_RADII, count), rng), references, wish, settings, rng)
+    return _drawn(_around(rng.uniform(*POLYGON_RADII, count), rng), references, request, settings, rng)
 
 
-def box(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def box(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
     """A rectangle as long, slanted and large as wished: a tight patch."""
     corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    return _drawn(corners, references, wish, settings, rng)
+    return _drawn(corners, references, request, settings, rng)
 
 
-def star(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def star(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
     """A star of STAR_POINTS points, as long, slanted and large as wished: a tight patch."""
     count = int(rng.integers(*STAR_POINTS, endpoint=True))
     outer = rng.uniform(*STAR_OUTER, count)
     inner = np.full(count, float(rng.uniform(*STAR_INNER)))
-    return _drawn(_around(np.stack([outer, inner], axis=1).ravel(), rng), references, wish, settings, rng)
+    return _drawn(_around(np.stack([outer, inner], axis=1).ravel(), rng), references, request, settings, rng)
 
 
 def _around(radii: Floats, rng: np.random.Generator) -> Floats:
@@ -62,12 +64,16 @@ def _around(radii: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _drawn(
-    corners: Floats, references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator
+    corners: Floats,
+    references: Sequence[Shape],
+    request: ShapeRequest,
+    settings: ShapeSettings,
+    rng: np.random.Generator,
 ) -> Mask:
     """The outline with these corners (n 2), its second moments made those of the reference, its area the wished."""
-    like = references[wish.like]
-    turn = turning(like, wish, settings, rng)
-    area_px = patch_area_px(like, wish)
+    like = references[request.like]
+    turn = turning(like, request, settings, rng)
+    area_px = patch_area_px(like, request)
     corners = _standardised(corners)
     values, vectors = np.linalg.eigh(turn @ second_moments(like.patch) @ turn.T)
     widths = np.sqrt(values * area_px / (_area(corners) * math.sqrt(values[0] * values[1])))

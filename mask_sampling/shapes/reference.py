@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mask_sampling import Mask, bounding_box
-from mask_sampling.shapes import MIN_WIDTH_PX, Floats, Shape, ShapeSettings, Wish, patch_area_px, turning
+from mask_sampling.shapes import MIN_WIDTH_PX, Floats, Shape, ShapeRequest, ShapeSettings, patch_area_px, turning
 
 BEND_LENGTH = 1 / 3
 """Distance between bends over the longer side of the bounding box, at least."""
@@ -16,14 +16,16 @@ BEND_LENGTH_PER_ELASTIC = 5.0
 """And at least this many times the largest displacement, so that nothing is folded over."""
 
 
-def reference(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def reference(
+    references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
+) -> Mask:
     """The mask of the reference that is wished for, turned, scaled to the area and bent at random: a tight patch.
 
     Curves down to one pixel in width stay whole.
     """
-    like = references[wish.like]
-    scale = math.sqrt(patch_area_px(like, wish) / like.patch.sum())
-    return bent(like.patch, scale * turning(like, wish, settings, rng), settings.elastic, rng)
+    like = references[request.like]
+    scale = math.sqrt(patch_area_px(like, request) / like.patch.sum())
+    return bent(like.patch, scale * turning(like, request, settings, rng), settings.elastic, rng)
 
 
 def bent(patch: Mask, matrix: Floats, elastic: float, rng: np.random.Generator) -> Mask:

@@ -12,8 +12,8 @@ from mask_sampling.shapes import (
     MIN_WIDTH_PX,
     Floats,
     Shape,
+    ShapeRequest,
     ShapeSettings,
-    Wish,
     patch_area_px,
     rotation,
     turning,
@@ -96,18 +96,20 @@ class Line:
     """n: relative."""
 
 
-def stroke(references: Sequence[Shape], wish: Wish, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
+def stroke(
+    references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
+) -> Mask:
     """A new crack or scratch, as long, slanted and branched as the reference wished for: a tight patch in one piece.
 
     Its curvature is that of a random reference and its width along it that of another; how wide follows from the
     area: MIN_WIDTH_PX at least, but as thin as one pixel where the reference is, and shorter if even that is too much.
     """
-    like = references[wish.like]
+    like = references[request.like]
     own, curved, wide = (_spine(each) for each in (like, *_drawn_from(references, rng)))
-    area_px = patch_area_px(like, wish)
+    area_px = patch_area_px(like, request)
     length_px = max(own.length_px * math.sqrt(area_px / own.area_px), MIN_LENGTH * math.sqrt(area_px))
     lines = _lines(own, curved, wide, _mean_width(length_px, area_px) / length_px, rng)
-    matrix = turning(like, wish, settings, rng)
+    matrix = turning(like, request, settings, rng)
     turn = rotation(_direction(matrix @ second_moments(like.patch) @ matrix.T) - _direction(_line_moments(lines)))
     lines = [Line(line.points @ turn.T, line.widths) for line in lines]
     return _drawn(lines, length_px, max(1, round(area_px)))

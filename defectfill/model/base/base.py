@@ -15,6 +15,7 @@ from torch import Tensor
 
 from defectfill.config.base import BaseConfig
 from defectfill.io.errors import ConfigError, ModelError
+from defectfill.model.base.device import resolve_device
 from defectfill.model.base.identity import CONFIGS, WEIGHTS
 
 
@@ -34,17 +35,6 @@ class Base:
     def latent_scale(self) -> int:
         """Pixels per latent pixel along one side; 8 for Stable Diffusion."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
-
-
-def resolve_device(config: BaseConfig) -> tuple[torch.device, torch.dtype]:
-    """The device and the precision of the frozen weights that `config` asks for."""
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"base.device: {name} was asked for, but torch finds no CUDA device")
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and name != "cpu")
-    return torch.device(name), torch.bfloat16 if bf16 else torch.float32
 
 
 def quieten_libraries() -> None:

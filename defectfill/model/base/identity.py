@@ -170,19 +170,6 @@ def _remembered_sha256(path: Path, size: int, modified_ns: int, changed_ns: int)
     return file_sha256(path)
 
 
-def resolve_device_kind(config: BaseConfig) -> str:
-    """Kind of device and precision of the frozen weights, for instance `cpu fp32`; torch is asked unless it is a CPU.
-
-    Raises ConfigError when a GPU is asked for and torch finds none.
-    """
-    if config.device == "cpu":
-        return f"cpu {'bf16' if config.precision == 'bf16' else 'fp32'}"
-    from defectfill.model.base.base import resolve_device
-
-    device, dtype = resolve_device(config)
-    return f"{device.type} {'bf16' if str(dtype) == 'torch.bfloat16' else 'fp32'}"
-
-
 def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "lpips"]:
     """The distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
 
@@ -199,3 +186,16 @@ def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "l
     if name == "auto":
         return "vae" if missing or not weights.is_file() else "lpips"
     return name
+
+
+def resolve_device_kind(config: BaseConfig) -> str:
+    """Kind of device and precision of the frozen weights, for instance `cpu fp32`; torch is asked unless it is a CPU.
+
+    Raises ConfigError when a GPU is asked for and torch finds none.
+    """
+    if config.device == "cpu":
+        return f"cpu {'bf16' if config.precision == 'bf16' else 'fp32'}"
+    from defectfill.model.base.device import resolve_device
+
+    device, dtype = resolve_device(config)
+    return f"{device.type} {'bf16' if str(dtype) == 'torch.bfloat16' else 'fp32'}"

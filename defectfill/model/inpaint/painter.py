@@ -87,7 +87,7 @@ class DiffusionPainter:
         candidates = self._decode(sampled.latents).unflatten(0, (len(windows), -1))
         # One row per sample: the rows of the clean latents repeat K times.
         reconstructions = self._decode(conditions.clean_latents[:: self.settings.candidates])
-        tint = codec_tint(images, reconstructions, self.base.latent_scale)
+        tint = vae_color_shift(images, reconstructions, self.base.latent_scale)
         candidates, reconstructions = (candidates - tint[:, None]).clamp(-1, 1), (reconstructions - tint).clamp(-1, 1)
         scores = torch.full((len(windows) * self.settings.candidates,), torch.nan, device=self.base.device)
         scores[sampled.rows] = torch.cat(
@@ -131,8 +131,8 @@ class DiffusionPainter:
         return torch.cat([decode_latents(self.base, chunk) for chunk in latents.split(self.settings.candidates)])
 
 
-def codec_tint(images: Tensor, reconstructions: Tensor, latent_scale: int) -> Tensor:
-    """How the codec alone shifts colours [S, 3, R, R] of images [S, 3, R, R]: its error, smoothed over latent pixels.
+def vae_color_shift(images: Tensor, reconstructions: Tensor, latent_scale: int) -> Tensor:
+    """How the VAE alone shifts colours [S, 3, R, R] of images [S, 3, R, R]: its error, smoothed over latent pixels.
 
     A latent holds more shape than colour; what is painted would stand out by its tint from a part that kept its own.
     """

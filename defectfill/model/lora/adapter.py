@@ -58,7 +58,7 @@ def _trainable(module: nn.Module) -> list[nn.Parameter]:
 
 
 @contextmanager
-def fused_adapter(base: Base) -> Iterator[None]:
+def fast_lora_forward(base: Base) -> Iterator[None]:
     """A context in which the adapter's layers compute what peft's do in fewer passes over memory.
 
     W x + s B A dropout(x) adds its second term within the product with B. A training step of the small base takes a

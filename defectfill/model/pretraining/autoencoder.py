@@ -16,9 +16,8 @@ from defectfill.model.base.base import (
     encode_images,
 )
 from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.pretraining.denoiser import ENCODED_AT_ONCE
 from defectfill.model.pretraining.pictures import Pictures, draw_crops
-from defectfill.model.pretraining.pretrain import _train
+from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.loop import Rows
 
 
@@ -41,7 +40,7 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         return [{**losses, "kl": kl, "halved": halved, "total": total}]
 
     vae.train()
-    curve = _train(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
+    curve = train_part(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
     vae.eval().requires_grad_(False)
     return curve
 

@@ -5,13 +5,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from defectfill.config.loading import Part, absolute, load_yaml
+from defectfill.config.loading import ConfigSection, absolute, load_yaml
 
 Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
 Width32 = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
-class PicturesConfig(Part):
+class PicturesConfig(ConfigSection):
     """What the base learns from."""
 
     folders: dict[str, Path] = Field(default={})
@@ -33,7 +33,7 @@ class PicturesConfig(Part):
         return self
 
 
-class AutoencoderConfig(Part):
+class AutoencoderConfig(ConfigSection):
     """The KL autoencoder: eight pixels to one latent pixel."""
 
     steps: int = Field(default=6000, ge=1)
@@ -51,7 +51,7 @@ class AutoencoderConfig(Part):
     latents as smooth as pictures are, which is what makes them easy to denoise (Skorokhodov et al., ICML 2025)."""
 
 
-class DenoiserConfig(Part):
+class DenoiserConfig(ConfigSection):
     """The inpainting UNet and its text encoder."""
 
     steps: int = Field(default=6000, ge=1)
@@ -73,7 +73,7 @@ class DenoiserConfig(Part):
     """Share of captions left out, for classifier-free guidance."""
 
 
-class PretrainConfig(Part):
+class PretrainConfig(ConfigSection):
     """Everything a pretrained base depends on."""
 
     output: Path

@@ -21,13 +21,10 @@ from defectfill.model.base.base import (
 )
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark
-from defectfill.model.pretraining.pretrain import _train
+from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.training.loop import Rows
-from defectfill.model.training.lora import training_target
-
-ENCODED_AT_ONCE = 32
-
+from defectfill.model.training.steps import training_target
 
 OUTSIDE = 0.1
 """Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
@@ -135,7 +132,7 @@ def _train_denoiser_on(
     base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
-    curve = _train(config, label, work, models, step_losses, steps, learning_rate)
+    curve = train_part(config, label, work, models, step_losses, steps, learning_rate)
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve

@@ -6,12 +6,10 @@ checkpoint to the same weights. Shapes: B batch, R resolution, C latent channels
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
 
 from defectfill.config.base import BaseConfig
 from defectfill.io.errors import ConfigError
@@ -20,8 +18,8 @@ from defectfill.io.hashing import derive_seed, digest
 from defectfill.io.images import write_png
 from defectfill.model.base.base import (
     Base,
-    resolve_device,
 )
+from defectfill.model.base.device import resolve_device
 from defectfill.model.pretraining.autoencoder import (
     _set_latent_scale,
     _train_autoencoder,
@@ -41,9 +39,6 @@ from defectfill.model.pretraining.small import (
     build_unet,
     save_base,
 )
-from defectfill.model.training.loop import Rows, half_cosine, train_stage, warmed_up
-
-WARMUP_STEPS = 100
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -104,27 +99,4 @@ def _new_base(config: PretrainConfig) -> Base:
         scheduler_config=VELOCITY_SCHEDULER,
         device=device,
         dtype=dtype,
-    )
-
-
-def _train(
-    config: PretrainConfig,
-    label: str,
-    work: Path,
-    models: Sequence[nn.Module],
-    step_losses: Callable[[int], Sequence[Mapping[str, Tensor]]],
-    steps: int,
-    learning_rate: float,
-) -> Rows:
-    """train_stage over all weights of the models: a short linear warm-up, then half a cosine to 0."""
-    return train_stage(
-        label,
-        work / label,
-        [([weight for model in models for weight in model.parameters()], learning_rate)],
-        step_losses,
-        steps=steps,
-        every=config.checkpoint_every,
-        schedule=lambda step: warmed_up(step, WARMUP_STEPS) * half_cosine(step, steps),
-        weight_decay=1e-4,
-        max_grad_norm=1.0,
     )

@@ -1,6 +1,6 @@
-"""What the steps of a training see of the references, as latents: encoded once in a pool, or anew in every step.
+"""What the steps of a training see of the references, as latents: encoded once in a cache, or anew in every step.
 
-Shapes: B batch, C latent channels, h w latent pixels, P crops of a pool, K random-box masks per crop.
+Shapes: B batch, C latent channels, h w latent pixels, P crops of a cache, K random-box masks per crop.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from defectfill.model.training.augmentation import Batch, draw_batch, random_box
 from defectfill.painting.window import Window
 
 CROPS_AT_ONCE = 4
-"""Crops encoded together while a pool is made, (2 + K) pictures each."""
+"""Crops encoded together while a cache is made, (2 + K) pictures each."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LatentBatch:
 
 
 @dataclass(frozen=True)
-class Pool:
+class LatentCache:
     """Augmented crops of the references, encoded once to the moments of their posteriors; steps draw from them."""
 
     clean: Tensor
@@ -79,22 +79,22 @@ def latent_batches(
 ) -> Callable[[int], LatentBatch]:
     """The batch of a step, which depends on the seed and the step alone.
 
-    It comes from a pool, which is encoded here, unless settings.pool is 0 or the steps encode less without one.
+    It comes from a cache, which is encoded here, unless settings.latent_cache is 0 or the steps encode less without.
     """
-    pool = encode_pool(base, windows, settings, resolution, seed) if pool_pays(settings) else None
+    cache = encode_latent_cache(base, windows, settings, resolution, seed) if latent_cache_pays(settings) else None
 
     def batch_of(step: int) -> LatentBatch:
         rng = np.random.default_rng(derive_seed(seed, "augmentation", step))
-        if pool is None:
+        if cache is None:
             return encode_batch(base, draw_batch(windows, settings, resolution, rng), settings, rng)
-        return pool.draw(base, settings, rng)
+        return cache.draw(base, settings, rng)
 
     return batch_of
 
 
-def pool_pays(settings: TrainConfig) -> bool:
-    """Whether to encode a pool is less work than to encode clean, defect and box pictures in every step."""
-    return 0 < settings.pool * (2 + settings.pool_boxes) < 3 * settings.steps * settings.batch_size
+def latent_cache_pays(settings: TrainConfig) -> bool:
+    """Whether to encode a cache is less work than to encode clean, defect and box pictures in every step."""
+    return 0 < settings.latent_cache * (2 + settings.latent_cache_boxes) < 3 * settings.steps * settings.batch_size
 
 
 @torch.no_grad()
@@ -126,23 +126,25 @@ def latents_of(base: Base, moments: Tensor, settings: TrainConfig, rng: np.rando
 
 
 @torch.no_grad()
-def encode_pool(base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, seed: int) -> Pool:
-    """settings.pool crops with settings.pool_boxes random-box masks each; crop i depends on (seed, i) alone."""
-    references = tuple(index % len(windows) for index in range(settings.pool))
+def encode_latent_cache(
+    base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, seed: int
+) -> LatentCache:
+    """settings.latent_cache crops with settings.latent_cache_boxes box masks each; crop i by (seed, i)."""
+    references = tuple(index % len(windows) for index in range(settings.latent_cache))
     parts = []
-    for start in progress(range(0, settings.pool, CROPS_AT_ONCE), "encode crops"):
+    for start in progress(range(0, settings.latent_cache, CROPS_AT_ONCE), "encode crops"):
         crops, boxes = [], []
-        for index in range(start, min(start + CROPS_AT_ONCE, settings.pool)):
+        for index in range(start, min(start + CROPS_AT_ONCE, settings.latent_cache)):
             rng = np.random.default_rng(derive_seed(seed, "pool", index))
             crops.append(random_crop(windows[references[index]], settings.max_resize, resolution, rng))
-            boxes += [random_boxes(resolution, settings.boxes, rng) for _ in range(settings.pool_boxes)]
+            boxes += [random_boxes(resolution, settings.boxes, rng) for _ in range(settings.latent_cache_boxes)]
         images = to_images([image for image, _ in crops]).to(base.device)
         defect_masks = to_masks([mask for _, mask in crops]).to(base.device)
         box_masks = to_masks(boxes).to(base.device)
-        behind_boxes = mask_out(images.repeat_interleave(settings.pool_boxes, dim=0), box_masks)
+        behind_boxes = mask_out(images.repeat_interleave(settings.latent_cache_boxes, dim=0), box_masks)
         latents = encode_moments(base, torch.cat([images, mask_out(images, defect_masks), behind_boxes])).float()
         clean, defect_background, object_background = latents.split([len(crops), len(crops), len(boxes)])
-        per_crop = (len(crops), settings.pool_boxes)
+        per_crop = (len(crops), settings.latent_cache_boxes)
         parts.append(
             (
                 clean,
@@ -153,4 +155,4 @@ def encode_pool(base: Base, windows: Sequence[Window], settings: TrainConfig, re
             )
         )
     clean, defect_background, object_background, defect_mask, box_mask = map(torch.cat, zip(*parts, strict=True))
-    return Pool(clean, defect_background, object_background, defect_mask, box_mask, references)
+    return LatentCache(clean, defect_background, object_background, defect_mask, box_mask, references)

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from defectfill.config.train import TrainConfig
 from defectfill.io.errors import ModelError
@@ -19,16 +18,16 @@ from defectfill.io.files import write_bytes
 from defectfill.io.hashing import derive_seed
 from defectfill.model.base.base import Base, find_token
 from defectfill.model.base.memory import choose_profile, count_kept_bytes, free_memory
-from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.lora.adapter import fast_lora_forward, trainable_adapter
 from defectfill.model.training.attention import TokenAttention, record_token_attention
 from defectfill.model.training.data import Prompts, TrainingData
 from defectfill.model.training.distributed import ALONE, Team
 from defectfill.model.training.latent_cache import LatentBatch, latent_batches
 from defectfill.model.training.loop import Rows, train_stage, warmed_up
-from defectfill.model.training.preview import Preview, look_at_intervals
+from defectfill.model.training.preview import Preview, evaluate_at_intervals
 from defectfill.model.training.sanity import check_contract
 from defectfill.model.training.steps import (
-    RowsAtOnce,
+    MicroBatch,
     branch_inputs,
     noise_scheduler,
     step_losses,
@@ -75,12 +74,12 @@ def trained_adapter(
         torch.manual_seed(derive_seed(seed, "adapter"))  # LoRA's initial weights
         with trainable_adapter(base, settings) as (unet_weights, text_weights):
             batch_of = latent_batches(base, windows, settings, resolution, seed)
-            with fused_adapter(base), record_token_attention(base.unet, token_index) as recorder:
+            with fast_lora_forward(base), record_token_attention(base.unet, token_index) as recorder:
                 weights = {"UNet": unet_weights, "text encoder": text_weights}
                 check = partial(_check_first_row, base, batch_of(0), settings, prompts, recorder, weights)
                 own = team.share(settings.batch_size)
                 profile = _check_and_choose_memory(base, settings, own.stop - own.start, check, work)
-                rows = RowsAtOnce(1 if profile == "low" else settings.batch_size)
+                rows = MicroBatch(1 if profile == "low" else settings.batch_size)
                 losses_of = step_losses(base, batch_of, settings, prompts, seed, rows, team)
                 loss = validation_loss(base, data.validation, settings, resolution, seed, recorder)
                 with gradient_checkpointing(base, profile == "low"):
@@ -99,7 +98,7 @@ def trained_adapter(
                         max_grad_norm=settings.max_grad_norm,
                         smaller_parts=rows.halve,
                         about=lambda step: f"; references in the batch: {batch_of(step).references}",
-                        look=look_at_intervals(base, settings, loss, draw_preview, work / PREVIEWS, label),
+                        look=evaluate_at_intervals(base, settings, loss, draw_preview, work / PREVIEWS, label),
                         keep_lowest="validation" if settings.select == "best" else None,
                         report=report,
                         team=team,
@@ -168,11 +167,3 @@ def _rates(step: float, settings: TrainConfig) -> dict[str, float]:
         "learning_rate_unet": settings.learning_rate_unet * factor,
         "learning_rate_text_encoder": settings.learning_rate_text_encoder * factor,
     }
-
-
-def training_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What a UNet with the scheduler's prediction_type is to predict [B, C, h, w] of clean latents in noise."""
-    if scheduler.config.prediction_type == "v_prediction":
-        velocity: Tensor = scheduler.get_velocity(clean, noise, timesteps)
-        return velocity
-    return noise

@@ -65,7 +65,7 @@ def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
     return (token_attention.float() - defect_mask.float()).square().mean()
 
 
-def share_of_batch(weight: Tensor, batch_weight: Tensor, reduction: Reduction) -> Tensor:
+def micro_batch_weight(weight: Tensor, batch_weight: Tensor, reduction: Reduction) -> Tensor:
     """What the loss of some rows counts in the loss of the batch they belong to, a scalar in [0, 1].
 
     weight [b, 1, h, w] and batch_weight [B, 1, h, w] are what squared errors count. The losses of a batch's parts, each

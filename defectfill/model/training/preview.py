@@ -41,7 +41,7 @@ class Preview:
 
     picture: NDArray[np.uint8]
     """[3 TILE_PX, scenes x TILE_PX, 3]: each scene with its mask outlined, painted, and the reference most like it."""
-    likeness: float
+    preview_similarity: float
     """Of the painting that is most like a reference, in [-1, 1]."""
     reference: int
     """Which reference that is."""
@@ -59,7 +59,7 @@ def paint_preview(base: Base, data: TrainingData, settings: GenerateConfig, seed
     columns, found = [], []
     for window, painting in zip(windows, paintings, strict=True):
         painted = replace(window, image=np.where(window.mask[..., None], painting.candidates[0], window.image))
-        likenesses = [likeness(painted, reference) for reference in references]
+        likenesses = [preview_similarity(painted, reference) for reference in references]
         nearest = int(np.argmax(likenesses))
         found.append((likenesses[nearest], nearest))
         shown = (outlined(_tile(window)), _tile(painted).image, outlined(_tile(references[nearest])))
@@ -72,7 +72,7 @@ def _tile(window: Window) -> Window:
     return replace(window, image=resize(window.image, TILE_PX), mask=resize_mask(window.mask, TILE_PX))
 
 
-def likeness(painted: Window, reference: Window) -> float:
+def preview_similarity(painted: Window, reference: Window) -> float:
     """How like the defects of two windows are: the correlation of their pixels inside the painted mask, in [-1, 1].
 
     Pixels count without their mean colour. Both windows are brought to TILE_PX, the reference is moved so that the
@@ -105,7 +105,7 @@ def _without_mean(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     return pixels - pixels.mean(axis=0)
 
 
-def look_at_intervals(
+def evaluate_at_intervals(
     base: Base,
     settings: TrainConfig,
     validation_loss: Callable[[], float] | None,
@@ -113,14 +113,14 @@ def look_at_intervals(
     folder: Path,
     label: str,
 ) -> Callable[[int], dict[str, float]]:
-    """What train_stage calls with the number of steps done: figures at every settings.look_every and the last, else {}.
+    """What train_stage calls with the number of steps done: figures at every settings.eval_every and the last, else {}.
 
-    `validation` is the loss; `likeness` the preview's, whose picture is written to `folder`. A near-copy of a reference
-    is said in the log.
+    `validation` is the loss; `preview_similarity` the preview's, whose picture is written to `folder`. A near-copy of a
+    reference is said in the log.
     """
 
     def look(done: int) -> dict[str, float]:
-        if done % settings.look_every and done != settings.steps:
+        if done % settings.eval_every and done != settings.steps:
             return {}
         figures: dict[str, float] = {}
         base.unet.eval()
@@ -130,12 +130,12 @@ def look_at_intervals(
         if draw_preview is not None:
             preview = draw_preview()
             write_png(folder / f"{done:06d}.png", preview.picture)
-            figures["likeness"] = preview.likeness
-            if preview.likeness >= NEAR_COPY:
+            figures["preview_similarity"] = preview.preview_similarity
+            if preview.preview_similarity >= NEAR_COPY:
                 logger.warning(
-                    "%s: after %d steps a preview is nearly a copy of reference %d (likeness %.2f): the adapter knows "
-                    "it by heart; train fewer steps, at a lower rank, or from more references",
-                    *(label, done, preview.reference, preview.likeness),
+                    "%s: after %d steps a preview is nearly a copy of reference %d (similarity %.2f): the adapter "
+                    "knows it by heart; train fewer steps, at a lower rank, or from more references",
+                    *(label, done, preview.reference, preview.preview_similarity),
                 )
         base.unet.train()
         base.text_encoder.train()

@@ -1,5 +1,6 @@
 """One training step: the two branches of DefectFill in one UNet call (section 3.2 of the paper)."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,8 +18,9 @@ from defectfill.model.training.augmentation import draw_batch
 from defectfill.model.training.data import Prompts, Reference
 from defectfill.model.training.distributed import ALONE, Team
 from defectfill.model.training.latent_cache import LatentBatch, encode_batch
-from defectfill.model.training.lora import logger, training_target
-from defectfill.model.training.losses import attention_loss, defect_loss, object_loss, object_weight, share_of_batch
+from defectfill.model.training.losses import attention_loss, defect_loss, micro_batch_weight, object_loss, object_weight
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_BATCHES = 8
 
@@ -51,7 +53,7 @@ class BranchInputs:
 
 
 @dataclass
-class RowsAtOnce:
+class MicroBatch:
     """How many rows of a batch go through the UNet together; the batch itself stays as large."""
 
     count: int
@@ -81,7 +83,7 @@ def step_losses(
     settings: TrainConfig,
     prompts: Sequence[Prompts],
     seed: int,
-    rows: RowsAtOnce,
+    rows: MicroBatch,
     team: Team = ALONE,
 ) -> Callable[[int, TokenAttention], Iterator[Mapping[str, Tensor]]]:
     """The losses of a step, whose batch, noise, timesteps and dropout depend on the seed and the step alone.
@@ -173,9 +175,9 @@ def training_losses(
         object_weight(each, settings.object_background, weight_inside_square=settings.weight_inside_square)
         for each in (mask, whole)
     )
-    defect = defect * share_of_batch(mask, whole, reduction)
-    object_ = object_ * share_of_batch(counted, counted_whole, reduction)
-    attention = attention_loss(token_map, mask) * share_of_batch(mask, whole, "mean")
+    defect = defect * micro_batch_weight(mask, whole, reduction)
+    object_ = object_ * micro_batch_weight(counted, counted_whole, reduction)
+    attention = attention_loss(token_map, mask) * micro_batch_weight(mask, whole, "mean")
     total = weights.defect * defect + weights.object * object_ + weights.attention * attention
     return Losses(total=total, defect=defect, object=object_, attention=attention)
 
@@ -213,3 +215,11 @@ def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: tor
         target=training_target(scheduler, batch.clean, noise, timesteps),
         defect_mask=batch.defect_mask,
     )
+
+
+def training_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What a UNet with the scheduler's prediction_type is to predict [B, C, h, w] of clean latents in noise."""
+    if scheduler.config.prediction_type == "v_prediction":
+        velocity: Tensor = scheduler.get_velocity(clean, noise, timesteps)
+        return velocity
+    return noise

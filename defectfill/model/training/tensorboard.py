@@ -6,7 +6,7 @@ from pathlib import Path
 from defectfill.io.errors import ConfigError
 
 
-def open_board(folder: Path, name: str) -> Callable[[Sequence[dict[str, float]]], None]:
+def open_tensorboard(folder: Path, name: str) -> Callable[[Sequence[dict[str, float]]], None]:
     """What writes rows of a curve to `folder`/`name`; ConfigError where TensorBoard is not installed."""
     from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker

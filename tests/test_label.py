@@ -1,4 +1,4 @@
-"""The drawn mask: what the painting changed, not what the codec did."""
+"""The drawn mask: what the painting changed, not what the VAE did."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The pool: what it holds is what encoding crop by crop gives, and a step's batch depends on seed and step alone."""
+"""The cache: what it holds is what encoding crop by crop gives, and a step's batch depends on seed and step alone."""
 
 from dataclasses import fields
 
@@ -11,11 +11,11 @@ from defectfill.config.train import TrainConfig
 from defectfill.io.hashing import derive_seed
 from defectfill.model.base.base import Base
 from defectfill.model.training.augmentation import Batch, draw_batch, random_boxes, random_crop, to_images, to_masks
-from defectfill.model.training.latent_cache import LatentBatch, encode_batch, encode_pool, latent_batches
+from defectfill.model.training.latent_cache import LatentBatch, encode_batch, encode_latent_cache, latent_batches
 
 WINDOWS = [make_window(0), make_window(1)]
-POOLED = TrainConfig(steps=100, batch_size=3, pool=5, pool_boxes=2)
-FRESH = TrainConfig(steps=100, batch_size=3, pool=0)
+POOLED = TrainConfig(steps=100, batch_size=3, latent_cache=5, latent_cache_boxes=2)
+FRESH = TrainConfig(steps=100, batch_size=3, latent_cache=0)
 
 
 def assert_same(batch: LatentBatch, other: LatentBatch) -> None:
@@ -45,37 +45,37 @@ def test_latents_can_be_drawn_from_the_posterior(base: Base, settings: TrainConf
 
 
 def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
-    pool = encode_pool(base, WINDOWS, POOLED, RESOLUTION, seed=7)
-    assert pool.references == (0, 1, 0, 1, 0)
-    for index, reference in enumerate(pool.references):
+    cache = encode_latent_cache(base, WINDOWS, POOLED, RESOLUTION, seed=7)
+    assert cache.references == (0, 1, 0, 1, 0)
+    for index, reference in enumerate(cache.references):
         rng = np.random.default_rng(derive_seed(7, "pool", index))
         image, mask = random_crop(WINDOWS[reference], POOLED.max_resize, RESOLUTION, rng)
-        for box in range(POOLED.pool_boxes):
+        for box in range(POOLED.latent_cache_boxes):
             boxes = to_masks([random_boxes(RESOLUTION, POOLED.boxes, rng)])
             plain = encode_batch(base, Batch(to_images([image]), to_masks([mask]), boxes, (reference,)), POOLED, rng)
             at = slice(index, index + 1)
             pooled = LatentBatch(
-                mode(pool.clean[at]),
-                mode(pool.defect_background[at]),
-                mode(pool.object_background[at, box]),
-                pool.defect_mask[at],
-                pool.box_mask[at, box],
+                mode(cache.clean[at]),
+                mode(cache.defect_background[at]),
+                mode(cache.object_background[at, box]),
+                cache.defect_mask[at],
+                cache.box_mask[at, box],
                 (reference,),
             )
             assert_same(pooled, plain)
 
 
 def test_a_drawn_row_is_one_crop_with_one_of_its_boxes(base: Base) -> None:
-    pool = encode_pool(base, WINDOWS, POOLED, RESOLUTION, seed=7)
-    batch = pool.draw(base, POOLED.model_copy(update={"batch_size": 200}), np.random.default_rng(0))
+    cache = encode_latent_cache(base, WINDOWS, POOLED, RESOLUTION, seed=7)
+    batch = cache.draw(base, POOLED.model_copy(update={"batch_size": 200}), np.random.default_rng(0))
     seen = set()
     for row, reference in enumerate(batch.references):
-        [crop] = [i for i, clean in enumerate(pool.clean) if torch.equal(mode(clean), batch.clean[row])]
-        [box] = [k for k, mask in enumerate(pool.box_mask[crop]) if torch.equal(mask, batch.box_mask[row])]
-        assert torch.equal(mode(pool.object_background[crop, box]), batch.object_background[row])
-        assert torch.equal(mode(pool.defect_background[crop]), batch.defect_background[row])
-        assert torch.equal(pool.defect_mask[crop], batch.defect_mask[row])
-        assert pool.references[crop] == reference
+        [crop] = [i for i, clean in enumerate(cache.clean) if torch.equal(mode(clean), batch.clean[row])]
+        [box] = [k for k, mask in enumerate(cache.box_mask[crop]) if torch.equal(mask, batch.box_mask[row])]
+        assert torch.equal(mode(cache.object_background[crop, box]), batch.object_background[row])
+        assert torch.equal(mode(cache.defect_background[crop]), batch.defect_background[row])
+        assert torch.equal(cache.defect_mask[crop], batch.defect_mask[row])
+        assert cache.references[crop] == reference
         seen.add((crop, box))
     assert len(seen) == 10
 
@@ -90,16 +90,18 @@ def test_a_batch_depends_on_seed_and_step_alone(base: Base, settings: TrainConfi
 
 
 def test_another_seed_makes_another_pool(base: Base) -> None:
-    one, other = (encode_pool(base, WINDOWS, POOLED, RESOLUTION, seed) for seed in (0, 1))
+    one, other = (encode_latent_cache(base, WINDOWS, POOLED, RESOLUTION, seed) for seed in (0, 1))
     assert not torch.equal(one.clean, other.clean)
 
 
 @pytest.mark.parametrize(("steps", "pooled"), [(2, False), (3, True)])
 def test_a_pool_is_made_only_where_it_saves_work(base: Base, steps: int, pooled: bool) -> None:
-    settings = TrainConfig(steps=steps, batch_size=3, pool=5, pool_boxes=2)  # the pool encodes 20, a step encodes 9
+    settings = TrainConfig(
+        steps=steps, batch_size=3, latent_cache=5, latent_cache_boxes=2
+    )  # the cache encodes 20, a step encodes 9
     batch = latent_batches(base, WINDOWS, settings, RESOLUTION, seed=7)(0)
     rng = np.random.default_rng(derive_seed(7, "augmentation", 0))
     if pooled:
-        assert_same(batch, encode_pool(base, WINDOWS, settings, RESOLUTION, seed=7).draw(base, settings, rng))
+        assert_same(batch, encode_latent_cache(base, WINDOWS, settings, RESOLUTION, seed=7).draw(base, settings, rng))
     else:
         assert_same(batch, encode_batch(base, draw_batch(WINDOWS, settings, RESOLUTION, rng), settings, rng))

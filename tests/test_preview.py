@@ -13,9 +13,16 @@ from defectfill.config.generate import GenerateConfig
 from defectfill.config.train import TrainConfig
 from defectfill.io.images import read_image
 from defectfill.model.base.base import Base, load_base
-from defectfill.model.lora.adapter import fused_adapter, trainable_adapter
+from defectfill.model.lora.adapter import fast_lora_forward, trainable_adapter
 from defectfill.model.training.data import Reference, Scene, TrainingData
-from defectfill.model.training.preview import NEAR_COPY, TILE_PX, Preview, likeness, look_at_intervals, paint_preview
+from defectfill.model.training.preview import (
+    NEAR_COPY,
+    TILE_PX,
+    Preview,
+    evaluate_at_intervals,
+    paint_preview,
+    preview_similarity,
+)
 from defectfill.painting.window import Window
 
 
@@ -36,21 +43,21 @@ def smooth_window(seed: int) -> Window:
 def test_a_copy_is_like_its_reference_wherever_it_lies_and_however_bright(down: int, right: int) -> None:
     reference = smooth_window(0)
     copy = moved(reference, down, right)
-    assert likeness(replace(copy, image=copy.image * 0.8 + 0.1), reference) > 0.98
+    assert preview_similarity(replace(copy, image=copy.image * 0.8 + 0.1), reference) > 0.98
 
 
 def test_a_copy_a_little_off_its_mask_is_found() -> None:
     reference = smooth_window(0)
-    assert likeness(replace(reference, image=moved(reference, 2, -1).image), reference) > 0.98
+    assert preview_similarity(replace(reference, image=moved(reference, 2, -1).image), reference) > 0.98
 
 
 def test_another_defect_is_no_copy() -> None:
-    assert all(likeness(smooth_window(seed), smooth_window(0)) < 0.8 for seed in range(1, 6))
+    assert all(preview_similarity(smooth_window(seed), smooth_window(0)) < 0.8 for seed in range(1, 6))
 
 
 def test_a_flat_defect_is_like_nothing() -> None:
     flat = replace(make_window(0), image=np.full((72, 72, 3), 0.5, dtype=np.float32))
-    assert likeness(flat, flat) == -1
+    assert preview_similarity(flat, flat) == -1
 
 
 def test_a_preview_shows_scene_painting_and_nearest_reference(base: Base) -> None:
@@ -59,7 +66,7 @@ def test_a_preview_shows_scene_painting_and_nearest_reference(base: Base) -> Non
     preview = paint_preview(base, data, GenerateConfig(steps=2), seed=0)
     assert preview.picture.shape == (3 * TILE_PX, 2 * TILE_PX, 3)
     assert preview.reference == 0
-    assert -1 <= preview.likeness <= 1
+    assert -1 <= preview.preview_similarity <= 1
     scene, painted, _ = np.split(preview.picture[:, :TILE_PX].astype(int), 3)
     changed = np.abs(scene - painted).mean(axis=-1)
     assert changed[55:85, 80:120].mean() > 10  # in the mask, rows 20 to 36 and columns 30 to 50 of 64
@@ -71,7 +78,7 @@ def test_a_preview_shows_scene_painting_and_nearest_reference(base: Base) -> Non
 def test_in_bf16_a_preview_is_painted_with_the_float32_adapter_in_training(base_folder: Path) -> None:
     rough = load_base(BaseConfig(model=str(base_folder), resolution=RESOLUTION, device="cpu", precision="bf16"))
     data = TrainingData([Reference(make_window(0), PROMPTS, "sks")], scenes=[Scene(make_window(1, 64), PROMPTS[1])])
-    with trainable_adapter(rough, TrainConfig()), fused_adapter(rough):
+    with trainable_adapter(rough, TrainConfig()), fast_lora_forward(rough):
         preview = paint_preview(rough, data, GenerateConfig(steps=2), seed=0)
     assert preview.picture.std() > 0
 
@@ -81,9 +88,9 @@ def test_looks_come_at_intervals_and_after_the_last_step_and_tell_of_a_near_copy
 ) -> None:
     likenesses = iter([0.5, NEAR_COPY, 0.5])
     picture = np.full((2, 2, 3), 7, dtype=np.uint8)
-    look = look_at_intervals(
+    look = evaluate_at_intervals(
         base,
-        TrainConfig(steps=7, look_every=3),
+        TrainConfig(steps=7, eval_every=3),
         lambda: 0.25,
         lambda: Preview(picture, next(likenesses), 4),
         tmp_path,
@@ -92,7 +99,7 @@ def test_looks_come_at_intervals_and_after_the_last_step_and_tell_of_a_near_copy
     with caplog.at_level(logging.WARNING):
         figures = {done: look(done) for done in range(1, 8)}
     assert {done for done, seen in figures.items() if seen} == {3, 6, 7}
-    assert figures[6] == {"validation": 0.25, "likeness": NEAR_COPY}
+    assert figures[6] == {"validation": 0.25, "preview_similarity": NEAR_COPY}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003.png", "000006.png", "000007.png"]
     assert np.array_equal(read_image(tmp_path / "000003.png"), picture)
     [warning] = [record.getMessage() for record in caplog.records]

@@ -17,7 +17,7 @@ from defectfill.config.train import TrainConfig
 from defectfill.config.types import Solver
 from defectfill.io.errors import ModelError
 from defectfill.model.base.base import Base, decode_latents, encode_images, encode_prompts, mask_out, mask_to_latent
-from defectfill.model.inpaint.painter import CPU_SAMPLES, DiffusionPainter, codec_tint, open_painter, to_tensor
+from defectfill.model.inpaint.painter import CPU_SAMPLES, DiffusionPainter, open_painter, to_tensor, vae_color_shift
 from defectfill.model.inpaint.perceptual import vae_distance
 from defectfill.model.inpaint.sampling import Conditions, sample_latents
 from defectfill.model.lora.adapter import save_adapter, stock_pipeline, trainable_adapter
@@ -248,9 +248,9 @@ def test_the_distance_is_zero_for_equal_pictures_and_looks_only_inside_the_mask(
 def test_the_codecs_tint_is_its_even_shift_and_nothing_of_its_detail() -> None:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     shift = torch.tensor([0.1, -0.2, 0.05]).view(3, 1, 1)
-    torch.testing.assert_close(codec_tint(images, images + shift, 8), shift.expand_as(images))
+    torch.testing.assert_close(vae_color_shift(images, images + shift, 8), shift.expand_as(images))
     checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 0.4 - 0.2
-    assert codec_tint(images, images + checkers, 8).abs().max() < 0.01
+    assert vae_color_shift(images, images + checkers, 8).abs().max() < 0.01
 
 
 def test_what_is_painted_has_the_windows_colours_though_the_codec_shifts_them(base: Base) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from defectfill.io.prefetch import ahead
+from defectfill.io.prefetch import prefetch
 
 
 def test_items_come_in_order_and_made_by_one_other_thread() -> None:
@@ -16,7 +16,7 @@ def test_items_come_in_order_and_made_by_one_other_thread() -> None:
             makers.add(threading.get_ident())
             yield number
 
-    assert list(ahead(items(), 3)) == list(range(50))
+    assert list(prefetch(items(), 3)) == list(range(50))
     assert len(makers) == 1
     assert threading.get_ident() not in makers
 
@@ -29,7 +29,7 @@ def test_no_more_are_made_than_asked_for_and_the_bound() -> None:
             made.append(number)
             yield number
 
-    taken = ahead(items(), 3)
+    taken = prefetch(items(), 3)
     assert [next(taken), next(taken)] == [0, 1]
     taken.close()  # type: ignore[attr-defined]
     assert len(made) <= 2 + 3
@@ -43,7 +43,7 @@ def test_while_one_is_used_the_next_is_made() -> None:
         made.set()
         yield 1
 
-    for _ in ahead(items(), 1):
+    for _ in prefetch(items(), 1):
         assert made.wait(timeout=10)
 
 
@@ -52,7 +52,7 @@ def test_an_error_comes_in_its_place() -> None:
         yield 0
         raise ValueError("the second")
 
-    taken = ahead(items(), 3)
+    taken = prefetch(items(), 3)
     assert next(taken) == 0
     with pytest.raises(ValueError, match="the second"):
         next(taken)

@@ -19,11 +19,12 @@ import torch
 from conftest import TOY_CONFIG, contents, free_port, run_all_steps
 from s3fs import S3FileSystem
 
-from defectfill import lock, sharing
 from defectfill.config.run import RunConfig, load_config
 from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, DataError, StorageError
 from defectfill.io.s3 import Remote
+from defectfill.operations import lock
+from defectfill.operations import remote as sharing
 from defectfill.operations.check import check_config
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
@@ -114,7 +115,7 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     bucket: Remote, config_path: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_shared(config_path)
-    dataset = Remote(run.dataset_place)
+    dataset = Remote(run.dataset_uri)
     assert dataset.url == f"{bucket.url}/made/here/washer/runs/{finished.record.key}/dataset"
     assert in_bucket(dataset) == contents(finished.dataset)
 
@@ -158,7 +159,7 @@ def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     monkeypatch.setattr(Remote, "upload", upload)
     on_another_machine(monkeypatch, tmp_path)
     run = run_shared(config_path)
-    assert in_bucket(Remote(run.dataset_place)) == contents(finished.dataset)
+    assert in_bucket(Remote(run.dataset_uri)) == contents(finished.dataset)
     assert run_shared(config_path).is_finished()
 
 
@@ -233,7 +234,7 @@ def test_garbage_goes_from_storage_and_from_the_copy(
     first = run_shared(config_path)
     config_path.write_text(config_path.read_text().replace("steps: 2, batch_size", "steps: 3, batch_size"))
     second = run_shared(config_path)
-    dataset = in_bucket(Remote(second.dataset_place))
+    dataset = in_bucket(Remote(second.dataset_uri))
     on_another_machine(monkeypatch, tmp_path)
     config = load_config(config_path)
     removed = collect_garbage(config, keep=0)
@@ -242,7 +243,7 @@ def test_garbage_goes_from_storage_and_from_the_copy(
     ]
     assert removed == [first.place, *adapters]
     assert Remote(first.place).files() == {}
-    assert in_bucket(Remote(second.dataset_place)) == dataset
+    assert in_bucket(Remote(second.dataset_uri)) == dataset
     assert len({path.split("/")[1] for path in output_files(config) if path.startswith("adapters/")}) == 2
     assert collect_garbage(config, keep=0) == []
 
