@@ -20,6 +20,7 @@ from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.pretraining.pretrain import pretrain
 from defectfill.model.pretraining.small import VELOCITY_SCHEDULER
+from defectfill.toy.world import MARKS
 
 CONFIG = """
 output: base
@@ -137,6 +138,16 @@ def test_real_folders_are_read_and_named_when_empty(tmp_path: Path, config_path:
     assert (pictures.pixels == 200).all()
 
 
+def test_pictures_of_random_materials_are_made_beside_the_toys_and_alone(config_path: Path) -> None:
+    config_path.write_text(CONFIG.replace("side_px: 64", "side_px: 64, materials: 5"))
+    pictures = gather_pictures(load_pretrain_config(config_path))
+    assert pictures.captions == ("washer",) * 4 + ("wood",) * 3 + ("part",) * 5
+    config_path.write_text(CONFIG.replace("{toys: {washer: 4, wood: 3}, side_px: 64}", "{materials: 3, side_px: 64}"))
+    alone = gather_pictures(load_pretrain_config(config_path))
+    assert (alone.pixels == pictures.pixels[7:10]).all()
+    assert (alone.pixels[0] != alone.pixels[1]).any()
+
+
 def test_mistakes_in_the_config_are_named_together(config_path: Path) -> None:
     config_path.write_text(CONFIG.replace("resolution: 32", "resolutoin: 32").replace("views: 2", "views: 0"))
     with pytest.raises(ConfigError) as caught:
@@ -169,7 +180,7 @@ def test_the_base_of_another_config_is_not_taken_for_this_ones(config_path: Path
     ("old", "new", "message"),
     [
         ("washer: 4", "bolt: 4", "toys: expected some of"),
-        ("toys: {washer: 4, wood: 3}", "toys: {}", "found neither"),
+        ("toys: {washer: 4, wood: 3}", "toys: {}", "found none of them"),
         ("closest_px: 32", "closest_px: 96", "pictures.side_px: expected 96 at least"),
         ("[8, 8, 16, 16]", "[8, 8, 16, 20]", "autoencoder.channels.3"),
         ("[32, 32, 64]", "[32, 32, 60]", "denoiser.channels.2"),
@@ -189,7 +200,7 @@ def test_a_mark_changes_the_crop_inside_its_hole_and_nothing_beyond() -> None:
     shares = []
     for _ in range(40):
         marked, hole, name = draw_mark(crop, rng)
-        assert name in ("line", "spot")
+        assert name in MARKS
         changed = (marked - crop).abs().amax(dim=0).numpy() > 1e-6
         assert changed.any()
         assert not (changed & ~hole).any()
@@ -203,7 +214,7 @@ def test_captions_name_the_marks(config_path: Path) -> None:
     config = load_pretrain_config(config_path)
     base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
     views = encode_views(config, base, gather_pictures(config))
-    marked = [caption for caption in views.captions if caption.endswith((" with a line", " with a spot"))]
+    marked = [caption for caption in views.captions if caption.endswith(tuple(f" with a {mark}" for mark in MARKS))]
     assert 0 < len(marked) < len(views.captions)
 
 

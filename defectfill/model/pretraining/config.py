@@ -18,6 +18,8 @@ class PicturesConfig(ConfigSection):
     """Caption -> folder of normal images, for instance `hazelnut: ../data/hazelnut/train/good`."""
     toys: dict[str, int] = Field(default={})
     """Toy category -> how many pictures of it to make."""
+    materials: int = Field(default=0, ge=0)
+    """How many pictures of random materials to make: textures, shapes and light of any kind, no part in particular."""
     side_px: int = Field(default=160, ge=32)
     """Pictures are kept at this size (the shorter side of a real image); crops of them are drawn at `resolution`."""
 
@@ -28,8 +30,8 @@ class PicturesConfig(ConfigSection):
         unknown = [name for name in self.toys if name not in CATEGORIES]
         if unknown:
             raise ValueError(f"toys: expected some of {', '.join(CATEGORIES)}, found {', '.join(unknown)}")
-        if not self.folders and not sum(self.toys.values()):
-            raise ValueError("expected folders of images, toys, or both, found neither")
+        if not self.folders and not sum(self.toys.values()) + self.materials:
+            raise ValueError("expected folders of images, toys or materials, found none of them")
         return self
 
 
@@ -65,7 +67,7 @@ class DenoiserConfig(ConfigSection):
     closest_px: int = Field(default=64, ge=16)
     """The closest view shows this much of a picture along a side, enlarged to `resolution`; the widest all of it."""
     marks: float = Field(default=0, ge=0, le=1)
-    """Share of the views whose hole is around a random line or spot, which the caption names: "washer with a line"."""
+    """Share of the views whose hole is around a random line, spot or patch, which the caption names: "nut with a line"."""
     polish_steps: int = Field(default=0, ge=0)
     """Steps that follow, at a quarter of the learning rate, on views without marks alone: the base then fills better
     what no caption marks."""

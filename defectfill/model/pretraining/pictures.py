@@ -16,7 +16,10 @@ from defectfill.io.images import read_image
 from defectfill.io.progress import progress
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.painting.window import resize, unit_rgb
-from defectfill.toy import make_sample
+from defectfill.toy import make_sample, world
+
+MATERIALS_CAPTION = "part"
+"""Caption of the pictures of random materials: what a user's own noun comes nearest to."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,23 @@ def gather_pictures(config: PretrainConfig) -> Pictures:
         jobs += [(name, path) for path in _images_in(folder)]
     for name, count in config.pictures.toys.items():
         jobs += [(name, index) for index in range(count)]
+    jobs += [(MATERIALS_CAPTION, index) for index in range(config.pictures.materials)]
     pixels = np.empty((len(jobs), side, side, 3), dtype=np.uint8)
     captions = []
     for row, (name, source) in enumerate(progress(jobs, "pictures")):
         if isinstance(source, int):
-            seed = (derive_seed(config.seed, "pictures", name, source),)
-            pixels[row] = make_sample(seed, name, size_px=side).image
+            pixels[row] = _make_picture(name, derive_seed(config.seed, "pictures", name, source), side)
         else:
             pixels[row] = _middle_square(source, side)
         captions.append(name.replace("_", " "))
     return Pictures(pixels, tuple(captions))
+
+
+def _make_picture(name: str, seed: int, side: int) -> NDArray[np.uint8]:
+    """Return the picture [S, S, 3] of a toy category, or of random materials, that descends from a seed."""
+    if name == MATERIALS_CAPTION:
+        return world.draw_scene(np.random.default_rng(seed), side)
+    return make_sample((seed,), name, size_px=side).image
 
 
 def _images_in(folder: Path) -> tuple[Path, ...]:
@@ -118,39 +128,6 @@ def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[np.bool_], str]:
-    """(the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it, the mark's name).
-
-    A mark is a thin bent line or a ragged spot, with a core and a rim, each lighter, darker or of another colour than
-    what it lies on. It is no damage of any kind, but what damage is drawn with: a base that has seen whole parts only
-    knows no line that is not the part's own, and an adapter cannot teach it one.
-    """
-    side = crop.shape[-1]
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    name = "line" if rng.random() < 0.6 else "spot"
-    if name == "line":
-        width = rng.uniform(0.005, 0.03) * side
-        points = _wandering_line(side, rng)
-        away = np.min([(y - down) ** 2 + (x - right) ** 2 for down, right in points], axis=0) ** 0.5 / width
-    else:
-        width = rng.uniform(0.03, 0.12) * side
-        down, right = rng.uniform(0.15, 0.85, size=2) * side
-        bearing = np.arctan2(y - down, x - right)
-        waves = sum(rng.normal(0, 0.12) * np.cos(n * bearing + rng.uniform(0, 2 * np.pi)) for n in range(2, 6))
-        away = np.hypot(y - down, x - right) / (width * np.maximum(1 + waves, 0.3))
-    soft = 1 / width + rng.uniform(0, 0.3)
-    marked = crop.permute(1, 2, 0).numpy()
-    for reach in (1 + rng.uniform(0.2, 0.8), 1.0):  # rim, then core
-        shade = np.clip((reach - away) / soft + 0.5, 0, 1)[..., None] * rng.uniform(0.4, 1)
-        colour = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.12, size=3), -1, 1)
-        marked = marked * (1 - shade) + shade * colour
-    hole = (away - 2) * width < rng.uniform(0.01, 0.05) * side
-    return torch.from_numpy(marked.astype(np.float32)).permute(2, 0, 1), hole, name
-
-
-def _wandering_line(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Points [N, 2] (row, column), half a pixel apart, of a bent line a tenth to two thirds of a picture long."""
-    count = int(rng.uniform(0.1, 0.66) * side * 2)
-    bends = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.02, size=count))
-    steps = np.stack([np.sin(bends), np.cos(bends)], axis=1) / 2
-    line = np.cumsum(steps, axis=0)
-    return line - line.mean(axis=0) + rng.uniform(0.25, 0.75, size=2) * side
+    """Return the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it, the mark's name."""
+    mark = world.draw_mark(((crop + 1) / 2).permute(1, 2, 0).numpy(), rng)
+    return torch.from_numpy(2 * mark.picture - 1).permute(2, 0, 1), mark.mask, mark.word
