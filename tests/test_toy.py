@@ -76,9 +76,9 @@ def test_a_category_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
 def test_unknown_names_are_told_with_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as told:
-        write_category(tmp_path, "screw", 0, 1, 0, 0, defects=["hole", "dent"])
+        write_category(tmp_path, "spring", 0, 1, 0, 0, defects=["hole", "dent"])
     assert told.value.problems == (
-        "category: expected one of washer, wood, cloth, nut, found: screw",
+        f"category: expected one of {', '.join(CATEGORIES)}, found: spring",
         "defects: expected some of hole, scratch, stain, found: dent",
     )
     assert not list(tmp_path.iterdir())
@@ -106,6 +106,18 @@ def test_the_mask_is_where_the_defect_shows(category: str, defect: str, size_px:
         assert np.median(inside) > 2 * VISIBLE_LEVELS
         assert np.percentile(inside, 90) > 20
         assert 0.001 < damaged.defect_mask.mean() < 0.05
+
+
+@every_defect
+@pytest.mark.parametrize("category", ["screw", "bottle", "cable"])
+def test_defects_lie_on_the_face(category: str, defect: str) -> None:
+    number = list(CATEGORIES).index(category)
+    for index in range(6):
+        face = CATEGORIES[category](np.random.default_rng([9, index, 0, number, 0]), 128).cover > 0.5
+        mask = make_sample((9, index, 0), category, defect, 128).defect_mask
+        reach = ndimage.binary_dilation(face, iterations=3)
+        assert face.mean() < 0.7
+        assert (mask & reach).sum() >= 0.95 * mask.sum()
 
 
 @every_defect

@@ -19,10 +19,14 @@ from defectfill.io.errors import ConfigError
 from defectfill.io.files import new_folder
 from defectfill.io.images import write_png
 from defectfill.toy.camera import light, photograph
+from defectfill.toy.circuit import print_circuit
+from defectfill.toy.coverings import lay_tiles, tan_leather
 from defectfill.toy.defects import dig_hole, draw_scratch, spill_stain
 from defectfill.toy.maps import Generator
 from defectfill.toy.objects import grow_nut, turn_washer
 from defectfill.toy.part import Part
+from defectfill.toy.rounds import blow_bottle, cut_cable
+from defectfill.toy.screw import thread_screw
 from defectfill.toy.textures import saw_wood, weave_cloth
 
 CATEGORIES: dict[str, Callable[[Generator, int], Part]] = {
@@ -30,6 +34,12 @@ CATEGORIES: dict[str, Callable[[Generator, int], Part]] = {
     "wood": saw_wood,
     "cloth": weave_cloth,
     "nut": grow_nut,
+    "screw": thread_screw,
+    "leather": tan_leather,
+    "tile": lay_tiles,
+    "bottle": blow_bottle,
+    "cable": cut_cable,
+    "circuit": print_circuit,
 }
 """Category -> what makes such a part, for a picture of so many pixels. New ones go last: order enters seeds."""
 DEFECTS: dict[str, Callable[[Part, Generator], Part]] = {

@@ -67,7 +67,7 @@ class DenoiserConfig(ConfigSection):
     closest_px: int = Field(default=64, ge=16)
     """The closest view shows this much of a picture along a side, enlarged to `resolution`; the widest all of it."""
     marks: float = Field(default=0, ge=0, le=1)
-    """Share of the views whose hole is around a random line, spot or patch, which the caption names: "nut with a line"."""
+    """Share of views whose hole is around a random line, spot or patch that the caption names: "nut with a line"."""
     polish_steps: int = Field(default=0, ge=0)
     """Steps that follow, at a quarter of the learning rate, on views without marks alone: the base then fills better
     what no caption marks."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from defectfill.toy.ground import POINTS, nearest_points
 from defectfill.toy.maps import Floats, Generator, single
 from defectfill.toy.world.fields import (
     band_noise,
@@ -17,8 +18,6 @@ from defectfill.toy.world.fields import (
     standard,
     turned_pixels,
 )
-
-_TABLE = 64
 
 
 def _isotropic(rng: Generator, size: int) -> Floats:
@@ -50,7 +49,7 @@ def _octaves(rng: Generator, size: int) -> Floats:
 def _cells(rng: Generator, size: int) -> Floats:
     """Draw cells round scattered points: flat ones, domed ones or the walls between them."""
     nearest, second, owner = scattered(rng, size, log_uniform(rng, 4, size / 4), rng.uniform(0.3, 0.5))
-    tones = single(rng.standard_normal(_TABLE * _TABLE))[owner]
+    tones = single(rng.standard_normal(POINTS * POINTS))[owner]
     walls = smooth_step(second - nearest, 0.08, rng.uniform(0.06, 0.3))
     kind = rng.integers(4)
     if kind == 0:
@@ -109,7 +108,7 @@ def _spots(rng: Generator, size: int) -> Floats:
         field = band_noise(rng, size, log_uniform(rng, 2, size / 8))
         return standard(smooth_step(field, rng.uniform(0.8, 2.4), rng.uniform(0.2, 0.8)))
     nearest, _, owner = scattered(rng, size, log_uniform(rng, 4, size / 4), 0.35)
-    radii = single(rng.uniform(0.05, 0.45, _TABLE * _TABLE) * (rng.random(_TABLE * _TABLE) < rng.uniform(0.2, 1)))
+    radii = single(rng.uniform(0.05, 0.45, POINTS * POINTS) * (rng.random(POINTS * POINTS) < rng.uniform(0.2, 1)))
     return standard(smooth_step(radii[owner] - nearest, 0, rng.uniform(0.1, 0.4)) * (radii[owner] > 0))
 
 
@@ -145,7 +144,7 @@ def _profile(rng: Generator, count: int) -> Floats:
     return np.sign(profile) * np.abs(profile) ** np.float32(rng.uniform(0.6, 2))
 
 
-def scattered(rng: Generator, size: int, pitch: float, jitter: float) -> tuple[Floats, Floats, npt.NDArray[np.int32]]:
+def scattered(rng: Generator, size: int, pitch: float, jitter: float) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """Return distance to the nearest and second nearest of scattered points, and the nearest's number, [S, S] each.
 
     Points lie `pitch` pixels apart on a turned and stretched grid, each moved by up to `jitter` of that (0 to 0.5).
@@ -153,21 +152,8 @@ def scattered(rng: Generator, size: int, pitch: float, jitter: float) -> tuple[F
     """
     u, v = turned_pixels(rng, size, bend=rng.uniform(0, 0.4) * pitch if rng.random() < 0.3 else 0)
     u, v = u / np.float32(pitch) + 1024, v / np.float32(pitch * rng.uniform(0.6, 1)) + 1024
-    column, row = u.astype(np.int32), v.astype(np.int32)
-    u, v = u - single(column), v - single(row)
-    moved = single(rng.uniform(0.5 - jitter, 0.5 + jitter, (2, _TABLE * _TABLE)))
-    nearest = np.full_like(u, 9)
-    second, owner = nearest.copy(), np.zeros_like(column)
-    for down in (-1, 0, 1):
-        for right in (-1, 0, 1):
-            number = (row + down) % _TABLE * _TABLE + (column + right) % _TABLE
-            off_u, off_v = moved[0][number] + (np.float32(right) - u), moved[1][number] + (np.float32(down) - v)
-            away = off_u * off_u + off_v * off_v
-            closer = away < nearest
-            np.minimum(second, np.maximum(away, nearest), out=second)
-            np.copyto(owner, number, where=closer)
-            np.minimum(nearest, away, out=nearest)
-    return np.sqrt(nearest), np.sqrt(second), owner
+    moved = single(rng.uniform(0.5 - jitter, 0.5 + jitter, (2, POINTS * POINTS)))
+    return nearest_points(u, v, moved)
 
 
 def _toned(rng: Generator, field: Floats) -> Floats:
