@@ -9,7 +9,7 @@ from defectfill.toy.ground import lay_on_ground
 from defectfill.toy.maps import Floats, Generator, bump, cloud, coverage, grid, rise, single, specks, streaks, turned
 from defectfill.toy.part import Material, Part, colour, hang_lamps
 
-FINISHES = ((0.42, 0.42, 0.42), (0.30, 0.31, 0.33), (0.11, 0.11, 0.115), (0.48, 0.38, 0.20), (0.45, 0.45, 0.40))
+FINISHES = ((0.33, 0.33, 0.33), (0.24, 0.25, 0.265), (0.10, 0.10, 0.105), (0.46, 0.36, 0.19), (0.42, 0.42, 0.38))
 """Steel, grey zinc, black oxide, yellow zinc, nickel."""
 
 HEADS = (
@@ -70,15 +70,17 @@ def thread_screw(rng: Generator, size_px: int) -> Part:
     rolled = 0.7 * streaks(rng, single(v + 1), single(u / 3 + 1), (3, min(240.0, 0.9 * size_px)))
     marks = np.where((u > form.thread[0]) | (in_head > 0.5), rolled, drawn)
     stains, dents, dust = cloud(rng, size_px, 9), cloud(rng, size_px, 26), specks(rng, size_px, 0.002)
+    pits = cloud(rng, size_px, 130) + cloud(rng, size_px, 220)
+    rough = rng.uniform(0.02, 0.09)
     finish = single(FINISHES[rng.choice(5, p=(0.35, 0.25, 0.15, 0.15, 0.1))]) * single(rng.normal(1, 0.025, 3))
     room = np.cos(single(rng.uniform(3, 7)) * across + single(rng.uniform(0, 6.3)))
-    worn = 0.9 + rng.uniform(0.15, 0.5) * room + rng.uniform(0.03, 0.08) * (stains + marks) - 0.4 * dust
+    worn = 0.9 + rng.uniform(0.15, 0.5) * room + rng.uniform(0.03, 0.10) * (stains + marks) + rough * pits - 0.4 * dust
     threaded = rise(u, form.thread[0], form.thread[0] + 0.02) * (1 - rise(u, form.thread[1] - 0.02, form.thread[1]))
     worn *= 1 - rng.uniform(0.2, 0.5) * threaded * (1 - crest) ** 2
     worn *= 1 - 0.5 * bump((u - single(form.neck)) / 0.02)  # dirt below the head
     return Part(
         cover=coverage(inside * single(scale)),
-        height=single(scale) * (0.85 * height + 0.0008 * dents),
+        height=single(scale) * (0.85 * height + 0.0008 * dents + 0.012 * rough * pits),
         grain=np.stack([np.full_like(u, math.cos(heading)), np.full_like(u, math.sin(heading))]),
         fibres=single(marks),
         matte=np.clip(rng.uniform(0, 0.4) + 0.05 * stains + 0.3 * (1 - crest) * threaded, 0, 1),
