@@ -14,7 +14,7 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import DataError
 from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256, read_mask, write_png
-from defectfill.model.detector import DetectorSettings, divide, train_detector
+from defectfill.model.evaluation.detector import DetectorSettings, divide, train_detector
 from defectfill.operations.prepare import start_run
 from defectfill.painting.painter import FlatPainter
 from defectfill.records.manifest import SCHEMA, ManifestRow

@@ -14,12 +14,12 @@ from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table
 from defectfill.model.base.base import decode_latents, encode_images, load_base
 from defectfill.model.base.identity import identify_base
+from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
 from defectfill.model.pretraining.autoencoder import autoencoder_losses
 from defectfill.model.pretraining.config import load_pretrain_config
 from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.pretraining.pretrain import pretrain
-from defectfill.model.pretraining.small import VELOCITY_SCHEDULER
 
 CONFIG = """
 output: base

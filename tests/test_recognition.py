@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from defectfill.model.base.base import Base
-from defectfill.model.recognition import fit_recognizer
+from defectfill.model.evaluation.recognition import fit_recognizer
 from defectfill.painting.window import Window
 
 SIDE = 64

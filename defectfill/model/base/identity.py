@@ -1,4 +1,4 @@
-"""What can be said of the models before they are loaded, without importing torch: which ones, and are they whole."""
+"""Identity and completeness of the models, told before they are loaded and without importing torch."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ LPIPS_BACKBONE = "vgg16-397923af.pth"
 
 
 class BaseIdentity(BaseModel):
-    """What tells one base from another, wherever it is stored."""
+    """The identity of a base, wherever it is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class BaseIdentity(BaseModel):
 
 
 def identify_base(config: BaseConfig) -> BaseIdentity:
-    """The identity of the base that `config` names.
+    """Return the identity of the base that `config` names.
 
     A local folder is checked for completeness, for the 9-channel UNet of an inpainting model and for a known
     prediction_type, and hashed. A hub id needs a pinned revision. Raises ConfigError with every mistake found.
@@ -63,7 +63,7 @@ def identify_base(config: BaseConfig) -> BaseIdentity:
 
 
 def _folder_problems(folder: Path) -> list[str]:
-    """Everything that keeps `folder` from being an inpainting base in the diffusers format."""
+    """Return everything that keeps `folder` from being an inpainting base in the diffusers format."""
     if not folder.is_dir():
         return [f"{folder}: no such folder"]
     problems = [
@@ -125,7 +125,7 @@ def _folder_problems(folder: Path) -> list[str]:
 
 
 def _weight_problems(folder: Path) -> list[str]:
-    """Files of weights that are cut short, empty, or no safetensors; only their headers are read."""
+    """Return a problem for every file of weights that is cut short, empty, or no safetensors; only headers are read."""
     from safetensors import SafetensorError, safe_open
 
     problems = []
@@ -151,7 +151,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of everything that is loaded from `folder`."""
+    """Return the SHA-256 over the names and contents of everything that is loaded from `folder`."""
     files = sorted(
         path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
     )
@@ -159,19 +159,19 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What is different once a file was written again."""
+    """Return numbers that differ once a file was written again."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @lru_cache(maxsize=256)
 def _remembered_sha256(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
-    """The SHA-256 of a file; gigabytes of weights are read once by a process, however many categories it looks at."""
+    """Return the SHA-256 of a file; gigabytes of weights are read once per process, however many categories it has."""
     return file_sha256(path)
 
 
 def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "lpips"]:
-    """The distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
+    """Return the distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
 
     Raises ConfigError when lpips is asked for and not there.
     """
@@ -189,9 +189,9 @@ def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "l
 
 
 def resolve_device_kind(config: BaseConfig) -> str:
-    """Kind of device and precision of the frozen weights, for instance `cpu fp32`; torch is asked unless it is a CPU.
+    """Return the kind of device and precision of the frozen weights, for instance `cpu fp32`.
 
-    Raises ConfigError when a GPU is asked for and torch finds none.
+    torch is asked unless it is a CPU. Raises ConfigError when a GPU is asked for and torch finds none.
     """
     if config.device == "cpu":
         return f"cpu {'bf16' if config.precision == 'bf16' else 'fp32'}"
