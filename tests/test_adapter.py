@@ -25,7 +25,7 @@ PROMPT = "A nut with sks"
 
 
 def run_unet(base: Base) -> torch.Tensor:
-    """The UNet's output on a fixed input under the prompt, text encoder included."""
+    """Return the UNet's output on a fixed input under the prompt, text encoder included."""
     inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         text = encode_prompts(base, [PROMPT]).expand(2, -1, -1)
@@ -34,7 +34,7 @@ def run_unet(base: Base) -> torch.Tensor:
 
 @pytest.fixture
 def saved(base: Base, tmp_path: Path) -> tuple[Path, torch.Tensor]:
-    """An adapter whose weights are far from their start, and the output of the model that holds it."""
+    """Return an adapter whose weights are far from their start, and the output of the model that holds it."""
     with trainable_adapter(base, TrainConfig(rank=4, alpha=8)) as groups:
         torch.manual_seed(0)
         for weights in groups:
@@ -110,7 +110,7 @@ def test_equal_adapters_are_equal_files(base: Base, tmp_path: Path) -> None:
 
 
 def gradients(base: Base) -> list[torch.Tensor]:
-    """The UNet's output, then the gradients of all LoRA weights."""
+    """Return the UNet's output, then the gradients of all LoRA weights."""
     inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
     text = encode_prompts(base, [PROMPT]).expand(2, -1, -1)
     output = base.unet(inputs, torch.tensor([10, 700]), encoder_hidden_states=text).sample

@@ -117,12 +117,12 @@ def test_a_killed_process_loses_nothing_but_the_interval_in_hand(
     adapter: dict[str, bytes], config_path: Path, run: Run
 ) -> None:
     command = [sys.executable, "-c", KILLED_TRAINING, str(config_path)]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     work, deadline = run.training_folder("hole"), time.monotonic() + 120
-    while not list(work.glob("*.checkpoint")) and child.poll() is None and time.monotonic() < deadline:
+    while not list(work.glob("*.checkpoint")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert list(work.glob("*.checkpoint"))
     subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
     assert contents(run.adapter_folder("hole")) == adapter

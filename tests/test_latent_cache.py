@@ -26,7 +26,7 @@ def assert_same(batch: LatentBatch, other: LatentBatch) -> None:
 
 
 def mode(moments: torch.Tensor) -> torch.Tensor:
-    """The first half of the channels [..., 2C, h, w]."""
+    """Return the first half of the channels [..., 2C, h, w]."""
     return moments.chunk(2, dim=-3)[0]
 
 

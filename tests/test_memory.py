@@ -9,11 +9,11 @@ from test_training import SETTINGS, allow_memory, train
 from defectfill.io.errors import ModelError
 from defectfill.model.base.base import Base
 from defectfill.model.base.memory import (
-    _left_in_container,
     batch_fits,
     batch_that_fits,
     count_kept_bytes,
     free_memory,
+    left_in_container,
 )
 
 
@@ -33,12 +33,12 @@ def test_a_batch_fits_with_half_of_what_it_keeps_to_spare(free: int, fits: bool)
 
 def test_free_memory_is_within_the_limit_of_the_control_group(tmp_path: Path) -> None:
     assert 2**20 < free_memory(torch.device("cpu")) < 2**50
-    assert list(_left_in_container(tmp_path)) == []
+    assert list(left_in_container(tmp_path)) == []
     (tmp_path / "memory.current").write_text("300\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert list(_left_in_container(tmp_path)) == []
+    assert list(left_in_container(tmp_path)) == []
     (tmp_path / "memory.max").write_text("1000\n")
-    assert list(_left_in_container(tmp_path)) == [700]
+    assert list(left_in_container(tmp_path)) == [700]
 
 
 def test_auto_is_true_where_little_is_free_and_learns_the_same(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

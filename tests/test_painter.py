@@ -28,7 +28,7 @@ RESOLUTION = 64
 
 
 def make_window(seed: int = 0) -> Window:
-    """A random smooth picture, with a mask aligned to latent pixels."""
+    """Return a random smooth picture, with a mask aligned to latent pixels."""
     coarse = np.random.default_rng(seed).random((8, 8, 3), dtype=np.float32)
     mask = np.zeros((RESOLUTION, RESOLUTION), dtype=bool)
     mask[16:40, 24:48] = True
@@ -209,7 +209,7 @@ def test_early_selection_paints_the_kept_candidates_as_before_and_notes_what_it_
 
 
 def test_the_early_score_is_the_distance_of_the_predicted_latents_inside_the_mask(base: Base) -> None:
-    """A UNet whose prediction is known: zero noise predicted means the latents themselves, rescaled."""
+    """Take a UNet whose prediction is known: zero noise predicted means the latents themselves, rescaled."""
     conditions = make_conditions(base, make_window(), 1.0, rows=3)
     noise = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     still = replace(

@@ -1,4 +1,4 @@
-"""Evaluation of a training: a copy of a reference is told from a new defect of the same kind, whatever its place."""
+"""Evaluation of a training: a copy of a reference is told from a new defect of the same kind, wherever it lies."""
 
 import logging
 from dataclasses import replace
@@ -27,13 +27,13 @@ from defectfill.painting.window import Window
 
 
 def moved(window: Window, down: int, right: int) -> Window:
-    """The window with image and mask moved in circles."""
+    """Return the window with image and mask moved in circles."""
     image, mask = (np.roll(each, (down, right), axis=(0, 1)) for each in (window.image, window.mask))
     return replace(window, image=image, mask=mask)
 
 
 def smooth_window(seed: int) -> Window:
-    """A defect with structure of its own, of several pixels' size."""
+    """Return a defect with structure of its own, of several pixels' size."""
     window = make_window(seed)
     coarse = np.random.default_rng(seed).random((18, 18, 3), dtype=np.float32)
     return replace(window, image=coarse.repeat(4, axis=0).repeat(4, axis=1))

@@ -1,4 +1,4 @@
-"""What is checked before the first step: every silent mistake of public implementations is named."""
+"""Checks before the first step: every silent mistake of public implementations is named."""
 
 from dataclasses import replace
 

@@ -44,7 +44,7 @@ SETTINGS = TrainConfig(steps=4, batch_size=2, warmup_steps=2)
 
 
 def make_window(seed: int = 0, side: int = 72) -> Window:
-    """A random picture whose defect, a rectangle off the centre, is darker."""
+    """Return a random picture whose defect, a rectangle off the centre, is darker."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((side, side), dtype=bool)
     mask[20:36, 30:50] = True
@@ -69,7 +69,7 @@ def make_inputs(base: Base, batch: Batch | None = None) -> BranchInputs:
 
 
 def make_losses(base: Base) -> Losses:
-    """The losses of a batch with whatever adapter the base holds."""
+    """Return the losses of a batch with whatever adapter the base holds."""
     index = find_token(base.tokenizer, PROMPTS[1], "sks")
     with fast_lora_forward(base), record_token_attention(base.unet, index) as recorder:
         return training_losses(base, make_inputs(base), SETTINGS, [PROMPTS] * 2, recorder)
@@ -129,7 +129,7 @@ def test_the_loss_mask_is_the_defect_also_for_the_object_branch(base: Base) -> N
 
 
 def losses_with_adapter(base: Base, term: str) -> dict[str, bool]:
-    """Whether one loss term alone reaches the LoRA weights of either model."""
+    """Return whether one loss term alone reaches the LoRA weights of either model."""
     with trainable_adapter(base, SETTINGS) as (unet_weights, text_weights):
         getattr(make_losses(base), term).backward()
         reached = {

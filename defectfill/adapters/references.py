@@ -18,8 +18,8 @@ from mask_sampling import PlacementError, UncertainObject, bounding_box
 from mask_sampling.placement import place, scene
 from mask_sampling.pose import register
 
-PREVIEWS = 4
-"""Pictures of a preview, over all defects."""
+PREVIEW_SCENES = 4
+"""Scenes of a preview, over all defects."""
 
 
 def divide_references(
@@ -42,12 +42,12 @@ def read_training_data(run: Run, defect: str) -> TrainingData:
     learnt = config.defects_learnt_with(defect)
     divided = {each: divide_references(config, snapshot, each) for each in learnt}
     taught, kept = ({each: parts[index] for each, parts in divided.items()} for index in (0, 1))
-    per_defect = max(PREVIEWS // len(learnt), 1)
+    per_defect = max(PREVIEW_SCENES // len(learnt), 1)
     scenes = [scene for each in learnt for scene in _scenes(run, snapshot, each, per_defect)]
     return TrainingData(
         references=list(_references(run, taught)),
         validation=list(_references(run, kept)),
-        scenes=scenes[:PREVIEWS],
+        scenes=scenes[:PREVIEW_SCENES],
         records=[record for own in taught.values() for record in own],
         validation_records=[record for own in kept.values() for record in own],
     )

@@ -66,14 +66,14 @@ def train_in_this_process(
 def _write_adapter(run: Run, defect: str, data: TrainingData, trained: "TrainedLora", label: str) -> None:
     """Write the LoRA file, the loss curve (losses.parquet, losses.png), previews and, last, training.json."""
     from defectfill.model.lora.adapter import save_adapter
-    from defectfill.model.training.lora import PREVIEWS
+    from defectfill.model.training.lora import PREVIEWS_FOLDER
 
     with new_folder(run.adapter_folder(defect), replace=True) as folder:
         save_adapter(trained.adapter, folder)
         write_table(folder / "losses.parquet", trained.losses, LOSS_SCHEMA)
         plot_losses(trained.losses, folder / "losses.png", label)
         if data.scenes:
-            shutil.copytree(run.training_folder(defect) / PREVIEWS, folder / PREVIEWS)
+            shutil.copytree(run.training_folder(defect) / PREVIEWS_FOLDER, folder / PREVIEWS_FOLDER)
         sha256 = file_sha256(folder / ADAPTER_FILE)
         content = json.dumps(_training_record(run, defect, data, sha256), indent=2)
         write_bytes(folder / TRAINING_FILE, content.encode())

@@ -60,23 +60,14 @@ def load_base(config: BaseConfig) -> Base:
     quieten_libraries()
     device, dtype = resolve_device(config)
     folder = _local_folder(config)
-
-    def load(cls: Any, part: str) -> Any:
-        model, info = cls.from_pretrained(
-            folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype, output_loading_info=True
-        )
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(f"{part}: its config asks for weights that are not there: {', '.join(missing[:3])} ...")
-        return model.requires_grad_(False).eval()
-
     try:
         schedule = DDIMScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)
         _check_schedule(DDIMScheduler.from_config(schedule))
         base = Base(
             tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True),
-            text_encoder=load(CLIPTextModel, "text_encoder"),
-            vae=load(AutoencoderKL, "vae"),
-            unet=load(UNet2DConditionModel, "unet"),
+            text_encoder=_load_part(CLIPTextModel, folder, "text_encoder", dtype),
+            vae=_load_part(AutoencoderKL, folder, "vae", dtype),
+            unet=_load_part(UNet2DConditionModel, folder, "unet", dtype),
             scheduler_config={**schedule, "clip_sample": False},  # latents have no bounds
             device=device,
             dtype=dtype,
@@ -93,6 +84,16 @@ def load_base(config: BaseConfig) -> Base:
     except RuntimeError as error:
         raise ModelError(f"base.model: {config.model} cannot be put on {device}: {error}") from error
     return base
+
+
+def _load_part(cls: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    """Load a frozen model from `folder`/`part` onto the CPU; ValueError where it has not all of its weights."""
+    model, info = cls.from_pretrained(
+        folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype, output_loading_info=True
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"{part}: its config asks for weights that are not there: {', '.join(missing[:3])} ...")
+    return model.requires_grad_(False).eval()
 
 
 def _check_schedule(scheduler: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 BEYOND_ACTIVATIONS = 1.5
-"""What a step takes at its peak over what it keeps for the backward pass: gradients, workspaces, fragments."""
+"""Peak memory of a step over what it keeps for the backward pass: gradients, workspaces, fragments."""
 MOST_SAMPLES = 16
 """Samples that are painted at once at most; a GPU is full before."""
 
@@ -57,7 +57,7 @@ def free_memory(device: torch.device) -> int:
     import psutil
 
     available: int = psutil.virtual_memory().available
-    return min([available, *_left_in_container()])
+    return min([available, *left_in_container()])
 
 
 def peak_gpu_gib() -> float | None:
@@ -65,7 +65,7 @@ def peak_gpu_gib() -> float | None:
     return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_initialized() else None
 
 
-def _left_in_container(cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+def left_in_container(cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
     """Yield the bytes left below the limit of the control group, where there is one."""
     try:
         limit, used = ((cgroup / name).read_text().strip() for name in ("memory.max", "memory.current"))

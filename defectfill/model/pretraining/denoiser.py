@@ -110,15 +110,14 @@ def _train_on(
         generator = torch.Generator().manual_seed(seed)
         clean = views.clean[rows].to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        spread = (torch.arange(len(rows)) + torch.rand((), generator=generator)) / len(rows)
-        timesteps = (spread * scheduler.config.num_train_timesteps).long()
-        noisy = scheduler.add_noise(clean, noise, timesteps.to(base.device))
+        timesteps = _spread_timesteps(len(rows), scheduler.config.num_train_timesteps, generator).to(base.device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
         holes = views.holes[rows].to(base.device)
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
-        predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
-        target = training_target(scheduler, clean, noise, timesteps.to(base.device))
+        predicted = base.unet(inputs, timesteps, encoder_hidden_states=embeddings).sample
+        target = training_target(scheduler, clean, noise, timesteps)
         return [{"total": denoising_loss(target, predicted, holes)}]
 
     base.unet.train().to(memory_format=torch.channels_last)
@@ -128,6 +127,12 @@ def _train_on(
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve
+
+
+def _spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return timesteps [rows] at even distances over all `count`, from a random start."""
+    spread = (torch.arange(rows) + torch.rand((), generator=generator)) / rows
+    return (spread * count).long()
 
 
 def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def pretrain(config: PretrainConfig) -> Path:
     """Train a base and return its folder, in the diffusers format; an unfinished training is taken up.
 
     Beside the base it holds the loss curves (autoencoder.parquet, denoiser.parquet), the config and sample sheets.
-    Raises ConfigError where something else is in its place, DataError for folders without images, ModelError when a
+    Raises ConfigError where the output is something else, DataError for folders without images, ModelError when a
     loss is not finite.
     """
     if config.output.exists():

@@ -121,7 +121,7 @@ def _keep_best(
 
 
 def make_optimizer(groups: ParameterGroups, weight_decay: float) -> torch.optim.Optimizer:
-    """Return AdamW over the groups, in one fused call per step."""
+    """Return AdamW over the groups, in torch's fused implementation."""
     parts = [{"params": list(weights), "lr": rate, "peak": rate} for weights, rate in groups]
     return torch.optim.AdamW(parts, weight_decay=weight_decay, fused=True)
 

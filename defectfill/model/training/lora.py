@@ -28,8 +28,8 @@ from defectfill.model.training.steps import MicroBatch, step_losses, validation_
 
 logger = logging.getLogger(__name__)
 
-PREVIEWS = "previews"
-"""Folder of the preview pictures, named by the steps done."""
+PREVIEWS_FOLDER = "previews"
+"""Holds the preview pictures, named by the steps done."""
 GRADIENT_CHECKPOINTING_FILE = "gradient_checkpointing"
 """Holds true or false: what train.gradient_checkpointing: auto chose."""
 
@@ -109,7 +109,7 @@ def _train(
     losses_of = step_losses(base, batch_of, settings, prompts, seed, micro_batch, distributed)
     loss = validation_loss(base, data.validation, settings, resolution, seed, recorder)
     hooks = LoopHooks(
-        evaluate=evaluate_at_intervals(base, settings, loss, draw_preview, job.work / PREVIEWS, job.label),
+        evaluate=evaluate_at_intervals(base, settings, loss, draw_preview, job.work / PREVIEWS_FOLDER, job.label),
         report=report,
         describe=lambda step: f"; references in the batch: {batch_of(step).references}",
         on_out_of_memory=micro_batch.halve,

@@ -131,14 +131,18 @@ def evaluate_at_intervals(
             preview = draw_preview()
             write_png(folder / f"{done:06d}.png", preview.picture)
             figures["preview_similarity"] = preview.preview_similarity
-            if preview.preview_similarity >= NEAR_COPY:
-                logger.warning(
-                    "%s: after %d steps a preview is nearly a copy of reference %d (similarity %.2f): the adapter "
-                    "knows it by heart; train fewer steps, at a lower rank, or from more references",
-                    *(label, done, preview.reference, preview.preview_similarity),
-                )
+            _warn_of_copy(preview, label, done)
         base.unet.train()
         base.text_encoder.train()
         return figures
 
     return evaluate
+
+
+def _warn_of_copy(preview: Preview, label: str, done: int) -> None:
+    if preview.preview_similarity >= NEAR_COPY:
+        logger.warning(
+            "%s: after %d steps a preview is nearly a copy of reference %d (similarity %.2f): the adapter "
+            "knows it by heart; train fewer steps, at a lower rank, or from more references",
+            *(label, done, preview.reference, preview.preview_similarity),
+        )
