@@ -1,4 +1,4 @@
-"""The forecast of a run from a few steps."""
+"""What a run will take, from a few steps."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from conftest import contents
 
 from defectfill.config.run import load_config
-from defectfill.model.forecast import format_seconds
+from defectfill.model.forecast import _span
 from defectfill.operations.check import check_config
 from defectfill.runs.run import Run
 
@@ -29,6 +29,6 @@ def test_nothing_is_measured_where_everything_is_done(finished: Run) -> None:
     assert check_config(config, measure=True) == check_config(config)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (75, "1 min 15 s"), (7300, "2 h 1 min")])
-def test_times_read_well(seconds: float, words: str) -> None:
-    assert format_seconds(seconds) == words
+@pytest.mark.parametrize(("seconds", "span"), [(3.4, "3 s"), (75, "1 min 15 s"), (7300, "2 h 1 min")])
+def test_spans_read_well(seconds: float, span: str) -> None:
+    assert _span(seconds) == span

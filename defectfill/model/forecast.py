@@ -49,9 +49,9 @@ def forecast(
         painting = _painting_seconds(base, config, distance)
     generate, disk = config.generate, 2 * paintings * _image_mib(config, records)
     return [
-        f"forecast: {trainings} trainings of {format_seconds(training)}, {paintings} paintings of {painting:.2f} s "
+        f"forecast: {trainings} trainings of {_span(training)}, {paintings} paintings of {painting:.2f} s "
         f"({generate.candidates} candidates, {generate.steps} steps): "
-        f"{format_seconds(training * trainings + painting * paintings)}, and what rejected samples add",
+        f"{_span(training * trainings + painting * paintings)}, and what rejected samples add",
         f"forecast: {_used_mib(base):,.0f} MiB of memory, {disk:,.0f} MiB of disk for images in shards and dataset",
     ]
 
@@ -127,8 +127,7 @@ def _image_mib(config: RunConfig, records: Sequence[ImageRecord]) -> float:
     return float(np.mean(sizes)) / MIB
 
 
-def format_seconds(seconds: float) -> str:
-    """Return a time in words, for instance `2 h 1 min`."""
+def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
