@@ -1,4 +1,4 @@
-"""What each loss term is good for: python -m benchmarks.ablation CONFIG WORK [--seeds 3]
+"""The worth of each loss term: python -m benchmarks.ablation CONFIG WORK [--seeds 3]
 
 Trains, paints and judges a toy config with all terms of the loss, without each of them, and without any training.
 Every seed makes a toy category of its own with references of its own. WORK keeps what is done: a killed run goes on.
@@ -27,7 +27,7 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.demo import make_toy_category, painted_windows, recognized, toy_windows, train_recognizer
 from defectfill.io.files import read_table
 from defectfill.model.base.base import load_base
-from defectfill.model.recognition import Recognizer
+from defectfill.model.evaluation.recognition import Recognizer
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import start_run
 from defectfill.painting.window import Window
@@ -76,20 +76,20 @@ def main() -> None:
 def variant(
     toy: RunConfig, work: Path, seed: int, *, train: dict[str, Any], data: dict[str, Any] | None = None
 ) -> RunConfig:
-    """The config with another seed, places of its own for it in `work`, and changes of its `train` and `data`."""
-    place = work / f"seed-{seed}"
+    """Return the config with another seed, folders of its own in `work`, and changes of its `train` and `data`."""
+    folder = work / f"seed-{seed}"
     return toy.model_copy(
         update={
             "seed": seed,
-            "data": toy.data.model_copy(update={"root": place / "data", **(data or {})}),
+            "data": toy.data.model_copy(update={"root": folder / "data", **(data or {})}),
             "train": toy.train.model_copy(update=train),
-            "output": toy.output.model_copy(update={"root": place / "out"}),
+            "output": toy.output.model_copy(update={"root": folder / "out"}),
         }
     )
 
 
 def _run(config: RunConfig) -> Run:
-    """The finished run of a config; the flow's steps without Prefect."""
+    """Run a config to the end, by the flow's steps without Prefect, and return the run."""
     with locked(config):
         run = start_run(config)
         if not run.is_finished():
@@ -102,7 +102,7 @@ def _run(config: RunConfig) -> Run:
 
 
 def judge(run: Run, recognizer: Recognizer) -> Figures:
-    """The figures of a finished run, means over its defects."""
+    """Return the figures of a finished run, means over its defects."""
     config = run.config
     painted = {defect: list(painted_windows(config, run.dataset, defect)) for defect in config.data.defects}
     rows = [row for row in read_table(run.dataset / "manifest.parquet") if row["origin"] == "synthetic"]
@@ -123,7 +123,7 @@ def _distances(run: Run, recognizer: Recognizer, painted: dict[str, list[Window]
 
 
 def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy of features [N, F] and [M, F], kernel (x.y / F + 1)^3."""
+    """Return the unbiased squared maximum mean discrepancy of features [N, F] and [M, F], kernel (x.y / F + 1)^3."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return (a @ b.T / a.shape[1] + 1) ** 3

@@ -1,4 +1,4 @@
-"""How well a small base sees and fills: python -m benchmarks.base FOLDER [--fills 32] [--sheet fills.jpg]
+"""Reconstruction and filling of a small base: python -m benchmarks.base FOLDER [--fills 32] [--sheet fills.jpg]
 
 Two tables, then one JSON line. Reconstruction: PSNR in dB of the autoencoder on pictures it was not trained on, the
 toy categories with other seeds and, where DEFECTFILL_REAL_DATA names them, real categories scaled to 128 px. Filling:
@@ -25,9 +25,9 @@ from defectfill.config.generate import GenerateConfig
 from defectfill.ingest.find import find_images
 from defectfill.io.images import read_image
 from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
+from defectfill.model.evaluation.recognition import pooled_features
 from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
 from defectfill.model.inpaint.perceptual import Distance, vae_distance
-from defectfill.model.recognition import pooled_features
 from defectfill.painting.window import Window, resize, unit_rgb
 from defectfill.toy import CATEGORIES, make_sample
 
@@ -75,7 +75,7 @@ def _toys(name: str, count: int) -> list[NDArray[np.float32]]:
 
 
 def _real_categories() -> dict[str, list[NDArray[np.float32]]]:
-    """Category -> the middle squares of its normal images at 128 px."""
+    """Return category -> the middle squares of its normal images at 128 px."""
     root = os.environ.get("DEFECTFILL_REAL_DATA")
     folders = sorted(Path(root).glob("*/train/good")) if root else []
     return {folder.parents[1].name: [_middle(path) for path in find_images(folder)] for folder in folders}
@@ -91,7 +91,7 @@ def _middle(path: Path) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def psnr(base: Base, images: list[NDArray[np.float32]]) -> float:
-    """Mean PSNR in dB of images [R, R, 3] in [0, 1] through the autoencoder."""
+    """Return the mean PSNR in dB of images [R, R, 3] in [0, 1] through the autoencoder."""
     pictures = torch.stack([to_tensor(image) for image in images])
     decoded = torch.cat([decode_latents(base, encode_images(base, part)).cpu() for part in pictures.split(16)])
     error = ((decoded - pictures) / 2).square().mean(dim=(1, 2, 3))
@@ -102,7 +102,7 @@ def psnr(base: Base, images: list[NDArray[np.float32]]) -> float:
 def fill_distances(
     base: Base, name: str, images: list[NDArray[np.float32]]
 ) -> tuple[dict[str, float], list[list[NDArray[np.float32]]]]:
-    """Mean distances to the truth, aligned and pooled, of the base's fills, of flat fills and of moved content.
+    """Return mean distances to the truth, aligned and pooled, of the base's fills, of flat fills and of moved content.
 
     With them three rows of pictures: the images, flat fills and fills.
     """
@@ -140,7 +140,7 @@ def _aligned(distance: Distance, window: Window, picture: NDArray[np.float32]) -
 
 
 def _with_box(image: NDArray[np.float32], index: int) -> Window:
-    """The image with a random box of a fifth to two fifths of its side to fill."""
+    """Return the image with a random box of a fifth to two fifths of its side to fill."""
     rng = np.random.default_rng([UNSEEN, index])
     height, width = (int(rng.uniform(0.2, 0.4) * RESOLUTION) for _ in range(2))
     top, left = int(rng.integers(0, RESOLUTION - height)), int(rng.integers(0, RESOLUTION - width))
@@ -150,7 +150,7 @@ def _with_box(image: NDArray[np.float32], index: int) -> Window:
 
 
 def _flat_fill(window: Window) -> NDArray[np.float32]:
-    """The window with the mean colour of a rim of 8 pixels around the box inside it."""
+    """Return the window's image with the mean colour of a rim of 8 pixels around the box inside it."""
     from scipy import ndimage
 
     rim = ndimage.binary_dilation(window.mask, iterations=8) & ~window.mask

@@ -82,7 +82,7 @@ def main() -> int:
 
 def make_category(work: Path) -> dict[str, Path]:
     """A toy category and a base in a new folder; a config of it for each runner."""
-    from defectfill.model.pretraining.small import write_random_base
+    from defectfill.model.pretraining.architectures import write_random_base
     from defectfill.toy import write_category
 
     work.mkdir(parents=True)

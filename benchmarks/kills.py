@@ -1,4 +1,4 @@
-"""Is a killed training lost? python -m benchmarks.kills WORK [--kills 30] [--base FOLDER] [--seed 0]
+"""Killed trainings end with the same bytes: python -m benchmarks.kills WORK [--kills 30] [--base FOLDER] [--seed 0]
 
 Trains an adapter on a toy category in a process of its own, undisturbed, and notes how long that takes. Then, again and
 again from the start, kills the process (SIGKILL) at a random moment of the training, runs the same command once more
@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from defectfill.adapters.train import is_trained, train_adapter
+from defectfill.adapters.files import is_trained
+from defectfill.adapters.train import train_adapter
 from defectfill.config.run import load_config
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import start_run
@@ -64,8 +65,8 @@ def main() -> int:
 
 
 def make_category(work: Path, base: Path | None) -> None:
-    """The toy category, the base and the config, in a new folder."""
-    from defectfill.model.pretraining.small import write_random_base
+    """Write the toy category, the base and the config to a new folder."""
+    from defectfill.model.pretraining.architectures import write_random_base
     from defectfill.toy import write_category
 
     work.mkdir(parents=True)
@@ -77,7 +78,7 @@ def make_category(work: Path, base: Path | None) -> None:
 
 
 def train(work: Path) -> int:
-    """The command under test."""
+    """Run the command under test."""
     import defectfill.model.training.lora  # noqa: F401  so that the moments fall into the training, not the import of torch
 
     config = load_config(work / "kills.yaml")
@@ -89,29 +90,29 @@ def train(work: Path) -> int:
 
 
 def start_training(work: Path) -> subprocess.Popen[str]:
-    """The process, when its training has begun."""
+    """Start the process and return it when its training has begun."""
     command = [sys.executable, "-m", "benchmarks.kills", str(work), "--train"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert child.stdout is not None
-    if child.stdout.readline().strip() != BEGUN:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    if process.stdout.readline().strip() != BEGUN:
         raise SystemExit(f"the training does not start: {' '.join(command)}")
-    return child
+    return process
 
 
 def train_to_the_end(work: Path) -> tuple[Run, float]:
-    """The run after an undisturbed command, and the seconds that its training took."""
-    with start_training(work) as child:
+    """Return the run after an undisturbed command, and the seconds that its training took."""
+    with start_training(work) as process:
         begun = time.monotonic()
-        if child.wait() != 0:
-            raise SystemExit(f"the training failed with status {child.returncode}")
+        if process.wait() != 0:
+            raise SystemExit(f"the training failed with status {process.returncode}")
     return run_in(work), time.monotonic() - begun
 
 
 def kill_after(work: Path, seconds: float) -> str:
-    """Kills a fresh training after so many seconds; what it left, in words."""
-    with start_training(work) as child:
+    """Kill a fresh training after so many seconds; return in words what it left."""
+    with start_training(work) as process:
         time.sleep(seconds)
-        child.kill()
+        process.kill()
     run = run_in(work)
     if is_trained(run, DEFECT):
         return "finished"
@@ -125,7 +126,7 @@ def run_in(work: Path) -> Run:
 
 
 def files_of(run: Run) -> dict[str, bytes]:
-    """The adapter's files; an error if there is none, or if anything of its training is left."""
+    """Return the adapter's files; exit with an error if there is none, or if anything of its training is left."""
     if not is_trained(run, DEFECT) or run.training_folder(DEFECT).exists():
         raise SystemExit(f"{run.adapter_folder(DEFECT)}: not finished, or its checkpoints are left")
     folder = run.adapter_folder(DEFECT)

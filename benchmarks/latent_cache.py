@@ -1,6 +1,6 @@
-"""Does the cache of crops cost quality? python -m benchmarks.cache CONFIG WORK [--seeds 3]
+"""The price of the latent cache in quality: python -m benchmarks.latent_cache CONFIG WORK [--seeds 3]
 
-Trains the first defect of a toy config with the config's cache and with every step encoding its own crops, and looks at
+Trains the first defect of a toy config with the config's cache and with every step encoding its own crops, and prints
 the loss of references that neither has learnt from: as many as it learns from, the same crops, noise and timesteps for
 both. Every seed makes a toy category of its own. WORK keeps what is done: a killed run goes on. Prints a table in
 Markdown: the loss after the last step per seed, their mean, and how far apart two seeds lie.
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     toy = load_config(arguments.config)
-    variants = {f"pool of {toy.train.latent_cache} crops": toy.train.latent_cache, "every step encodes its own": 0}
+    variants = {f"cache of {toy.train.latent_cache} crops": toy.train.latent_cache, "every step encodes its own": 0}
     print(f"| | {' | '.join(f'seed {seed}' for seed in range(arguments.seeds))} | mean | between seeds |")
     print("| --- " * (arguments.seeds + 3) + "|")
     for name, cache in variants.items():
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def held_out_loss(toy: RunConfig, work: Path, seed: int, cache: int) -> float:
-    """The total loss of the kept references after the last step."""
+    """Return the total loss of the kept references after the last step."""
     train = {"latent_cache": cache, "validation_references": REFERENCES}
     config = variant(toy, work, seed, train=train, data={"references": References(count=2 * REFERENCES)})
     make_toy_category(config)

@@ -1,4 +1,4 @@
-"""How fast defects are painted: python -m benchmarks.painting [--full | --base FOLDER] [--candidates 8] [--steps 50]
+"""The speed of painting: python -m benchmarks.painting [--full | --base FOLDER] [--candidates 8] [--steps 50]
 
 In one process, with the same weights, windows and steps: ours with every candidate painted to the end, ours with early
 selection, and what one would write today, a stock StableDiffusionInpaintPipeline called once per candidate, whose
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def compare(base: Base, settings: GenerateConfig, resolution: int, rounds: int) -> dict[str, float]:
-    """Prints the table; the figures in it."""
+    """Print the table and return the figures in it."""
     distance = vae_distance(base)
     early = settings.model_copy(update={"selection": "early"})
     ways = {
@@ -87,7 +87,7 @@ def compare(base: Base, settings: GenerateConfig, resolution: int, rounds: int) 
 
 
 def ours(painter: DiffusionPainter) -> Paint:
-    """The library's painter."""
+    """Return the library's painter."""
 
     def paint(windows: Sequence[Window], seeds: Sequence[int]) -> list[int]:
         paintings = painter.paint(windows, seeds, [PROMPT] * len(windows))
@@ -97,7 +97,7 @@ def ours(painter: DiffusionPainter) -> Paint:
 
 
 def stock(base: Base, settings: GenerateConfig, distance: Distance) -> Paint:
-    """diffusers' pipeline, called once per candidate."""
+    """Return diffusers' pipeline, called once per candidate."""
     pipeline = stock_pipeline(base)
     pipeline.set_progress_bar_config(disable=True)
 

@@ -1,4 +1,4 @@
-"""What quicker painting costs: python -m benchmarks.quicker CONFIG [--samples 24]
+"""The price of quicker painting: python -m benchmarks.quicker CONFIG [--samples 24]
 
 For each defect of a config whose run has its plan and its adapters, the first samples are painted in full by the
 config's own settings, then with early selection after several shares of the steps, and with other solvers in fewer
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def compare(run: Run, defect: str, count: int) -> dict[str, dict[str, float]]:
-    """Prints the table of one defect; the figures in it."""
+    """Print the table of one defect and return the figures in it."""
     print(f"{defect:20}{'winner':>9}{'score':>9}{'iou':>9}{'passed':>9}{'seconds':>9}")
     figures: dict[str, dict[str, float]] = {}
     full: list[Sample] = []
@@ -82,7 +82,7 @@ def compare(run: Run, defect: str, count: int) -> dict[str, dict[str, float]]:
 
 
 def _paint(run: Run, defect: str, settings: GenerateConfig, count: int) -> Iterator[tuple[Sample, float]]:
-    """Samples of the plan, a batch at a time, each with the seconds that one took."""
+    """Yield samples of the plan, painted a batch at a time, each with the seconds that one took."""
     specs = [spec for spec in read_plan(run, defect) if not spec.reason][:count]
     config, batch = run.config, run.folder / BATCH_FILE
     painter = open_painter(config.base, settings, run.record.distance, run.adapter_folder(defect), batch)

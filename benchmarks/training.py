@@ -1,4 +1,4 @@
-"""How fast adapters are trained: python -m benchmarks.training [--full | --base FOLDER] [--blocks 6] [--steps 8]
+"""The speed of training adapters: python -m benchmarks.training [--full | --base FOLDER] [--blocks 6] [--steps 8]
 
 Ours and a plainly written reference loop take turns in blocks of steps, in one process, with the same base, LoRA
 weights, data and precision. The reference makes two UNet calls and three encodes of the autoencoder in every step,
@@ -6,9 +6,9 @@ encodes the prompt of every sample, keeps whole attention maps and uses stock Ad
 random weights: of the bundled base's size, or with --full of Stable Diffusion 2 inpainting's.
 
 First the losses of both are compared, for one seed, without dropout, every step encoding its crops. Then a table, then
-one JSON line. Ours counts with its share of the pool's encoding, over train.steps steps; both with the median block.
-Peak memory is the process's on a CPU, and what torch allocated on a GPU, base included. On a GPU the rate of 8192 x
-8192 bf16 products is measured too, and the share of it that our step reaches.
+one JSON line. Ours counts with its share of the encoding of the latent cache, over train.steps steps; both with the
+median block. Peak memory is the process's on a CPU, and what torch allocated on a GPU, base included. On a GPU the rate
+of 8192 x 8192 bf16 products is measured too, and the share of it that our step reaches.
 """
 
 import argparse
@@ -29,9 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from defectfill.config.base import BaseConfig
 from defectfill.config.train import TrainConfig
 from defectfill.io.hashing import derive_seed
-from defectfill.model.base.base import Base, encode_images, encode_prompts, find_token, load_base, resolve_device
+from defectfill.model.base.base import Base, encode_images, encode_prompts, find_token, load_base
+from defectfill.model.base.device import resolve_device
 from defectfill.model.lora.adapter import fast_lora_forward, trainable_adapter
-from defectfill.model.pretraining.small import (
+from defectfill.model.pretraining.architectures import (
     SCHEDULER,
     build_autoencoder,
     build_text_encoder,
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def add_base_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which base is measured, and where."""
+    """Add the arguments that say which base is measured, and on which device."""
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--base", type=Path, help="a base's folder in the diffusers format")
     size.add_argument("--full", action="store_true", help="Stable Diffusion 2 inpainting's size, random weights")
@@ -85,7 +86,7 @@ def add_base_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def base_and_resolution(arguments: argparse.Namespace, latent_channels: int = 12) -> tuple[Base, int]:
-    """The base of `add_base_arguments` and the side of its input in pixels.
+    """Return the base of `add_base_arguments` and the side of its input in pixels.
 
     A small one with random weights has so many `latent_channels`; the full one has 4.
     """
@@ -104,7 +105,7 @@ def base_and_resolution(arguments: argparse.Namespace, latent_channels: int = 12
 def compare(
     base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Prints the table; the figures in it."""
+    """Print the table and return the figures in it."""
     print(f"{base.device} {base.dtype}, {parameters(base) / 1e6:.0f} M parameters, {resolution} px")
     with trainable_adapter(base, settings) as weights:
         start = time.perf_counter()
@@ -124,11 +125,11 @@ def compare(
     with_setup = {**step, "ours": step["ours"] + setup_seconds / settings.steps}
     figures = {f"{name}_steps_per_s": 1 / value for name, value in with_setup.items()}
     figures |= {f"{name}_peak_gib": value for name, value in peak.items()}
-    figures |= {"ratio": with_setup["reference"] / with_setup["ours"], "pool_s": setup_seconds}
+    figures |= {"ratio": with_setup["reference"] / with_setup["ours"], "latent_cache_s": setup_seconds}
     print(f"{'':12}{'steps/s':>10}{'ms/step':>10}{'peak GiB':>10}")
     for name in loops:
         print(f"{name:12}{1 / with_setup[name]:10.3f}{with_setup[name] * 1e3:10.1f}{peak[name]:10.2f}")
-    print(f"ours is {figures['ratio']:.2f} times as fast; encoding the pool took {setup_seconds:.1f} s of it")
+    print(f"ours is {figures['ratio']:.2f} times as fast; encoding the latent cache took {setup_seconds:.1f} s of it")
     if step_flops:
         rate = matmul_rate(base.device)
         figures |= {"matmul_tflops": rate / 1e12, "matmul_share": step_flops / step["ours"] / rate}
@@ -140,7 +141,7 @@ def compare(
 
 
 def our_loop(base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, weights: Weights) -> Block:
-    """The library's own training, but for checkpoints and the progress bar."""
+    """Return the library's own training, but for checkpoints and the progress bar."""
     optimizer = make_optimizer(list(zip(weights, _rates(settings), strict=True)), settings.weight_decay)
     batch_of = latent_batches(base, windows, settings, resolution, SEED)
     losses_of = step_losses(base, batch_of, settings, [PROMPTS] * len(windows), SEED, MicroBatch(settings.batch_size))
@@ -161,7 +162,7 @@ def our_loop(base: Base, windows: Sequence[Window], settings: TrainConfig, resol
 def reference_loop(
     base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, weights: Weights
 ) -> Block:
-    """The paper's step as training scripts write it down; the same draws as ours without a pool."""
+    """Return the paper's step as training scripts write it; the same draws as ours without a latent cache."""
     groups = [{"params": part, "lr": rate} for part, rate in zip(weights, _rates(settings), strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmed_up(step, settings.warmup_steps))
@@ -247,7 +248,7 @@ class WholeMaps:
 
 
 def _token_map(probabilities: Tensor, token_index: int, size: int) -> Tensor:
-    """[B, 1, size, size] of one layer's [B, heads, N, L]."""
+    """Return [B, 1, size, size] of one layer's [B, heads, N, L]."""
     column = probabilities.float().mean(dim=1)[..., token_index]
     side = round(column.shape[-1] ** 0.5)
     return F.interpolate(column.view(-1, 1, side, side), size=(size, size), mode="bilinear", align_corners=False)
@@ -260,14 +261,14 @@ def first_losses(
     resolution: int,
     make: Callable[[Base, Sequence[Window], TrainConfig, int, Weights], Block],
 ) -> list[float]:
-    """The losses of a loop's first steps, from the seed's LoRA weights."""
+    """Return the losses of a loop's first steps, from the seed's LoRA weights."""
     torch.manual_seed(SEED)
     with trainable_adapter(base, settings) as weights:
         return make(base, windows, settings, resolution, weights)(range(COMPARED_STEPS))
 
 
 def peak_gib(run: Callable[[], object], device: torch.device) -> float:
-    """At the peak of what is run: of torch on a GPU, of the process on a CPU."""
+    """Return the memory in GiB at the peak of a run: of torch on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         run()
@@ -279,14 +280,14 @@ def peak_gib(run: Callable[[], object], device: torch.device) -> float:
 
 
 def flops(loop: Block) -> int:
-    """Floating-point operations of a step, forward and backward."""
+    """Return the floating-point operations of a step, forward and backward."""
     with FlopCounterMode(display=False) as counter:
         loop(range(1))
     return int(counter.get_total_flops())
 
 
 def matmul_rate(device: torch.device, side: int = 8192, repeats: int = 50) -> float:
-    """FLOP/s of bf16 products of square matrices."""
+    """Return the FLOP/s of bf16 products of square matrices."""
     left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     for timed in (False, True):
         torch.cuda.synchronize(device)
@@ -299,7 +300,7 @@ def matmul_rate(device: torch.device, side: int = 8192, repeats: int = 50) -> fl
 
 
 def random_window(side: int, seed: int) -> Window:
-    """A random picture with a rectangular defect."""
+    """Return a random picture with a rectangular defect."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((side, side), dtype=bool)
     mask[side // 3 : side // 2, side // 3 : 2 * side // 3] = True
@@ -307,7 +308,7 @@ def random_window(side: int, seed: int) -> Window:
 
 
 def random_base(config: BaseConfig, *, full: bool, latent_channels: int = 12) -> Base:
-    """A base with random weights, of Stable Diffusion 2 inpainting's size or of the bundled one's."""
+    """Return a base with random weights, of Stable Diffusion 2 inpainting's size or of the bundled one's."""
     device, dtype = resolve_device(config)
     torch.manual_seed(SEED)
     tokenizer = build_tokenizer()
@@ -323,7 +324,7 @@ def random_base(config: BaseConfig, *, full: bool, latent_channels: int = 12) ->
 
 
 def full_unet() -> Any:
-    """Stable Diffusion 2 inpainting's UNet; 866 M parameters."""
+    """Return Stable Diffusion 2 inpainting's UNet; 866 M parameters."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -336,7 +337,7 @@ def full_unet() -> Any:
 
 
 def full_autoencoder() -> Any:
-    """Stable Diffusion's autoencoder; 84 M parameters."""
+    """Return Stable Diffusion's autoencoder; 84 M parameters."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -350,7 +351,7 @@ def full_autoencoder() -> Any:
 
 
 def full_text_encoder() -> Any:
-    """Stable Diffusion 2's text encoder, 23 layers of OpenCLIP-H; 340 M parameters."""
+    """Return Stable Diffusion 2's text encoder, 23 layers of OpenCLIP-H; 340 M parameters."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(

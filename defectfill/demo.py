@@ -16,7 +16,7 @@ from defectfill.toy import DEFECTS, check_names, make_sample, write_category
 
 if TYPE_CHECKING:
     from defectfill.model.base.base import Base
-    from defectfill.model.recognition import Recognizer
+    from defectfill.model.evaluation.recognition import Recognizer
 
 COUNTS = {"normals": 24, "test_normals": 6, "defective": 12}
 UNSEEN = 31_415_926
@@ -61,7 +61,7 @@ def recognize(config: RunConfig, dataset: Path) -> list[str]:
 
 def train_recognizer(base: "Base", config: RunConfig) -> "Recognizer":
     """The classifier of all toy defects and undamaged parts of the config's category."""
-    from defectfill.model.recognition import fit_recognizer
+    from defectfill.model.evaluation.recognition import fit_recognizer
 
     classes = progress(["good", *DEFECTS], "toys for the classifier")
     return fit_recognizer(base, {name: list(toy_windows(config, name, LEARNT)) for name in classes})

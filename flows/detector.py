@@ -32,8 +32,8 @@ def train_detector(dataset: str, epochs: int = 12, side: int = 128, seed: int = 
 @task(cache_policy=NO_CACHE)
 def fit(dataset: str, epochs: int, side: int, seed: int) -> tuple[dict[str, Any], str]:
     """The report of a detector, and where it and the detector are: beside the dataset."""
-    from defectfill.model.detector import DetectorSettings
-    from defectfill.model.detector import train_detector as train
+    from defectfill.model.evaluation.detector import DetectorSettings
+    from defectfill.model.evaluation.detector import train_detector as train
 
     folder = fetch_dataset(dataset)
     output = folder.with_name(f"detector-{epochs}-{side}-{seed}")

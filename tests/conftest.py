@@ -39,7 +39,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small base with random weights, in the diffusers folder format."""
-    from defectfill.model.pretraining.small import write_random_base
+    from defectfill.model.pretraining.architectures import write_random_base
 
     return write_random_base(tmp_path_factory.mktemp("models") / "small")
 

@@ -11,6 +11,7 @@ from defectfill.config.train import TrainConfig
 from defectfill.model.base.base import Base, encode_prompts, load_base
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.model.lora.adapter import (
+    copy_adapter,
     dropout,
     fast_lora_forward,
     load_adapter,
@@ -24,7 +25,7 @@ PROMPT = "A nut with sks"
 
 
 def run_unet(base: Base) -> torch.Tensor:
-    """The UNet's output on a fixed input under the prompt, text encoder included."""
+    """Return the UNet's output on a fixed input under the prompt, text encoder included."""
     inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         text = encode_prompts(base, [PROMPT]).expand(2, -1, -1)
@@ -33,7 +34,7 @@ def run_unet(base: Base) -> torch.Tensor:
 
 @pytest.fixture
 def saved(base: Base, tmp_path: Path) -> tuple[Path, torch.Tensor]:
-    """An adapter whose weights are far from their start, and the output of the model that holds it."""
+    """Return an adapter whose weights are far from their start, and the output of the model that holds it."""
     with trainable_adapter(base, TrainConfig(rank=4, alpha=8)) as groups:
         torch.manual_seed(0)
         for weights in groups:
@@ -41,7 +42,7 @@ def saved(base: Base, tmp_path: Path) -> tuple[Path, torch.Tensor]:
                 torch.nn.init.normal_(weight, std=0.1)
         base.unet.eval()
         base.text_encoder.eval()
-        save_adapter(base, tmp_path)
+        save_adapter(copy_adapter(base), tmp_path)
         return tmp_path, run_unet(base)
 
 
@@ -76,7 +77,7 @@ def test_loading_takes_the_place_of_the_adapter_before(
     folder, trained = saved
     base = load_base(BaseConfig(model=str(base_folder), resolution=64, device="cpu"))
     with trainable_adapter(base, TrainConfig()):
-        save_adapter(base, tmp_path / "other")
+        save_adapter(copy_adapter(base), tmp_path / "other")
     load_adapter(base, tmp_path / "other")
     load_adapter(base, folder)
     assert torch.equal(run_unet(base), trained)
@@ -104,12 +105,12 @@ def test_the_file_carries_rank_and_alpha_and_both_models(saved: tuple[Path, torc
 def test_equal_adapters_are_equal_files(base: Base, tmp_path: Path) -> None:
     with trainable_adapter(base, TrainConfig()):
         for number in range(8):
-            save_adapter(base, tmp_path / str(number))
+            save_adapter(copy_adapter(base), tmp_path / str(number))
     assert len({(tmp_path / str(number) / ADAPTER_FILE).read_bytes() for number in range(8)}) == 1
 
 
 def gradients(base: Base) -> list[torch.Tensor]:
-    """The UNet's output, then the gradients of all LoRA weights."""
+    """Return the UNet's output, then the gradients of all LoRA weights."""
     inputs = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(0))
     text = encode_prompts(base, [PROMPT]).expand(2, -1, -1)
     output = base.unet(inputs, torch.tensor([10, 700]), encoder_hidden_states=text).sample
@@ -120,7 +121,7 @@ def gradients(base: Base) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3], ids=["training", "evaluating"])
-def test_fused_layers_compute_what_pefts_do(base: Base, share: float) -> None:
+def test_the_fast_forward_computes_what_pefts_does(base: Base, share: float) -> None:
     torch.manual_seed(0)
     with trainable_adapter(base, TrainConfig(rank=4, alpha=8, dropout=share)) as groups:
         for weight in (weight for weights in groups for weight in weights):
@@ -130,9 +131,9 @@ def test_fused_layers_compute_what_pefts_do(base: Base, share: float) -> None:
             base.text_encoder.eval()
         plain = gradients(base)
         with fast_lora_forward(base):
-            fused = gradients(base)
+            fast = gradients(base)
         again = gradients(base)
-    for ours, pefts, left_behind in zip(fused, plain, again, strict=True):
+    for ours, pefts, left_behind in zip(fast, plain, again, strict=True):
         torch.testing.assert_close(ours, pefts, rtol=1e-4, atol=1e-4 * float(pefts.abs().max()))
         assert torch.equal(left_behind, pefts)
 
@@ -148,10 +149,10 @@ def test_merged_layers_compute_what_the_adapter_does_and_leave_the_base_as_it_wa
     torch.testing.assert_close(merged, trained, rtol=1e-4, atol=1e-4 * float(trained.abs().max()))
     assert not torch.equal(merged, trained)  # it took another way
     with fast_lora_forward(base):
-        fused = run_unet(base)
+        fast = run_unet(base)
         with merged_adapter(base):
             assert torch.equal(run_unet(base), merged)
-        assert torch.equal(run_unet(base), fused)
+        assert torch.equal(run_unet(base), fast)
     assert torch.equal(run_unet(base), trained)
     remove_adapter(base)
     left = base.unet.state_dict()

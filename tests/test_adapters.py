@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from conftest import contents, write_toy_config
 
-import defectfill.model.training.steps as training
-from defectfill.adapters.train import is_trained, train_adapter
+from defectfill.adapters.files import is_trained
+from defectfill.adapters.train import train_adapter
 from defectfill.config.run import load_config
 from defectfill.io.errors import ConfigError
 from defectfill.io.files import read_table
 from defectfill.io.images import read_image
+from defectfill.model.training import loop
 from defectfill.operations.check import check_config
 from defectfill.operations.prepare import start_run
 from defectfill.runs.plan import read_plan
@@ -28,7 +29,7 @@ TRAIN = "train: {steps: 12, batch_size: 1, rank: 2, alpha: 2, latent_cache: 4, c
 
 
 def write_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
-    """A toy config whose training takes a dozen steps and makes four checkpoints."""
+    """Write a toy config whose training takes a dozen steps and makes four checkpoints."""
     path = write_toy_config(folder, base_folder, toy_data)
     lines = [TRAIN if line.startswith("train:") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines))
@@ -37,7 +38,7 @@ def write_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> dict[str, bytes]:
-    """The files of an adapter whose training was left alone."""
+    """Return the files of an adapter whose training was left alone."""
     run = start_run(load_config(write_config(tmp_path_factory.mktemp("alone"), base_folder, toy_data)))
     train_adapter(run, "hole")
     return contents(run.adapter_folder("hole"))
@@ -54,16 +55,16 @@ def run(config_path: Path) -> Run:
 
 
 def stop(run: Run, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    """Trains the adapter until the step `at`, which fails."""
-    whole, steps = training.branch_inputs, iter(range(at + 1))  # one more for the look before the first step
+    """Train the adapter until the step `at`, which fails."""
+    whole, steps = loop.take_step, iter(range(at))
 
-    def branch_inputs(*arguments: Any) -> training.BranchInputs:
+    def take_step(*arguments: Any) -> None:
         if next(steps, None) is None:
             raise KeyboardInterrupt
-        return whole(*arguments)
+        whole(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "branch_inputs", branch_inputs)
+        patch.setattr(loop, "take_step", take_step)
         with pytest.raises(KeyboardInterrupt):
             train_adapter(run, "hole")
     assert not is_trained(run, "hole")
@@ -116,12 +117,12 @@ def test_a_killed_process_loses_nothing_but_the_interval_in_hand(
     adapter: dict[str, bytes], config_path: Path, run: Run
 ) -> None:
     command = [sys.executable, "-c", KILLED_TRAINING, str(config_path)]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     work, deadline = run.training_folder("hole"), time.monotonic() + 120
-    while not list(work.glob("*.checkpoint")) and child.poll() is None and time.monotonic() < deadline:
+    while not list(work.glob("*.checkpoint")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(child.pid, signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert list(work.glob("*.checkpoint"))
     subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
     assert contents(run.adapter_folder("hole")) == adapter
@@ -159,16 +160,16 @@ def test_joint_training_makes_one_adapter_with_a_word_for_every_defect(config_pa
     }
 
 
-def test_the_best_look_is_kept_previews_and_curve_lie_beside_the_adapter(config_path: Path) -> None:
-    looks = TRAIN.replace("{", "{eval_every: 5, validation_references: 1, select: best, tensorboard: true, ")
-    config_path.write_text(config_path.read_text().replace(TRAIN, looks))
+def test_the_best_evaluation_is_kept_previews_and_curve_lie_beside_the_adapter(config_path: Path) -> None:
+    evaluated = TRAIN.replace("{", "{eval_every: 5, validation_references: 1, select: best, tensorboard: true, ")
+    config_path.write_text(config_path.read_text().replace(TRAIN, evaluated))
     run = start_run(load_config(config_path))
     train_adapter(run, "hole")
     folder = run.adapter_folder("hole")
     curve = read_table(folder / "losses.parquet")
-    looked_at = [row["step"] + 1 for row in curve if row["validation"] is not None]
-    assert looked_at == [5, 10, 12]
-    assert all(-1 <= curve[step - 1]["preview_similarity"] <= 1 for step in looked_at)
+    evaluations = [row["step"] + 1 for row in curve if row["validation"] is not None]
+    assert evaluations == [5, 10, 12]
+    assert all(-1 <= curve[step - 1]["preview_similarity"] <= 1 for step in evaluations)
     assert sorted(path.name for path in (folder / "previews").iterdir()) == ["000005.png", "000010.png", "000012.png"]
     assert read_image(folder / "losses.png").shape == (400, 700, 4)
     record = json.loads((folder / "training.json").read_bytes())

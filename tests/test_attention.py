@@ -9,14 +9,14 @@ PROMPTS = ("A photo of sks", "A nut with sks")
 
 
 def call_unet(base: Base, rows: int = 2) -> torch.Tensor:
-    """The UNet's output for 2 x rows random inputs, the object prompt in the second half."""
+    """Return the UNet's output for 2 x rows random inputs, the object prompt in the second half."""
     inputs = torch.randn(2 * rows, 9, 8, 8, generator=torch.Generator().manual_seed(0))
     text = encode_prompts(base, PROMPTS).repeat_interleave(rows, dim=0)
     return base.unet(inputs, torch.full((2 * rows,), 500), encoder_hidden_states=text).sample
 
 
 def plain_maps(base: Base, index: int) -> list[torch.Tensor]:
-    """The token's maps of the second half of the rows, from hooks on the layers' own projections."""
+    """Return the token's maps of the second half of the rows, from hooks on the layers' own projections."""
     maps: list[torch.Tensor] = []
 
     def record(attn: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]) -> None:

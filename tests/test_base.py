@@ -35,7 +35,7 @@ except ModelError as error:
 
 @pytest.fixture
 def hub_cache(tmp_path: Path, base_folder: Path) -> Path:
-    """A hub cache that holds the small base as someone/tiny-inpainting at REVISION."""
+    """Make a hub cache that holds the small base as someone/tiny-inpainting at REVISION."""
     shutil.copytree(base_folder, tmp_path / "hub" / "models--someone--tiny-inpainting" / "snapshots" / REVISION)
     return tmp_path
 
@@ -69,7 +69,7 @@ def test_latents_are_never_clipped_whatever_the_scheduler_says(base_folder: Path
 
 @pytest.fixture
 def broken(base_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the small base, to break."""
+    """Copy the small base, to break it."""
     return Path(shutil.copytree(base_folder, tmp_path / "broken"))
 
 

@@ -26,7 +26,7 @@ from defectfill.model.base.base import Base
 
 
 @pytest.mark.parametrize("velocity", [False, True])
-def test_without_a_pool_training_has_the_losses_of_a_plain_loop(base: Base, velocity: bool) -> None:
+def test_without_a_latent_cache_training_has_the_losses_of_a_plain_loop(base: Base, velocity: bool) -> None:
     base = with_velocity(base) if velocity else base
     settings = TrainConfig(latent_cache=0, dropout=0.0, batch_size=2, warmup_steps=1, learning_rate_unet=1e-2)
     windows = [random_window(72, seed) for seed in range(2)]

@@ -13,7 +13,7 @@ import pytest
 from conftest import contents, paint
 from safetensors.numpy import load_file, save_file
 
-from defectfill.adapters.train import adapter_sha256
+from defectfill.adapters.files import adapter_sha256
 from defectfill.config.run import load_config
 from defectfill.dataset.summary import summary
 from defectfill.dataset.writer import write_dataset

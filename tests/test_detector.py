@@ -14,7 +14,7 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import DataError
 from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256, read_mask, write_png
-from defectfill.model.detector import DetectorSettings, divide, train_detector
+from defectfill.model.evaluation.detector import DetectorSettings, divide, train_detector
 from defectfill.operations.prepare import start_run
 from defectfill.painting.painter import FlatPainter
 from defectfill.records.manifest import SCHEMA, ManifestRow
@@ -27,7 +27,7 @@ QUICK = DetectorSettings(epochs=8, side=64)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Path:
-    """A dataset of toys with holes, painted in grey."""
+    """Write a dataset of toys with holes, painted in grey."""
     root = tmp_path_factory.mktemp("detector")
     write_category(root / "data", "washer", 1, normals=12, test_normals=8, defective=10, size_px=96, defects=("hole",))
     text = TOY_CONFIG.format(root=root, base=base_folder).replace("[hole, scratch]", "[hole]")

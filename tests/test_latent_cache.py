@@ -14,7 +14,7 @@ from defectfill.model.training.augmentation import Batch, draw_batch, random_box
 from defectfill.model.training.latent_cache import LatentBatch, encode_batch, encode_latent_cache, latent_batches
 
 WINDOWS = [make_window(0), make_window(1)]
-POOLED = TrainConfig(steps=100, batch_size=3, latent_cache=5, latent_cache_boxes=2)
+CACHED = TrainConfig(steps=100, batch_size=3, latent_cache=5, latent_cache_boxes=2)
 FRESH = TrainConfig(steps=100, batch_size=3, latent_cache=0)
 
 
@@ -26,11 +26,11 @@ def assert_same(batch: LatentBatch, other: LatentBatch) -> None:
 
 
 def mode(moments: torch.Tensor) -> torch.Tensor:
-    """The first half of the channels [..., 2C, h, w]."""
+    """Return the first half of the channels [..., 2C, h, w]."""
     return moments.chunk(2, dim=-3)[0]
 
 
-@pytest.mark.parametrize("settings", [POOLED, FRESH], ids=["pool", "fresh"])
+@pytest.mark.parametrize("settings", [CACHED, FRESH], ids=["cache", "fresh"])
 def test_latents_can_be_drawn_from_the_posterior(base: Base, settings: TrainConfig) -> None:
     many = settings.model_copy(update={"batch_size": 64})
     drawing = many.model_copy(update={"sample_latents": True})
@@ -44,17 +44,17 @@ def test_latents_can_be_drawn_from_the_posterior(base: Base, settings: TrainConf
     assert torch.equal(modes.defect_mask, drawn.defect_mask)
 
 
-def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
-    cache = encode_latent_cache(base, WINDOWS, POOLED, RESOLUTION, seed=7)
+def test_the_cache_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
+    cache = encode_latent_cache(base, WINDOWS, CACHED, RESOLUTION, seed=7)
     assert cache.references == (0, 1, 0, 1, 0)
     for index, reference in enumerate(cache.references):
         rng = np.random.default_rng(derive_seed(7, "pool", index))
-        image, mask = random_crop(WINDOWS[reference], POOLED.max_resize, RESOLUTION, rng)
-        for box in range(POOLED.latent_cache_boxes):
-            boxes = to_masks([random_boxes(RESOLUTION, POOLED.boxes, rng)])
-            plain = encode_batch(base, Batch(to_images([image]), to_masks([mask]), boxes, (reference,)), POOLED, rng)
+        image, mask = random_crop(WINDOWS[reference], CACHED.max_resize, RESOLUTION, rng)
+        for box in range(CACHED.latent_cache_boxes):
+            boxes = to_masks([random_boxes(RESOLUTION, CACHED.boxes, rng)])
+            plain = encode_batch(base, Batch(to_images([image]), to_masks([mask]), boxes, (reference,)), CACHED, rng)
             at = slice(index, index + 1)
-            pooled = LatentBatch(
+            cached = LatentBatch(
                 mode(cache.clean[at]),
                 mode(cache.defect_background[at]),
                 mode(cache.object_background[at, box]),
@@ -62,12 +62,12 @@ def test_the_pool_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:
                 cache.box_mask[at, box],
                 (reference,),
             )
-            assert_same(pooled, plain)
+            assert_same(cached, plain)
 
 
 def test_a_drawn_row_is_one_crop_with_one_of_its_boxes(base: Base) -> None:
-    cache = encode_latent_cache(base, WINDOWS, POOLED, RESOLUTION, seed=7)
-    batch = cache.draw(base, POOLED.model_copy(update={"batch_size": 200}), np.random.default_rng(0))
+    cache = encode_latent_cache(base, WINDOWS, CACHED, RESOLUTION, seed=7)
+    batch = cache.draw(base, CACHED.model_copy(update={"batch_size": 200}), np.random.default_rng(0))
     seen = set()
     for row, reference in enumerate(batch.references):
         [crop] = [i for i, clean in enumerate(cache.clean) if torch.equal(mode(clean), batch.clean[row])]
@@ -80,7 +80,7 @@ def test_a_drawn_row_is_one_crop_with_one_of_its_boxes(base: Base) -> None:
     assert len(seen) == 10
 
 
-@pytest.mark.parametrize("settings", [POOLED, FRESH], ids=["pool", "fresh"])
+@pytest.mark.parametrize("settings", [CACHED, FRESH], ids=["cache", "fresh"])
 def test_a_batch_depends_on_seed_and_step_alone(base: Base, settings: TrainConfig) -> None:
     first, again = (latent_batches(base, WINDOWS, settings, RESOLUTION, seed=7) for _ in range(2))
     before = first(2)
@@ -89,19 +89,19 @@ def test_a_batch_depends_on_seed_and_step_alone(base: Base, settings: TrainConfi
     assert_same(first(2), before)
 
 
-def test_another_seed_makes_another_pool(base: Base) -> None:
-    one, other = (encode_latent_cache(base, WINDOWS, POOLED, RESOLUTION, seed) for seed in (0, 1))
+def test_another_seed_makes_another_cache(base: Base) -> None:
+    one, other = (encode_latent_cache(base, WINDOWS, CACHED, RESOLUTION, seed) for seed in (0, 1))
     assert not torch.equal(one.clean, other.clean)
 
 
-@pytest.mark.parametrize(("steps", "pooled"), [(2, False), (3, True)])
-def test_a_pool_is_made_only_where_it_saves_work(base: Base, steps: int, pooled: bool) -> None:
+@pytest.mark.parametrize(("steps", "cached"), [(2, False), (3, True)])
+def test_a_cache_is_made_only_where_it_saves_work(base: Base, steps: int, cached: bool) -> None:
     settings = TrainConfig(
         steps=steps, batch_size=3, latent_cache=5, latent_cache_boxes=2
     )  # the cache encodes 20, a step encodes 9
     batch = latent_batches(base, WINDOWS, settings, RESOLUTION, seed=7)(0)
     rng = np.random.default_rng(derive_seed(7, "augmentation", 0))
-    if pooled:
+    if cached:
         assert_same(batch, encode_latent_cache(base, WINDOWS, settings, RESOLUTION, seed=7).draw(base, settings, rng))
     else:
         assert_same(batch, encode_batch(base, draw_batch(WINDOWS, settings, RESOLUTION, rng), settings, rng))

@@ -8,15 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from defectfill.io.errors import ModelError
-from defectfill.model.training.loop import READ_EVERY, Rows, half_cosine, train_stage, warmed_up
+from defectfill.model.training.loop import (
+    READ_EVERY,
+    LoopHooks,
+    LoopSettings,
+    LossRows,
+    half_cosine,
+    train_loop,
+    warmed_up,
+)
 
 STEPS = 7
 
 
 def fit_line(
-    work: Path, stop_at: int | None = None, nan_at: int | None = None, steps: int = STEPS, **more: Any
-) -> tuple[list[float], Rows]:
-    """Weights and curve of a linear layer, each step drawing its own data; perhaps stopped or spoilt on the way."""
+    work: Path,
+    stop_at: int | None = None,
+    nan_at: int | None = None,
+    steps: int = STEPS,
+    keep_lowest: str | None = None,
+    **hooks: Any,
+) -> tuple[list[float], LossRows]:
+    """Return weights and loss curve of a linear layer, each step drawing its own data; perhaps stopped or spoilt."""
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
 
@@ -27,30 +40,28 @@ def fit_line(
         factor = torch.nan if step == nan_at else 1.0
         return [{"total": (layer(inputs) * factor - inputs.sum(dim=1, keepdim=True)).square().mean()}]
 
-    curve = train_stage(
-        "line",
-        work,
-        [([layer.weight], 0.1), ([layer.bias], 0.01)],
-        step_losses,
+    settings = LoopSettings(
         steps=steps,
-        every=3,
+        checkpoint_every=3,
         schedule=lambda step: warmed_up(step, 2) * half_cosine(step, steps),
         weight_decay=1e-4,
         max_grad_norm=1.0,
-        about=lambda step: f"; batch {step}",
-        **more,
+        keep_lowest=keep_lowest,
     )
+    groups = [([layer.weight], 0.1), ([layer.bias], 0.01)]
+    chosen = LoopHooks(describe=lambda step: f"; batch {step}", **hooks)
+    curve = train_loop("line", work, groups, step_losses, settings, chosen)
     return torch.cat([layer.weight[0], layer.bias]).tolist(), curve
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5, 6])
-def test_a_stage_stopped_anywhere_ends_with_the_same_weights_and_curve(tmp_path: Path, stop_at: int) -> None:
+def test_a_training_stopped_anywhere_ends_with_the_same_weights_and_curve(tmp_path: Path, stop_at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit_line(tmp_path / "stopped", stop_at)
     assert fit_line(tmp_path / "stopped") == fit_line(tmp_path / "whole")
 
 
-def test_a_finished_stage_is_not_trained_further(tmp_path: Path) -> None:
+def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
     assert fit_line(tmp_path) == fit_line(tmp_path, stop_at=0)
 
 
@@ -61,9 +72,7 @@ def test_the_loss_falls_and_every_step_has_its_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nan_at", [0, READ_EVERY + 1])
-def test_a_loss_that_is_not_finite_stops_the_stage_with_its_step_and_saves_nothing_of_it(
-    tmp_path: Path, nan_at: int
-) -> None:
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_saves_nothing_of_it(tmp_path: Path, nan_at: int) -> None:
     with pytest.raises(ModelError, match=rf"line: step {nan_at}: a loss is not finite: .*; batch {nan_at}"):
         fit_line(tmp_path, nan_at=nan_at, steps=READ_EVERY + 7)
     assert fit_line(tmp_path, steps=READ_EVERY + 7) == fit_line(tmp_path / "whole", steps=READ_EVERY + 7)
@@ -78,32 +87,32 @@ def test_the_rate_rises_in_even_steps_and_falls_as_half_a_cosine() -> None:
 FIGURES = {2: 0.5, 4: 0.2, 6: 0.3}
 
 
-def look(done: int) -> dict[str, float]:
+def evaluate(done: int) -> dict[str, float]:
     return {"figure": FIGURES[done]} if done in FIGURES else {}
 
 
-def test_figures_of_a_look_stand_in_its_row_and_rows_are_reported_once(tmp_path: Path) -> None:
-    reported: Rows = []
-    _, curve = fit_line(tmp_path, look=look, report=reported.extend)
+def test_figures_of_an_evaluation_stand_in_its_row_and_rows_are_reported_once(tmp_path: Path) -> None:
+    reported: LossRows = []
+    _, curve = fit_line(tmp_path, evaluate=evaluate, report=reported.extend)
     assert {row["step"] + 1: row["figure"] for row in curve if "figure" in row} == FIGURES
     assert reported == curve
 
 
 @pytest.mark.parametrize("stop_at", [None, 3, 5, 6])
-def test_the_weights_of_the_lowest_look_are_kept_also_when_stopped(tmp_path: Path, stop_at: int | None) -> None:
-    last, _ = fit_line(tmp_path / "last", look=look)
+def test_the_weights_of_the_lowest_evaluation_are_kept_also_when_stopped(tmp_path: Path, stop_at: int | None) -> None:
+    last, _ = fit_line(tmp_path / "last", evaluate=evaluate)
     if stop_at is not None:
         with pytest.raises(KeyboardInterrupt):
-            fit_line(tmp_path / "kept", stop_at, look=look, keep_lowest="figure")
-    kept, curve = fit_line(tmp_path / "kept", look=look, keep_lowest="figure")
+            fit_line(tmp_path / "kept", stop_at, evaluate=evaluate, keep_lowest="figure")
+    kept, curve = fit_line(tmp_path / "kept", evaluate=evaluate, keep_lowest="figure")
     assert kept != last
     assert len(curve) == STEPS
-    with pytest.raises(KeyboardInterrupt):  # every look after the fourth step is worse
-        fit_line(tmp_path / "fourth", stop_at=4, look=lambda done: {"figure": 1 / done}, keep_lowest="figure")
-    fourth, _ = fit_line(tmp_path / "fourth", look=lambda done: {"figure": 1.0 * done}, keep_lowest="figure")
+    with pytest.raises(KeyboardInterrupt):  # every evaluation after the fourth step is worse
+        fit_line(tmp_path / "fourth", stop_at=4, evaluate=lambda done: {"figure": 1 / done}, keep_lowest="figure")
+    fourth, _ = fit_line(tmp_path / "fourth", evaluate=lambda done: {"figure": 1.0 * done}, keep_lowest="figure")
     assert fourth != last
 
 
-def test_a_look_that_is_not_finite_stops(tmp_path: Path) -> None:
+def test_an_evaluation_that_is_not_finite_stops(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="step 2: a loss is not finite"):
-        fit_line(tmp_path, look=lambda done: {"figure": float("nan")} if done == 3 else {})
+        fit_line(tmp_path, evaluate=lambda done: {"figure": float("nan")} if done == 3 else {})

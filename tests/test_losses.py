@@ -7,7 +7,7 @@ from defectfill.model.training.losses import attention_loss, defect_loss, object
 
 
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noise and prediction [2, 4, 6, 6], and a defect mask [2, 1, 6, 6] with some of each."""
+    """Return noise and prediction [2, 4, 6, 6], and a defect mask [2, 1, 6, 6] with some of each."""
     generator = torch.Generator().manual_seed(seed)
     noise, predicted = (torch.randn(2, 4, 6, 6, generator=generator) for _ in range(2))
     mask = (torch.rand(2, 1, 6, 6, generator=generator) < 0.3).float()
@@ -17,7 +17,7 @@ def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 def slow_weighted_mean(
     noise: torch.Tensor, predicted: torch.Tensor, weight: torch.Tensor, *, inside: bool, by_area: bool
 ) -> float:
-    """Element by element, in Python floats."""
+    """Compute element by element, in Python floats."""
     total, weights = 0.0, 0.0
     rows, channels, height, width = noise.shape
     for b in range(rows):

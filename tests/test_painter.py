@@ -20,7 +20,7 @@ from defectfill.model.base.base import Base, decode_latents, encode_images, enco
 from defectfill.model.inpaint.painter import CPU_SAMPLES, DiffusionPainter, open_painter, to_tensor, vae_color_shift
 from defectfill.model.inpaint.perceptual import vae_distance
 from defectfill.model.inpaint.sampling import Conditions, sample_latents
-from defectfill.model.lora.adapter import save_adapter, stock_pipeline, trainable_adapter
+from defectfill.model.lora.adapter import copy_adapter, save_adapter, stock_pipeline, trainable_adapter
 from defectfill.painting.window import Window
 
 PROMPT = "A nut with sks"
@@ -28,7 +28,7 @@ RESOLUTION = 64
 
 
 def make_window(seed: int = 0) -> Window:
-    """A random smooth picture, with a mask aligned to latent pixels."""
+    """Return a random smooth picture, with a mask aligned to latent pixels."""
     coarse = np.random.default_rng(seed).random((8, 8, 3), dtype=np.float32)
     mask = np.zeros((RESOLUTION, RESOLUTION), dtype=bool)
     mask[16:40, 24:48] = True
@@ -178,7 +178,7 @@ def test_where_memory_runs_out_batches_are_halved_and_paint_the_same_but_for_rou
 def test_the_number_of_samples_that_was_found_is_kept(base_folder: Path, base: Base, tmp_path: Path) -> None:
     config, kept = BaseConfig(model=str(base_folder), resolution=64, device="cpu"), tmp_path / "samples_per_batch"
     with trainable_adapter(base, TrainConfig(rank=2)):
-        save_adapter(base, tmp_path)
+        save_adapter(copy_adapter(base), tmp_path)
     found = open_painter(config, GenerateConfig(), "vae", tmp_path, kept)
     assert (found.settings.samples_per_batch, kept.read_text()) == (CPU_SAMPLES, f"{CPU_SAMPLES}\n")
     kept.write_text("5\n")
@@ -209,7 +209,7 @@ def test_early_selection_paints_the_kept_candidates_as_before_and_notes_what_it_
 
 
 def test_the_early_score_is_the_distance_of_the_predicted_latents_inside_the_mask(base: Base) -> None:
-    """A UNet whose prediction is known: zero noise predicted means the latents themselves, rescaled."""
+    """Take a UNet whose prediction is known: zero noise predicted means the latents themselves, rescaled."""
     conditions = make_conditions(base, make_window(), 1.0, rows=3)
     noise = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     still = replace(
@@ -225,7 +225,7 @@ def test_the_early_score_is_the_distance_of_the_predicted_latents_inside_the_mas
     assert sorted(sampled.rows.tolist()) == sorted(sampled.early_scores.topk(2).indices.tolist())
 
 
-def test_candidates_differ_inside_the_mask_and_share_the_codecs_background(base: Base) -> None:
+def test_candidates_differ_inside_the_mask_and_share_the_vaes_background(base: Base) -> None:
     (painting,) = make_painter(base, candidates=2).paint([make_window()], [1], [PROMPT])
     first, second = painting.candidates
     assert first.shape == (RESOLUTION, RESOLUTION, 3)
@@ -245,7 +245,7 @@ def test_the_distance_is_zero_for_equal_pictures_and_looks_only_inside_the_mask(
     assert near > 2 * away
 
 
-def test_the_codecs_tint_is_its_even_shift_and_nothing_of_its_detail() -> None:
+def test_the_color_shift_of_the_vae_is_its_even_shift_and_nothing_of_its_detail() -> None:
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     shift = torch.tensor([0.1, -0.2, 0.05]).view(3, 1, 1)
     torch.testing.assert_close(vae_color_shift(images, images + shift, 8), shift.expand_as(images))
@@ -253,7 +253,7 @@ def test_the_codecs_tint_is_its_even_shift_and_nothing_of_its_detail() -> None:
     assert vae_color_shift(images, images + checkers, 8).abs().max() < 0.01
 
 
-def test_what_is_painted_has_the_windows_colours_though_the_codec_shifts_them(base: Base) -> None:
+def test_what_is_painted_has_the_windows_colors_though_the_vae_shifts_them(base: Base) -> None:
     window = make_window()
     painter = DiffusionPainter(base, GenerateConfig(candidates=1, steps=1, samples_per_batch=1), vae_distance(base))
     [painting] = painter.paint([window], [0], [PROMPT])

@@ -14,12 +14,12 @@ from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table
 from defectfill.model.base.base import decode_latents, encode_images, load_base
 from defectfill.model.base.identity import identify_base
+from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
 from defectfill.model.pretraining.autoencoder import autoencoder_losses
 from defectfill.model.pretraining.config import load_pretrain_config
 from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.pretraining.pretrain import pretrain
-from defectfill.model.pretraining.small import VELOCITY_SCHEDULER
 from defectfill.toy.world import MARKS
 
 CONFIG = """
@@ -234,9 +234,9 @@ def test_polishing_goes_on_with_unmarked_views_and_changes_the_weights(config_pa
     assert (folder / weights).read_bytes() != (plain / weights).read_bytes()
 
 
-@pytest.mark.parametrize("place", ["~nobody-of-this-name/x", "x" * 300])
-def test_a_place_that_can_never_be_is_told_with_its_key(config_path: Path, place: str) -> None:
-    output = next(line for line in config_path.read_text().splitlines() if line.startswith("output:"))
-    config_path.write_text(config_path.read_text().replace(output, f"output: {place}"))
-    with pytest.raises(ConfigError, match=f"{config_path}: output: {place} cannot be a path: "):
+@pytest.mark.parametrize("output", ["~nobody-of-this-name/x", "x" * 300])
+def test_an_output_that_can_never_be_is_told_with_its_key(config_path: Path, output: str) -> None:
+    line_before = next(line for line in config_path.read_text().splitlines() if line.startswith("output:"))
+    config_path.write_text(config_path.read_text().replace(line_before, f"output: {output}"))
+    with pytest.raises(ConfigError, match=f"{config_path}: output: {output} cannot be a path: "):
         load_pretrain_config(config_path)

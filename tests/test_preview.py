@@ -1,4 +1,4 @@
-"""Looks at a training: a copy of a reference is told from a new defect of the same kind, whatever its place."""
+"""Evaluation of a training: a copy of a reference is told from a new defect of the same kind, wherever it lies."""
 
 import logging
 from dataclasses import replace
@@ -27,20 +27,20 @@ from defectfill.painting.window import Window
 
 
 def moved(window: Window, down: int, right: int) -> Window:
-    """The window with image and mask moved in circles."""
+    """Return the window with image and mask moved in circles."""
     image, mask = (np.roll(each, (down, right), axis=(0, 1)) for each in (window.image, window.mask))
     return replace(window, image=image, mask=mask)
 
 
 def smooth_window(seed: int) -> Window:
-    """A defect with structure of its own, of several pixels' size."""
+    """Return a defect with structure of its own, of several pixels' size."""
     window = make_window(seed)
     coarse = np.random.default_rng(seed).random((18, 18, 3), dtype=np.float32)
     return replace(window, image=coarse.repeat(4, axis=0).repeat(4, axis=1))
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (12, -7)])
-def test_a_copy_is_like_its_reference_wherever_it_lies_and_however_bright(down: int, right: int) -> None:
+def test_a_copy_is_similar_to_its_reference_wherever_it_lies_and_however_bright(down: int, right: int) -> None:
     reference = smooth_window(0)
     copy = moved(reference, down, right)
     assert preview_similarity(replace(copy, image=copy.image * 0.8 + 0.1), reference) > 0.98
@@ -55,7 +55,7 @@ def test_another_defect_is_no_copy() -> None:
     assert all(preview_similarity(smooth_window(seed), smooth_window(0)) < 0.8 for seed in range(1, 6))
 
 
-def test_a_flat_defect_is_like_nothing() -> None:
+def test_a_flat_defect_is_similar_to_nothing() -> None:
     flat = replace(make_window(0), image=np.full((72, 72, 3), 0.5, dtype=np.float32))
     assert preview_similarity(flat, flat) == -1
 
@@ -83,21 +83,21 @@ def test_in_bf16_a_preview_is_painted_with_the_float32_adapter_in_training(base_
     assert preview.picture.std() > 0
 
 
-def test_looks_come_at_intervals_and_after_the_last_step_and_tell_of_a_near_copy(
+def test_evaluations_come_at_intervals_and_after_the_last_step_and_tell_of_a_near_copy(
     base: Base, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    likenesses = iter([0.5, NEAR_COPY, 0.5])
+    similarities = iter([0.5, NEAR_COPY, 0.5])
     picture = np.full((2, 2, 3), 7, dtype=np.uint8)
-    look = evaluate_at_intervals(
+    evaluate = evaluate_at_intervals(
         base,
         TrainConfig(steps=7, eval_every=3),
         lambda: 0.25,
-        lambda: Preview(picture, next(likenesses), 4),
+        lambda: Preview(picture, next(similarities), 4),
         tmp_path,
         "train hole",
     )
     with caplog.at_level(logging.WARNING):
-        figures = {done: look(done) for done in range(1, 8)}
+        figures = {done: evaluate(done) for done in range(1, 8)}
     assert {done for done, seen in figures.items() if seen} == {3, 6, 7}
     assert figures[6] == {"validation": 0.25, "preview_similarity": NEAR_COPY}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003.png", "000006.png", "000007.png"]

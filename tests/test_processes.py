@@ -15,7 +15,7 @@ from defectfill.adapters.train import train_adapter
 from defectfill.config.run import load_config
 from defectfill.io.errors import DataError
 from defectfill.io.files import read_table
-from defectfill.model.training.distributed import ALONE, Team
+from defectfill.model.training.distributed import SINGLE_PROCESS, DistributedState
 from defectfill.operations.prepare import start_run
 from defectfill.runs.run import Run
 
@@ -39,15 +39,15 @@ def start(folder: Path, base_folder: Path, toy_data: Path, processes: int, steps
     return start_run(load_config(path))
 
 
-def test_a_team_shares_every_row_of_a_batch_once() -> None:
+def test_every_row_of_a_batch_is_that_of_one_process() -> None:
     for count in (1, 2, 3):
-        rows = [row for index in range(count) for row in range(4)[Team(index, count).share(4)]]
+        rows = [row for index in range(count) for row in range(4)[DistributedState(index, count).own_rows(4)]]
         assert rows == [0, 1, 2, 3]
 
 
-def test_alone_sums_are_what_they_were() -> None:
+def test_the_sum_over_a_single_process_changes_nothing() -> None:
     tensor = torch.ones(3)
-    ALONE.add_up([tensor])
+    SINGLE_PROCESS.all_reduce_sum([tensor])
     assert tensor.tolist() == [1, 1, 1]
 
 
@@ -90,7 +90,7 @@ def wait_until(holds, seconds: float = 120) -> None:  # type: ignore[no-untyped-
 
 
 def workers(run: Run) -> list[int]:
-    """Numbers of the living processes that were started for a run, their launcher included."""
+    """Return the ids of the living processes that were started for a run, their launcher included."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

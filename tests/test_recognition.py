@@ -4,14 +4,14 @@ import numpy as np
 import torch
 
 from defectfill.model.base.base import Base
-from defectfill.model.recognition import fit_recognizer
+from defectfill.model.evaluation.recognition import fit_recognizer
 from defectfill.painting.window import Window
 
 SIDE = 64
 
 
 def window(seed: int, level: float | None = None, radius: int = 8) -> Window:
-    """Grey noise with a disc mask; within it a grey `level`, or nothing drawn."""
+    """Return grey noise with a disc mask; within it a grey `level`, or nothing drawn."""
     rng = np.random.default_rng(seed)
     image = np.clip(0.5 + 0.03 * rng.standard_normal((SIDE, SIDE, 3)), 0, 1).astype(np.float32)
     row, column = rng.integers(16, SIDE - 16, size=2)

@@ -1,4 +1,4 @@
-"""What is checked before the first step: every silent mistake of public implementations is named."""
+"""Checks before the first step: every silent mistake of public implementations is named."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from defectfill.model.base.base import Base, find_token
 from defectfill.model.lora.adapter import trainable_adapter
 from defectfill.model.training.attention import record_token_attention
 from defectfill.model.training.latent_cache import LatentBatch
-from defectfill.model.training.sanity import check_contract
+from defectfill.model.training.sanity import check_batch
 from defectfill.model.training.steps import BranchInputs, Losses, branch_inputs, noise_scheduler, training_losses
 
 TERMS = ("defect", "object", "attention")
@@ -28,7 +28,7 @@ def inputs(base: Base, batch: LatentBatch) -> BranchInputs:
 
 
 def check(base: Base, batch: LatentBatch, inputs: BranchInputs, **broken: torch.Tensor) -> None:
-    """check_contract of a fresh adapter; `broken` losses stand in for the computed ones."""
+    """Check a batch with a fresh adapter; `broken` losses stand in for the computed ones."""
     index = find_token(base.tokenizer, PROMPTS[1], "sks")
     with (
         trainable_adapter(base, SETTINGS) as (unet_weights, text_weights),
@@ -36,7 +36,7 @@ def check(base: Base, batch: LatentBatch, inputs: BranchInputs, **broken: torch.
     ):
         losses = training_losses(base, inputs, SETTINGS, [PROMPTS] * 2, recorder)
         losses = Losses(**{**vars(losses), **broken})
-        check_contract(batch, inputs, losses, TERMS, {"UNet": unet_weights, "text encoder": text_weights})
+        check_batch(batch, inputs, losses, TERMS, {"UNet": unet_weights, "text encoder": text_weights})
 
 
 def test_what_the_library_makes_itself_passes(base: Base, batch: LatentBatch, inputs: BranchInputs) -> None:

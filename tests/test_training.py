@@ -1,7 +1,6 @@
 """The training step: what goes into the one UNet call, and where gradients arrive."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -10,18 +9,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import with_velocity
+from safetensors.torch import load_file
 
 from defectfill.config.base import BaseConfig
 from defectfill.config.train import TrainConfig
 from defectfill.io.errors import ConfigError, ModelError
 from defectfill.model.base.base import Base, encode_images, find_token, load_base, mask_to_latent
-from defectfill.model.lora.adapter import fast_lora_forward, trainable_adapter
+from defectfill.model.lora import ADAPTER_FILE
+from defectfill.model.lora.adapter import (
+    fast_lora_forward,
+    save_adapter,
+    trainable_adapter,
+)
 from defectfill.model.training.attention import record_token_attention
 from defectfill.model.training.augmentation import Batch, draw_batch, random_boxes, random_crop
 from defectfill.model.training.data import Reference, TrainingData
 from defectfill.model.training.latent_cache import LatentBatch, encode_batch
-from defectfill.model.training.loop import Rows, backpropagate, make_optimizer
-from defectfill.model.training.lora import gradient_checkpointing, trained_adapter
+from defectfill.model.training.loop import LossRows, backpropagate, make_optimizer
+from defectfill.model.training.lora import LoraJob, gradient_checkpointing, train_lora
 from defectfill.model.training.steps import (
     BranchInputs,
     Losses,
@@ -39,7 +44,7 @@ SETTINGS = TrainConfig(steps=4, batch_size=2, warmup_steps=2)
 
 
 def make_window(seed: int = 0, side: int = 72) -> Window:
-    """A random picture whose defect, a rectangle off the centre, is darker."""
+    """Return a random picture whose defect, a rectangle off the centre, is darker."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((side, side), dtype=bool)
     mask[20:36, 30:50] = True
@@ -64,27 +69,23 @@ def make_inputs(base: Base, batch: Batch | None = None) -> BranchInputs:
 
 
 def make_losses(base: Base) -> Losses:
-    """The losses of a batch with whatever adapter the base holds."""
+    """Return the losses of a batch with whatever adapter the base holds."""
     index = find_token(base.tokenizer, PROMPTS[1], "sks")
     with fast_lora_forward(base), record_token_attention(base.unet, index) as recorder:
         return training_losses(base, make_inputs(base), SETTINGS, [PROMPTS] * 2, recorder)
 
 
-@contextmanager
-def training(
+def train(
     base: Base,
     settings: TrainConfig = SETTINGS,
     window: Window | None = None,
     seed: int = 0,
     work: Path | None = None,
-) -> Iterator[Rows]:
-    """trained_adapter on one window, from the first step on or where `work` left it."""
+) -> LossRows:
+    """Return the losses of train_lora on one window, from the first step on or where `work` left it."""
     data = TrainingData([Reference(window or make_window(), PROMPTS, "sks")])
-    with (
-        TemporaryDirectory() as new,
-        trained_adapter(base, data, settings, RESOLUTION, seed, "train", work or Path(new)) as curve,
-    ):
-        yield curve
+    with TemporaryDirectory() as new:
+        return train_lora(base, LoraJob(data, RESOLUTION, seed, "train", work or Path(new)), settings).losses
 
 
 def test_both_branches_share_timestep_and_noisy_latent(base: Base) -> None:
@@ -128,7 +129,7 @@ def test_the_loss_mask_is_the_defect_also_for_the_object_branch(base: Base) -> N
 
 
 def losses_with_adapter(base: Base, term: str) -> dict[str, bool]:
-    """Whether one loss term alone reaches the LoRA weights of either model."""
+    """Return whether one loss term alone reaches the LoRA weights of either model."""
     with trainable_adapter(base, SETTINGS) as (unet_weights, text_weights):
         getattr(make_losses(base), term).backward()
         reached = {
@@ -179,28 +180,28 @@ def test_rows_of_several_defects_are_learnt_each_under_its_own_word(base: Base) 
 
 def test_only_attention_is_adapted_and_the_base_stays_frozen(base: Base) -> None:
     before = {name: weight.clone() for name, weight in base.unet.named_parameters()}
-    with training(base):
+    with trainable_adapter(base, SETTINGS):
         trained = [name for name, weight in base.unet.named_parameters() if weight.requires_grad]
         assert all("lora" in name and (".attn1." in name or ".attn2." in name) for name in trained)
         layers = sum(name.endswith((".attn1", ".attn2")) for name, _ in base.unet.named_modules())
         assert len(trained) == layers * 4 * 2
-    after = {name.replace(".base_layer", ""): weight for name, weight in base.unet.named_parameters()}
+    train(base)
+    after = dict(base.unet.named_parameters())
     assert before.keys() == after.keys()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
 def test_the_rates_warm_up_and_then_stay(base: Base) -> None:
-    with training(base) as curve:
-        assert [row["learning_rate_unet"] for row in curve] == pytest.approx([1e-4, 2e-4, 2e-4, 2e-4])
-        assert [row["learning_rate_text_encoder"] for row in curve] == pytest.approx([2e-5, 4e-5, 4e-5, 4e-5])
+    curve = train(base)
+    assert [row["learning_rate_unet"] for row in curve] == pytest.approx([1e-4, 2e-4, 2e-4, 2e-4])
+    assert [row["learning_rate_text_encoder"] for row in curve] == pytest.approx([2e-5, 4e-5, 4e-5, 4e-5])
 
 
 def test_the_same_seed_trains_the_same_adapter_and_another_seed_another(base: Base) -> None:
     curves = []
     for seed in (0, 0, 1):
         torch.randn(3)  # the global generator's state must not matter
-        with training(base, seed=seed) as curve:
-            curves.append([row["total"] for row in curve])
+        curves.append([row["total"] for row in train(base, seed=seed)])
     assert curves[0] == curves[1] != curves[2]
 
 
@@ -208,20 +209,17 @@ def test_training_learns_the_one_reference_it_sees(base: Base) -> None:
     settings = TrainConfig(
         steps=150, batch_size=4, warmup_steps=5, dropout=0.0, learning_rate_unet=4e-3, learning_rate_text_encoder=1e-3
     )
-    with training(base, settings) as curve:
-        for term in ("defect", "object", "attention"):
-            first, last = (np.mean([row[term] for row in rows]) for rows in (curve[:20], curve[-20:]))
-            assert last < 0.98 * first, term
+    curve = train(base, settings)
+    for term in ("defect", "object", "attention"):
+        first, last = (np.mean([row[term] for row in rows]) for rows in (curve[:20], curve[-20:]))
+        assert last < 0.98 * first, term
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_references(base: Base) -> None:
     broken = make_window()
     broken.image[:] = np.nan
-    with (
-        pytest.raises(ModelError, match=r"step 0: a loss is not finite.*references in the batch: \(0, 0\)"),
-        training(base, window=broken),
-    ):
-        pass
+    with pytest.raises(ModelError, match=r"step 0: a loss is not finite.*references in the batch: \(0, 0\)"):
+        train(base, window=broken)
 
 
 def test_the_token_is_looked_up_in_the_prompt(base: Base) -> None:
@@ -313,20 +311,39 @@ def test_row_by_row_with_activations_computed_again_the_gradients_are_those_of_t
         torch.testing.assert_close(found[1][name], expected, rtol=1e-3, atol=1e-6, msg=name)
 
 
+def allow_memory(base: Base, monkeypatch: pytest.MonkeyPatch, fits: Callable[[torch.Tensor], bool]) -> None:
+    """Let the base's UNet run out of memory for inputs that do not fit."""
+    whole = base.unet.forward
+
+    def forward(inputs: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        if not fits(inputs):
+            raise torch.OutOfMemoryError
+        return whole(inputs, *rest, **more)
+
+    monkeypatch.setattr(base.unet, "forward", forward)
+
+
 def test_out_of_memory_halves_the_rows_at_once_and_trains_the_same_batch(
     base: Base, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = TrainConfig(steps=2, batch_size=4, dropout=0, latent_cache=0)
-    with training(base, settings) as whole:
-        pass
-
-    def on_a_small_device(base: Base, inputs: BranchInputs, *rest: Any, **more: Any) -> Losses:
-        if len(inputs.noise) > 2:
-            raise torch.OutOfMemoryError
-        return training_losses(base, inputs, *rest, **more)
-
-    monkeypatch.setattr("defectfill.model.training.steps.training_losses", on_a_small_device)
-    with training(base, settings) as halves:
-        pass
+    whole = train(base, settings)
+    allow_memory(base, monkeypatch, lambda inputs: len(inputs) <= 2 * 2)  # two rows, in both branches
+    halves = train(base, settings)
     assert [record.getMessage() for record in caplog.records] == ["out of memory with 4 rows at once; 2 from here on"]
     assert [row["total"] for row in halves] == pytest.approx([row["total"] for row in whole], rel=1e-5)
+
+
+def test_the_base_is_plain_after_a_training_and_the_result_is_the_adapter(base: Base, tmp_path: Path) -> None:
+    layers = [name for name, _ in base.unet.named_modules()]
+    data = TrainingData([Reference(make_window(), PROMPTS, "sks")])
+    trained = train_lora(base, LoraJob(data, RESOLUTION, 0, "train", tmp_path / "work"), SETTINGS)
+    assert [name for name, _ in base.unet.named_modules()] == layers
+    assert not base.unet.training
+    save_adapter(trained.adapter, tmp_path)
+    weights = {f"unet.{name}": weight for name, weight in trained.adapter.unet.items()}
+    weights |= {f"text_encoder.{name}": weight for name, weight in trained.adapter.text_encoder.items()}
+    saved = load_file(tmp_path / ADAPTER_FILE)
+    assert saved.keys() == weights.keys()
+    assert all(torch.equal(saved[name], weight) for name, weight in weights.items())
+    assert all(weight.abs().max() > 0 for weight in weights.values())

@@ -13,7 +13,7 @@ SMOOTHED_OVER = 50
 
 
 def plot_losses(curve: Sequence[dict[str, float]], path: Path, title: str) -> None:
-    """Writes a PNG of the rows of a curve: each term of the loss over steps, faint, and smoothed; looks as dots."""
+    """Write a PNG of a loss curve: each term over steps, faint, and smoothed; validation losses as dots."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -25,9 +25,9 @@ def plot_losses(curve: Sequence[dict[str, float]], path: Path, title: str) -> No
         (line,) = axes.plot(steps, values, alpha=0.2, linewidth=0.5)
         means = np.convolve(values, np.full(width, 1 / width), mode="valid")
         axes.plot(steps[width - 1 :], means, color=line.get_color(), label=name)
-    looks = [(row["step"] + 1, row["validation"]) for row in curve if "validation" in row]
-    if looks:
-        axes.plot(*zip(*looks, strict=True), "k.-", label="validation (total)")
+    validation = [(row["step"] + 1, row["validation"]) for row in curve if "validation" in row]
+    if validation:
+        axes.plot(*zip(*validation, strict=True), "k.-", label="validation (total)")
     axes.set(title=title, xlabel="steps", ylabel="loss", yscale="log")
     axes.legend()
     content = io.BytesIO()

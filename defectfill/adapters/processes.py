@@ -1,4 +1,4 @@
-"""One training in several processes, one per GPU, under torchrun: python -m defectfill.adapters.processes RUN DEFECT.
+"""A training in several processes, one per GPU, under torchrun: python -m defectfill.adapters.processes RUN DEFECT.
 
 `train_in_processes` starts them from whatever process the training step runs in. They end with it, also when it is
 killed: each waits for the end of its standard input, which is a pipe that only the starter holds.
@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from defectfill.adapters.training import train_in_this_process
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelError
 from defectfill.io.files import write_bytes
 from defectfill.runs.run import Run
@@ -19,7 +20,7 @@ ERRORS = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError)}
 
 
 def train_in_processes(run: Run, defect: str) -> None:
-    """The finished adapter of `defect`, trained by train.processes processes; raises what they raise."""
+    """Train the adapter of `defect` by train.processes processes; raise what they raise."""
     count = run.config.train.processes
     failure = _failure_file(run, defect)
     failure.unlink(missing_ok=True)
@@ -37,7 +38,7 @@ def train_in_processes(run: Run, defect: str) -> None:
 
 
 def _failure_file(run: Run, defect: str) -> Path:
-    """Where a process leaves the error that ended it."""
+    """Return the path at which a process leaves the error that ended it."""
     return run.training_folder(defect) / "failure.json"
 
 
@@ -48,15 +49,14 @@ def _end_with_the_starter() -> None:
 
 
 def main() -> None:
-    from defectfill.adapters.train import train_here
-    from defectfill.model.training.distributed import join_team
+    from defectfill.model.training.distributed import init_distributed
 
     threading.Thread(target=_end_with_the_starter, daemon=True).start()
     folder, defect = sys.argv[1:]
     run = Run.at(Path(folder))
-    team, device = join_team(cpu=run.record.device.startswith("cpu"))
+    distributed, device = init_distributed(cpu=run.record.device.startswith("cpu"))
     try:
-        train_here(run, defect, team, device)
+        train_in_this_process(run, defect, distributed, device)
     except DefectFillError as error:
         content = json.dumps([type(error).__name__, list(error.problems)])
         write_bytes(_failure_file(run, defect), content.encode())

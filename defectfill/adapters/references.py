@@ -1,4 +1,4 @@
-"""What an adapter learns from, and where its previews are painted, read from the files of a run."""
+"""The data that an adapter learns from, and scenes for its previews, read from the files of a run."""
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
@@ -18,14 +18,14 @@ from mask_sampling import PlacementError, UncertainObject, bounding_box
 from mask_sampling.placement import place, scene
 from mask_sampling.pose import register
 
-PREVIEWS = 4
-"""Pictures of a preview, over all defects."""
+PREVIEW_SCENES = 4
+"""Scenes of a preview, over all defects."""
 
 
 def divide_references(
     config: RunConfig, records: Sequence[ImageRecord], defect: str
 ) -> tuple[list[ImageRecord], list[ImageRecord]]:
-    """The references of `defect` to learn from, and the last train.validation_references of them, which are kept.
+    """Return the references of `defect` to learn from, and those kept: the last train.validation_references.
 
     Raises ConfigError where that leaves none to learn from.
     """
@@ -37,17 +37,17 @@ def divide_references(
 
 
 def read_training_data(run: Run, defect: str) -> TrainingData:
-    """What the adapter that paints `defect` learns from."""
+    """Read everything that the adapter that paints `defect` learns from."""
     config, snapshot = run.config, run.snapshot()
     learnt = config.defects_learnt_with(defect)
     divided = {each: divide_references(config, snapshot, each) for each in learnt}
     taught, kept = ({each: parts[index] for each, parts in divided.items()} for index in (0, 1))
+    per_defect = max(PREVIEW_SCENES // len(learnt), 1)
+    scenes = [scene for each in learnt for scene in _scenes(run, snapshot, each, per_defect)]
     return TrainingData(
         references=list(_references(run, taught)),
         validation=list(_references(run, kept)),
-        scenes=[scene for each in learnt for scene in _scenes(run, snapshot, each, max(PREVIEWS // len(learnt), 1))][
-            :PREVIEWS
-        ],
+        scenes=scenes[:PREVIEW_SCENES],
         records=[record for own in taught.values() for record in own],
         validation_records=[record for own in kept.values() for record in own],
     )
@@ -62,7 +62,7 @@ def _references(run: Run, records: dict[str, list[ImageRecord]]) -> Iterator[Ref
 
 
 def _reference_window(run: Run, record: ImageRecord) -> Window:
-    """The crop of a reference that training draws from, large enough for the largest resize."""
+    """Return the crop of a reference that training draws from, large enough for the largest resize."""
     config, folder = run.config, run.config.category_folder
     image, mask = read_image(folder / record.path), read_mask(folder / record.mask_path)
     side = round(config.base.resolution * config.train.max_resize)
@@ -70,7 +70,7 @@ def _reference_window(run: Run, record: ImageRecord) -> Window:
 
 
 def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) -> Iterator[Scene]:
-    """Up to `count` scenes, each the mask of a reference, of unchanged shape, where it finds room on a normal."""
+    """Yield up to `count` scenes, each a normal with the mask of a reference, unchanged in shape, where it has room."""
     config, folder = run.config, run.config.category_folder
     normals = [record for record in snapshot if record.role == "normal"]
     references = references_of(snapshot, defect)

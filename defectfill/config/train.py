@@ -67,9 +67,9 @@ class TrainConfig(ConfigSection):
     """Random-box masks for every crop of the cache."""
     sample_latents: bool = False
     """Draw latents from the autoencoder's posterior in every step, instead of taking its mode."""
-    memory: Literal["auto", "fast", "low"] = "auto"
-    """low: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
-    longer and, but for which activations dropout drops, learns the same. auto: fast, if there is memory enough."""
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    """true: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
+    longer and, but for which activations dropout drops, learns the same. auto: false, if there is memory enough."""
     processes: int = Field(default=1, ge=1)
     """Processes that share every batch, one per GPU."""
     checkpoint_every: int = Field(default=200, ge=1)

@@ -1,9 +1,8 @@
-"""How long a run will take and what it will need, from a few measured steps on this machine."""
+"""A forecast of the time, memory and disk that a run takes, from a few measured steps on this machine."""
 
 import resource
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -15,9 +14,10 @@ from defectfill.config.run import RunConfig
 from defectfill.model.base.base import Base, shared_base
 from defectfill.model.inpaint.painter import DiffusionPainter, find_samples_per_batch
 from defectfill.model.inpaint.perceptual import make_distance
+from defectfill.model.lora.adapter import trainable_adapter
 from defectfill.model.training.data import Reference, TrainingData
 from defectfill.model.training.latent_cache import latent_cache_pays
-from defectfill.model.training.lora import trained_adapter
+from defectfill.model.training.lora import LoraJob, train_lora
 from defectfill.painting.window import Window
 from defectfill.records.snapshot import ImageRecord
 
@@ -25,7 +25,7 @@ MIB = 2**20
 FEW_STEPS, MORE_STEPS = 2, 6
 FEW_CROPS, MORE_CROPS = 1, 5
 TIMES = 2
-"""What is timed is timed this often, and the shortest counts: a machine does other things besides."""
+"""Everything is timed this often, and the shortest counts: a machine does other things besides."""
 
 
 def forecast(
@@ -35,7 +35,7 @@ def forecast(
     trainings: int,
     paintings: int,
 ) -> list[str]:
-    """Lines that say how long so many trainings and paintings take, how much memory they need, and how much disk.
+    """Return lines that say how long so many trainings and paintings take, and how much memory and disk.
 
     records: the real images.
     """
@@ -43,8 +43,10 @@ def forecast(
     first_defect = config.data.defects[0]
     with TemporaryDirectory() as work:
         training = _training_seconds(base, config, first_defect, Path(work))
-        with _trained(base, config, first_defect, Path(work), FEW_STEPS, FEW_CROPS):
-            painting = _painting_seconds(base, config, distance)
+    with trainable_adapter(base, config.train):
+        base.unet.eval()
+        base.text_encoder.eval()
+        painting = _painting_seconds(base, config, distance)
     generate, disk = config.generate, 2 * paintings * _image_mib(config, records)
     return [
         f"forecast: {trainings} trainings of {_span(training)}, {paintings} paintings of {painting:.2f} s "
@@ -55,7 +57,7 @@ def forecast(
 
 
 def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) -> float:
-    """Of one adapter."""
+    """Return the seconds that one adapter takes."""
     _seconds_of(base, config, defect, work / "warm", FEW_STEPS, FEW_CROPS)
     few, more, crops = (
         min(
@@ -69,14 +71,7 @@ def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) ->
 
 
 def _seconds_of(base: Base, config: RunConfig, defect: str, work: Path, steps: int, crops: int) -> float:
-    start = time.perf_counter()
-    with _trained(base, config, defect, work, steps, crops):
-        return time.perf_counter() - start
-
-
-@contextmanager
-def _trained(base: Base, config: RunConfig, defect: str, work: Path, steps: int, crops: int) -> Iterator[None]:
-    """A context in which the base holds an adapter that has learnt noise for a few steps."""
+    """Return the seconds that it takes to train an adapter on noise for so many steps, from so many cached crops."""
     side = round(config.base.resolution * config.train.max_resize)
     mask = np.zeros((side, side), dtype=bool)
     mask[side // 3 : side // 2, side // 3 : side // 2] = True
@@ -84,13 +79,14 @@ def _trained(base: Base, config: RunConfig, defect: str, work: Path, steps: int,
     reference = Reference(Window((0, 0, side, side), image, mask), config.prompts(defect), config.token(defect))
     changes = {"steps": steps, "latent_cache": crops, "select": "last", "processes": 1, "eval_every": steps}
     settings = config.train.model_copy(update=changes)
-    data = TrainingData(references=[reference])
-    with trained_adapter(base, data, settings, config.base.resolution, 0, "measure", work):
-        yield
+    job = LoraJob(TrainingData(references=[reference]), config.base.resolution, 0, "measure", work)
+    start = time.perf_counter()
+    train_lora(base, job, settings)
+    return time.perf_counter() - start
 
 
 def _painting_seconds(base: Base, config: RunConfig, distance: Literal["vae", "lpips"]) -> float:
-    """Of one sample, in a full batch."""
+    """Return the seconds that one sample takes in a full batch."""
     resolution = config.base.resolution
     painter = DiffusionPainter(base, config.generate, make_distance(distance, base))
     size = config.generate.samples_per_batch
@@ -119,14 +115,14 @@ def _painting_seconds(base: Base, config: RunConfig, distance: Literal["vae", "l
 
 
 def _used_mib(base: Base) -> float:
-    """Most memory of the device till now; on a CPU of this process."""
+    """Return the most memory used till now in MiB, of the device; on a CPU of this process."""
     if base.device.type == "cuda":
         return torch.cuda.max_memory_allocated(base.device) / MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _image_mib(config: RunConfig, records: Sequence[ImageRecord]) -> float:
-    """Of one sample: what the file of a normal takes on average."""
+    """Return the size of one sample in MiB: that of a normal's file on average."""
     sizes = [(config.category_folder / record.path).stat().st_size for record in records if record.role == "normal"]
     return float(np.mean(sizes)) / MIB
 

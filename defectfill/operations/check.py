@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from defectfill.adapters.files import is_trained
 from defectfill.adapters.references import divide_references
-from defectfill.adapters.train import is_trained
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import mask_files
 from defectfill.ingest.ingest import ingest

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from defectfill.adapters.train import adapter_sha256_in
+from defectfill.adapters.files import adapter_sha256_in
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.files import read_rows, remove_folder

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from defectfill.adapters.train import TRAINING_FILE
+from defectfill.adapters.files import TRAINING_FILE
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import GROUPS_FILE
 from defectfill.io.errors import DataError

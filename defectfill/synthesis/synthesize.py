@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defectfill.adapters.train import adapter_sha256
+from defectfill.adapters.files import adapter_sha256
 from defectfill.config.generate import GenerateConfig
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows

@@ -1,6 +1,6 @@
 """The frozen inpainting base: loading it, and the few calls everything else makes of it.
 
-Shapes: B batch, H W pixels, h w latent pixels (H / 8), C latent channels, L tokens, D text width.
+Shapes: B batch, H, W pixels, h, w latent pixels (H / 8), C latent channels, L tokens, D text width.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Base:
 
 
 def quieten_libraries() -> None:
-    """Keeps diffusers and transformers to errors on the terminal; their bars and hints are not about this run."""
+    """Keep diffusers and transformers to errors on the terminal; their bars and hints are not about this run."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -48,7 +48,7 @@ def quieten_libraries() -> None:
 
 
 def load_base(config: BaseConfig) -> Base:
-    """The base that `config` names, from its folder (offline) or from the hub at its pinned revision.
+    """Load the base that `config` names, from its folder (offline) or from the hub at its pinned revision.
 
     Only safetensors are read. Raises ModelError where weights cannot be fetched or put on the device, ConfigError where
     files are damaged or do not belong together.
@@ -60,23 +60,14 @@ def load_base(config: BaseConfig) -> Base:
     quieten_libraries()
     device, dtype = resolve_device(config)
     folder = _local_folder(config)
-
-    def load(cls: Any, part: str) -> Any:
-        model, info = cls.from_pretrained(
-            folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype, output_loading_info=True
-        )
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(f"{part}: its config asks for weights that are not there: {', '.join(missing[:3])} ...")
-        return model.requires_grad_(False).eval()
-
     try:
         schedule = DDIMScheduler.load_config(folder, subfolder="scheduler", local_files_only=True)
         _check_schedule(DDIMScheduler.from_config(schedule))
         base = Base(
             tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True),
-            text_encoder=load(CLIPTextModel, "text_encoder"),
-            vae=load(AutoencoderKL, "vae"),
-            unet=load(UNet2DConditionModel, "unet"),
+            text_encoder=_load_part(CLIPTextModel, folder, "text_encoder", dtype),
+            vae=_load_part(AutoencoderKL, folder, "vae", dtype),
+            unet=_load_part(UNet2DConditionModel, folder, "unet", dtype),
             scheduler_config={**schedule, "clip_sample": False},  # latents have no bounds
             device=device,
             dtype=dtype,
@@ -95,8 +86,18 @@ def load_base(config: BaseConfig) -> Base:
     return base
 
 
+def _load_part(cls: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    """Load a frozen model from `folder`/`part` onto the CPU; ValueError where it has not all of its weights."""
+    model, info = cls.from_pretrained(
+        folder, subfolder=part, use_safetensors=True, local_files_only=True, dtype=dtype, output_loading_info=True
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"{part}: its config asks for weights that are not there: {', '.join(missing[:3])} ...")
+    return model.requires_grad_(False).eval()
+
+
 def _check_schedule(scheduler: Any) -> None:
-    """ValueError where a scheduler cannot tell how noisy every timestep is."""
+    """Raise ValueError where a scheduler cannot tell how noisy every timestep is."""
     scheduler.set_timesteps(1)
     clean: Tensor = scheduler.alphas_cumprod
     if not bool(((clean >= 0) & (clean <= 1)).all()):
@@ -105,7 +106,7 @@ def _check_schedule(scheduler: Any) -> None:
 
 @lru_cache(maxsize=1)
 def shared_base(config: BaseConfig) -> Base:
-    """load_base, once for everything in this process that uses one base in turn.
+    """Load a base once for everything in this process that uses it in turn.
 
     Whoever adapts it first takes out what it was adapted with before.
     """
@@ -113,7 +114,7 @@ def shared_base(config: BaseConfig) -> Base:
 
 
 def _local_folder(config: BaseConfig) -> Path:
-    """The folder of the base; of a hub model the cached snapshot, in which only what is needed is fetched, once."""
+    """Return the folder of the base; of a hub model the cached snapshot, into which only what is needed is fetched."""
     if Path(config.model).is_absolute():
         return Path(config.model)
     from huggingface_hub import snapshot_download
@@ -128,41 +129,41 @@ def _local_folder(config: BaseConfig) -> Path:
 
 
 def to_device(base: Base, tensor: Tensor) -> Tensor:
-    """A CPU tensor on the base's device; the CPU does not wait until a GPU has done what was asked of it before."""
+    """Copy a CPU tensor to the base's device; the CPU does not wait for work that a GPU was given before."""
     if base.device.type != "cuda":
         return tensor.to(base.device)
     return tensor.pin_memory().to(base.device, non_blocking=True)
 
 
 def encode_images(base: Base, images: Tensor) -> Tensor:
-    """Latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1]: the posterior's mode, scaled as the UNet expects."""
+    """Return latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1]: the posterior's mode, as the UNet expects."""
     images = images.to(base.device, base.dtype)
     latents: Tensor = base.vae.encode(images).latent_dist.mode()
     return latents * base.vae.config.scaling_factor
 
 
 def encode_moments(base: Base, images: Tensor) -> Tensor:
-    """Mean and deviation [B, 2C, h, w] of the posterior of images [B, 3, H, W] in [-1, 1], scaled as latents are."""
+    """Return mean and deviation [B, 2C, h, w] of the posterior of images [B, 3, H, W] in [-1, 1], scaled as latents."""
     posterior = base.vae.encode(images.to(base.device, base.dtype)).latent_dist
     moments: Tensor = torch.cat([posterior.mean, posterior.std], dim=1)
     return moments * base.vae.config.scaling_factor
 
 
 def decode_latents(base: Base, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [-1, 1], float32 and clamped, of scaled latents [B, C, h, w]."""
+    """Return images [B, 3, H, W] in [-1, 1], float32 and clamped, of scaled latents [B, C, h, w]."""
     latents = latents.to(base.device, base.dtype) / base.vae.config.scaling_factor
     images: Tensor = base.vae.decode(latents).sample
     return images.float().clamp(-1, 1)
 
 
 def encode_prompts(base: Base, prompts: Sequence[str]) -> Tensor:
-    """Text embeddings [len(prompts), L, D]; gradients reach the text encoder's LoRA."""
+    """Return text embeddings [len(prompts), L, D]; gradients reach the text encoder's LoRA."""
     embeddings: Tensor = base.text_encoder(to_device(base, _tokens(base, prompts)))[0]
     return embeddings
 
 
 def _tokens(base: Base, prompts: Sequence[str]) -> Tensor:
-    """Token ids [len(prompts), L], padded or cut to the tokenizer's length."""
+    """Return token ids [len(prompts), L], padded or cut to the tokenizer's length."""
     tokens = base.tokenizer(
         list(prompts),
         padding="max_length",
@@ -175,12 +176,12 @@ def _tokens(base: Base, prompts: Sequence[str]) -> Tensor:
 
 
 def adapted_precision(base: Base) -> AbstractContextManager[None]:
-    """A context for calls of a base with an adapter in training, whose weights are float32: autocast to the base's."""
+    """Autocast calls of a base with an adapter in training, whose weights are float32, to the base's precision."""
     return torch.autocast(base.device.type, dtype=torch.bfloat16, enabled=base.dtype != torch.float32)
 
 
 def find_token(tokenizer: Any, prompt: str, token: str) -> int:
-    """Position (BOS = 0) of the one token that `token` becomes in `prompt`.
+    """Return the position (BOS = 0) of the one token that `token` becomes in `prompt`.
 
     Raises ConfigError where the tokenizer splits the word, does not know it, or the prompt holds it not
     exactly once: the attention term needs one column.
@@ -198,7 +199,7 @@ def find_token(tokenizer: Any, prompt: str, token: str) -> int:
 
 
 def mask_to_latent(mask: Tensor, latent_scale: int) -> Tensor:
-    """Mask [B, 1, h, w] of a 0/1 mask [B, 1, H, W]: a latent pixel is masked when any of its pixels is.
+    """Return the mask [B, 1, h, w] of a 0/1 mask [B, 1, H, W]: a latent pixel is masked when any of its pixels is.
 
     One rule for conditioning, losses, background replacement and attention, so that hairlines, which
     nearest-neighbour down-sampling drops (method section 4, choice 4), never vanish. On masks aligned to
@@ -208,12 +209,12 @@ def mask_to_latent(mask: Tensor, latent_scale: int) -> Tensor:
 
 
 def mask_out(images: Tensor, mask: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [-1, 1] with mask [B, 1, H, W] = 1 set to mid-grey 0 (Eq. 3's background)."""
+    """Return images [B, 3, H, W] in [-1, 1] with mask [B, 1, H, W] = 1 set to mid-grey 0 (Eq. 3's background)."""
     return images * (mask < 0.5)
 
 
 def unet_input(noisy_latents: Tensor, latent_mask: Tensor, background_latents: Tensor) -> Tensor:
-    """Input [B, 2C + 1, h, w] in the order that inpainting UNets are trained on: latent, mask, background.
+    """Return the input [B, 2C + 1, h, w] in the order that inpainting UNets are trained on: latent, mask, background.
 
     The paper writes concat(x_t, b, M) (Eq. 3); the pretrained conv_in expects x_t, M, b.
     """

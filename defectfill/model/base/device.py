@@ -7,7 +7,7 @@ from defectfill.io.errors import ConfigError
 
 
 def resolve_device(config: BaseConfig) -> tuple[torch.device, torch.dtype]:
-    """The device and the precision of the frozen weights that `config` asks for."""
+    """Return the device and the precision of the frozen weights that `config` asks for."""
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,10 +1,11 @@
-"""What can be said of the models before they are loaded, without importing torch: which ones, and are they whole."""
+"""Identity and completeness of the models, told before they are loaded and without importing torch."""
 
 import importlib.util
 import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,7 @@ LPIPS_BACKBONE = "vgg16-397923af.pth"
 
 
 class BaseIdentity(BaseModel):
-    """What tells one base from another, wherever it is stored."""
+    """The identity of a base, wherever it is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +45,7 @@ class BaseIdentity(BaseModel):
 
 
 def identify_base(config: BaseConfig) -> BaseIdentity:
-    """The identity of the base that `config` names.
+    """Return the identity of the base that `config` names.
 
     A local folder is checked for completeness, for the 9-channel UNet of an inpainting model and for a known
     prediction_type, and hashed. A hub id needs a pinned revision. Raises ConfigError with every mistake found.
@@ -63,69 +64,78 @@ def identify_base(config: BaseConfig) -> BaseIdentity:
 
 
 def _folder_problems(folder: Path) -> list[str]:
-    """Everything that keeps `folder` from being an inpainting base in the diffusers format."""
+    """Return everything that keeps `folder` from being an inpainting base in the diffusers format."""
     if not folder.is_dir():
         return [f"{folder}: no such folder"]
-    problems = [
-        f"{folder}: has no {part}/{name}" for part, name in CONFIGS.items() if not (folder / part / name).is_file()
-    ]
-    problems += [
-        f"{folder}: has no {part}/{name}.safetensors (other weight formats are not loaded)"
-        for part, name in WEIGHTS.items()
-        if not list((folder / part).glob(f"{name}*.safetensors"))
-    ]
-    if problems:
-        return problems
-    contents: dict[str, dict[str, Any]] = {}
+    if missing := _missing_files(folder):
+        return missing
+    configs: dict[str, dict[str, Any]] = {}
+    problems = []
     for part, name in CONFIGS.items():
         try:
-            contents[part] = _read_json(folder / part / name)
+            configs[part] = _read_json(folder / part / name)
         except (OSError, ValueError) as error:
             problems.append(str(error))
     problems += _weight_problems(folder)
     vocabularies = (["tokenizer.json"], ["vocab.json", "merges.txt"])
     if not any(all((folder / "tokenizer" / name).is_file() for name in names) for names in vocabularies):
         problems.append(f"{folder}: has no tokenizer/tokenizer.json, nor tokenizer/vocab.json and merges.txt")
-    if problems:
-        return problems
-    unet, scheduler, vae = contents["unet"], contents["scheduler"], contents["vae"]
-    vae_channels = vae.get("latent_channels", 4)
-    if not isinstance(vae_channels, int):
-        return [f"{folder}: vae/config.json: expected latent_channels to be a number, found {vae_channels!r}"]
-    if unet.get("in_channels") != 2 * vae_channels + 1:
-        problems.append(
-            f"{folder}: unet/config.json: in_channels of an inpainting UNet is {2 * vae_channels + 1} "
-            f"(latent, mask, masked-image latent), found {unet.get('in_channels')}"
-        )
-    prediction = scheduler.get("prediction_type", "epsilon")
-    if prediction not in ("epsilon", "v_prediction"):
-        problems.append(
-            f"{folder}: scheduler/scheduler_config.json: expected epsilon or v_prediction as prediction_type, "
-            f"found {prediction}"
-        )
-    if not isinstance(unet.get("sample_size"), int):
-        problems.append(
-            f"{folder}: unet/config.json: expected sample_size to be a number, found {unet.get('sample_size')!r}"
-        )
-    scale, steps = vae.get("scaling_factor", 0.18215), scheduler.get("num_train_timesteps", 1000)
+    return problems or [f"{folder}: {problem}" for problem in _config_problems(configs)]
+
+
+def _missing_files(folder: Path) -> list[str]:
+    configs = [
+        f"{folder}: has no {part}/{name}" for part, name in CONFIGS.items() if not (folder / part / name).is_file()
+    ]
+    weights = [
+        f"{folder}: has no {part}/{name}.safetensors (other weight formats are not loaded)"
+        for part, name in WEIGHTS.items()
+        if not list((folder / part).glob(f"{name}*.safetensors"))
+    ]
+    return [*configs, *weights]
+
+
+def _config_problems(configs: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a problem for every value in the configs that no inpainting base can have."""
+    channels = configs["vae"].get("latent_channels", 4)
+    if not isinstance(channels, int):
+        yield f"vae/config.json: expected latent_channels to be a number, found {channels!r}"
+        return
+    yield from _unet_problems(configs["unet"], channels)
+    scale = configs["vae"].get("scaling_factor", 0.18215)
     if not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        problems.append(f"{folder}: vae/config.json: expected a positive scaling_factor, found {scale!r}")
-    if not isinstance(steps, int) or not 0 < steps <= 1_000_000:
-        problems.append(
-            f"{folder}: scheduler/scheduler_config.json: expected a positive num_train_timesteps, found {steps!r}"
-        )
-    longest, positions = contents["tokenizer"].get("model_max_length"), contents["text_encoder"]
-    most = positions.get("max_position_embeddings", 77)
+        yield f"vae/config.json: expected a positive scaling_factor, found {scale!r}"
+    yield from _scheduler_problems(configs["scheduler"])
+    longest = configs["tokenizer"].get("model_max_length")
+    most = configs["text_encoder"].get("max_position_embeddings", 77)
     if longest is not None and not (isinstance(longest, int) and isinstance(most, int) and 2 < longest <= most):
-        problems.append(
-            f"{folder}: tokenizer/tokenizer_config.json: expected a model_max_length of at most the text encoder's "
+        yield (
+            "tokenizer/tokenizer_config.json: expected a model_max_length of at most the text encoder's "
             f"max_position_embeddings, {most!r}, found {longest!r}"
         )
-    return problems
+
+
+def _unet_problems(unet: dict[str, Any], latent_channels: int) -> Iterator[str]:
+    if unet.get("in_channels") != 2 * latent_channels + 1:
+        yield (
+            f"unet/config.json: in_channels of an inpainting UNet is {2 * latent_channels + 1} "
+            f"(latent, mask, masked-image latent), found {unet.get('in_channels')}"
+        )
+    if not isinstance(unet.get("sample_size"), int):
+        yield f"unet/config.json: expected sample_size to be a number, found {unet.get('sample_size')!r}"
+
+
+def _scheduler_problems(scheduler: dict[str, Any]) -> Iterator[str]:
+    where = "scheduler/scheduler_config.json"
+    prediction, steps = scheduler.get("prediction_type", "epsilon"), scheduler.get("num_train_timesteps", 1000)
+    if prediction not in ("epsilon", "v_prediction"):
+        yield f"{where}: expected epsilon or v_prediction as prediction_type, found {prediction}"
+    if not isinstance(steps, int) or not 0 < steps <= 1_000_000:
+        yield f"{where}: expected a positive num_train_timesteps, found {steps!r}"
 
 
 def _weight_problems(folder: Path) -> list[str]:
-    """Files of weights that are cut short, empty, or no safetensors; only their headers are read."""
+    """Return a problem for every file of weights that is cut short, empty, or no safetensors; only headers are read."""
     from safetensors import SafetensorError, safe_open
 
     problems = []
@@ -151,7 +161,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of everything that is loaded from `folder`."""
+    """Return the SHA-256 over the names and contents of everything that is loaded from `folder`."""
     files = sorted(
         path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
     )
@@ -159,19 +169,19 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What is different once a file was written again."""
+    """Return numbers that differ once a file was written again."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @lru_cache(maxsize=256)
 def _remembered_sha256(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
-    """The SHA-256 of a file; gigabytes of weights are read once by a process, however many categories it looks at."""
+    """Return the SHA-256 of a file; gigabytes of weights are read once per process, however many categories it has."""
     return file_sha256(path)
 
 
 def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "lpips"]:
-    """The distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
+    """Return the distance of the selection. auto: lpips where its packages and weights are on this machine, else vae.
 
     Raises ConfigError when lpips is asked for and not there.
     """
@@ -189,9 +199,9 @@ def resolve_distance(name: Literal["auto", "vae", "lpips"]) -> Literal["vae", "l
 
 
 def resolve_device_kind(config: BaseConfig) -> str:
-    """Kind of device and precision of the frozen weights, for instance `cpu fp32`; torch is asked unless it is a CPU.
+    """Return the kind of device and precision of the frozen weights, for instance `cpu fp32`.
 
-    Raises ConfigError when a GPU is asked for and torch finds none.
+    torch is asked unless it is a CPU. Raises ConfigError when a GPU is asked for and torch finds none.
     """
     if config.device == "cpu":
         return f"cpu {'bf16' if config.precision == 'bf16' else 'fp32'}"

@@ -1,6 +1,6 @@
 """DefectFill's painter: sampling from pure noise with background replacement (section 3.4 of the paper).
 
-Shapes: S samples of a batch, K candidates, N = S x K rows, C latent channels, h w latent pixels,
+Shapes: S samples of a batch, K candidates, N = S x K rows, C latent channels, h, w latent pixels,
 R the model's resolution, L tokens, D text width.
 """
 
@@ -31,10 +31,7 @@ from defectfill.model.base.base import (
 )
 from defectfill.model.base.memory import MOST_SAMPLES, batch_that_fits, free_memory
 from defectfill.model.inpaint.perceptual import Distance, make_distance
-from defectfill.model.inpaint.sampling import (
-    Conditions,
-    sample_latents,
-)
+from defectfill.model.inpaint.sampling import Conditions, sample_latents
 from defectfill.model.lora.adapter import load_adapter, merged_adapter
 from defectfill.painting.painter import Painting
 from defectfill.painting.window import Window
@@ -53,7 +50,7 @@ class DiffusionPainter:
 
     @torch.inference_mode()
     def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
-        """One Painting per window, in order.
+        """Yield one Painting per window, in order.
 
         Batches always have samples_per_batch windows, the last one filled up by repetition: kernels then see
         the same shapes whatever is painted together, and a sample's bytes do not depend on its company. Where memory
@@ -87,8 +84,8 @@ class DiffusionPainter:
         candidates = self._decode(sampled.latents).unflatten(0, (len(windows), -1))
         # One row per sample: the rows of the clean latents repeat K times.
         reconstructions = self._decode(conditions.clean_latents[:: self.settings.candidates])
-        tint = vae_color_shift(images, reconstructions, self.base.latent_scale)
-        candidates, reconstructions = (candidates - tint[:, None]).clamp(-1, 1), (reconstructions - tint).clamp(-1, 1)
+        shift = vae_color_shift(images, reconstructions, self.base.latent_scale)
+        candidates, reconstructions = (candidates - shift[:, None]).clamp(-1, 1), (reconstructions - shift).clamp(-1, 1)
         scores = torch.full((len(windows) * self.settings.candidates,), torch.nan, device=self.base.device)
         scores[sampled.rows] = torch.cat(
             [self.distance(images[row : row + 1], candidates[row], masks[row : row + 1]) for row in range(len(windows))]
@@ -106,7 +103,7 @@ class DiffusionPainter:
         ]
 
     def _conditions(self, images: Tensor, masks: Tensor, prompts: Sequence[str]) -> Conditions:
-        """Conditions of images [S, 3, R, R] and masks [S, 1, R, R], every sample repeated for its K candidates."""
+        """Return conditions of images [S, 3, R, R] and masks [S, 1, R, R], each repeated for its K candidates."""
         copies = self.settings.candidates
         clean, background = encode_images(self.base, torch.cat([images, mask_out(images, masks)])).chunk(2)
         texts = list(dict.fromkeys(["", *prompts]))
@@ -122,24 +119,24 @@ class DiffusionPainter:
         )
 
     def _noise(self, seed: int, shape: Sequence[int]) -> Tensor:
-        """[K, C, h, w] from the sample's own generator on the CPU; candidate k is the same whatever K is."""
+        """Return noise [K, C, h, w] from the sample's own generator on the CPU; candidate k's does not depend on K."""
         generator = torch.Generator().manual_seed(seed)
         return torch.stack([torch.randn(*shape, generator=generator) for _ in range(self.settings.candidates)])
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """Decoded in chunks of the number of candidates, which bounds the memory of the decoder."""
+        """Decode in chunks of the number of candidates, which bounds the memory of the decoder."""
         return torch.cat([decode_latents(self.base, chunk) for chunk in latents.split(self.settings.candidates)])
 
 
 def vae_color_shift(images: Tensor, reconstructions: Tensor, latent_scale: int) -> Tensor:
-    """How the VAE alone shifts colours [S, 3, R, R] of images [S, 3, R, R]: its error, smoothed over latent pixels.
+    """Return the color shift of the VAE [S, 3, R, R] on images [S, 3, R, R]: its error, smoothed over latent pixels.
 
-    A latent holds more shape than colour; what is painted would stand out by its tint from a part that kept its own.
+    A latent holds more shape than color; a painted defect would stand out by its colors from a part that kept its own.
     """
-    tint = reconstructions - images
+    shift = reconstructions - images
     for _ in range(2):
-        tint = F.avg_pool2d(tint, 2 * latent_scale + 1, stride=1, padding=latent_scale, count_include_pad=False)
-    return tint
+        shift = F.avg_pool2d(shift, 2 * latent_scale + 1, stride=1, padding=latent_scale, count_include_pad=False)
+    return shift
 
 
 def open_painter(
@@ -149,9 +146,9 @@ def open_painter(
     adapter: Path,
     batch_file: Path,
 ) -> DiffusionPainter:
-    """The painter of one adapter, put into the process's shared base; good until another one is opened.
+    """Open the painter of one adapter, put into the process's shared base; good until another one is opened.
 
-    batch_file: where the number of samples per batch that was found is kept, so that a run that goes on paints the same
+    batch_file: keeps the number of samples per batch that was found, so that a run that goes on paints the same
     bytes though another amount of memory is free.
     """
     base = shared_base(config)
@@ -169,7 +166,7 @@ def open_painter(
 
 
 def find_samples_per_batch(painter: DiffusionPainter, resolution: int) -> int:
-    """How many samples are painted at once: as many as a GPU has room for, by what one takes; on a CPU CPU_SAMPLES."""
+    """Return how many samples fit on a GPU at once, by what one takes; on a CPU CPU_SAMPLES."""
     device = painter.base.device
     if device.type != "cuda":
         return CPU_SAMPLES
@@ -183,11 +180,11 @@ def find_samples_per_batch(painter: DiffusionPainter, resolution: int) -> int:
 
 
 def to_tensor(image: NDArray[np.float32]) -> Tensor:
-    """[R, R, 3] in [0, 1] -> [3, R, R] in [-1, 1]."""
+    """Return [3, R, R] in [-1, 1] of an image [R, R, 3] in [0, 1]."""
     return torch.from_numpy(image).permute(2, 0, 1) * 2 - 1
 
 
 def _to_array(images: Tensor) -> NDArray[np.float32]:
-    """[..., 3, R, R] in [-1, 1] -> [..., R, R, 3] in [0, 1]."""
+    """Return [..., R, R, 3] in [0, 1] of images [..., 3, R, R] in [-1, 1]."""
     array: NDArray[np.float32] = ((images + 1) / 2).movedim(-3, -1).cpu().numpy()
     return array

@@ -1,6 +1,6 @@
 """Perceptual distance between a clean window and its candidates, inside the planned mask.
 
-Shapes: K candidates, H W pixels, c channels of a feature level.
+Shapes: K candidates, H, W pixels, c channels of a feature level.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def make_distance(name: Literal["vae", "lpips"], base: Base) -> Distance:
-    """The distance called `name`, on the base's device."""
+    """Return the distance called `name`, on the base's device."""
     return lpips_distance(base.device) if name == "lpips" else vae_distance(base)
 
 
 @lru_cache(maxsize=1)
 def lpips_distance(device: torch.device) -> Distance:
-    """LPIPS (Zhang et al., CVPR 2018) with VGG-16: its spatial map averaged over the mask."""
+    """Return LPIPS (Zhang et al., CVPR 2018) with VGG-16: its spatial map averaged over the mask."""
     import lpips
 
     network = lpips.LPIPS(net="vgg", spatial=True, verbose=False).to(device).eval().requires_grad_(False)
@@ -37,7 +37,7 @@ def lpips_distance(device: torch.device) -> Distance:
 
 
 def vae_distance(base: Base) -> Distance:
-    """A distance of LPIPS's form on the features of the base's own VAE encoder, which need no download.
+    """Return a distance of LPIPS's form on the features of the base's own VAE encoder, which need no download.
 
     After each encoder block the features are normalised to unit length per position, their squared difference
     is summed over channels, brought to the picture's size and averaged over the mask; the score is the mean
@@ -54,7 +54,7 @@ def vae_distance(base: Base) -> Distance:
 
 
 def encoder_features(encoder: Any, pictures: Tensor) -> list[Tensor]:
-    """Features [K + 1, c, h', w'] after each down block."""
+    """Return features [K + 1, c, h', w'] after each down block."""
     hidden = encoder.conv_in(pictures)
     levels = []
     for block in encoder.down_blocks:
@@ -64,11 +64,11 @@ def encoder_features(encoder: Any, pictures: Tensor) -> list[Tensor]:
 
 
 def _unit_difference(features: Tensor) -> Tensor:
-    """[K + 1, c, h', w'] -> [K, 1, h', w']: squared distance of every row's unit vectors to the first row's."""
+    """Return [K, 1, h', w'], the squared distance of every row's unit vectors to the first row's [K + 1, c, h', w']."""
     unit = F.normalize(features, dim=1, eps=1e-6)
     return (unit[1:] - unit[:1]).square().sum(dim=1, keepdim=True)
 
 
 def _mean_in_mask(differences: Tensor, mask: Tensor) -> Tensor:
-    """[K, 1, H, W] -> [K]."""
+    """Return the means [K] of differences [K, 1, H, W] inside a mask [1, 1, H, W]."""
     return (differences * mask).sum(dim=(1, 2, 3)) / mask.sum()

@@ -1,4 +1,8 @@
-"""Sampling from pure noise with background replacement (section 3.4 of the paper)."""
+"""Sampling from pure noise with background replacement (section 3.4 of the paper).
+
+Shapes: S samples of a batch, K candidates, N = S x K rows, M rows painted to the end, C latent channels,
+h, w latent pixels, L tokens, D text width.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +12,7 @@ from torch import Tensor
 
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.types import Solver
-from defectfill.model.base.base import (
-    Base,
-    unet_input,
-)
+from defectfill.model.base.base import Base, unet_input
 
 SOLVERS: dict[Solver, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -24,7 +25,7 @@ timesteps; trailing starts at the last one, whatever the number of steps."""
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the N rows of one batch are painted from."""
+    """Inputs that the N rows of one batch are painted from."""
 
     clean_latents: Tensor
     """[N, C, h, w]"""
@@ -38,7 +39,7 @@ class Conditions:
     """[N, L, D], or None without guidance."""
 
     def rows(self, index: Tensor) -> "Conditions":
-        """The conditions of some rows."""
+        """Return the conditions of some rows."""
         empty = self.empty_prompt
         return Conditions(
             clean_latents=self.clean_latents[index],
@@ -51,12 +52,12 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What sampling gives."""
+    """The result of sampling."""
 
     latents: Tensor
     """[M, C, h, w], those painted to the end."""
     rows: Tensor
-    """[M], which of the N rows they are, in order."""
+    """[M], their indices among the N rows, in order."""
     early_scores: Tensor | None
     """[N], by which rows were dropped on the way; None where none was."""
 
@@ -69,7 +70,7 @@ def sample_latents(
     *,
     replace_background: bool = True,
 ) -> Sampled:
-    """What is painted from `noise` [N, C, h, w] in settings.steps steps of settings.solver, none of which adds noise.
+    """Denoise `noise` [N, C, h, w] in settings.steps steps of settings.solver, none of which adds noise.
 
     The rows are settings.candidates of each sample in turn.
 
@@ -101,7 +102,7 @@ def sample_latents(
 
 
 def _make_scheduler(base: Base, settings: GenerateConfig) -> Any:
-    """The scheduler of settings.solver with the base's noise schedule, its timesteps set."""
+    """Return the scheduler of settings.solver with the base's noise schedule, its timesteps set."""
     import diffusers.schedulers as schedulers
 
     name, changes = SOLVERS[settings.solver]
@@ -111,7 +112,7 @@ def _make_scheduler(base: Base, settings: GenerateConfig) -> Any:
 
 
 def _predict_clean(scheduler: Any, predicted: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
-    """Clean latents [N, C, h, w] that `latents` at a timestep and what the UNet predicts for them amount to."""
+    """Return the clean latents [N, C, h, w] that follow from `latents` at a timestep and the UNet's prediction."""
     alpha = scheduler.alphas_cumprod.to(latents)[timestep]
     if scheduler.config.prediction_type == "v_prediction":
         return alpha.sqrt() * latents - (1 - alpha).sqrt() * predicted
@@ -119,7 +120,7 @@ def _predict_clean(scheduler: Any, predicted: Tensor, timestep: Tensor, latents:
 
 
 def _keep_rows(scheduler: Any, rows: Tensor) -> None:
-    """Drops all but some rows from what a multistep scheduler remembers of earlier steps."""
+    """Drop all but some rows from what a multistep scheduler remembers of earlier steps."""
     if hasattr(scheduler, "model_outputs"):
         scheduler.model_outputs = [None if past is None else past[rows] for past in scheduler.model_outputs]
     if getattr(scheduler, "last_sample", None) is not None:
@@ -127,20 +128,20 @@ def _keep_rows(scheduler: Any, rows: Tensor) -> None:
 
 
 def _latent_distance(predicted: Tensor, conditions: Conditions) -> Tensor:
-    """[N]: mean squared difference of predicted latents [N, C, h, w] from the clean ones, inside the mask."""
+    """Return the mean squared differences [N] of predicted latents [N, C, h, w] from the clean ones in the mask."""
     difference = (predicted - conditions.clean_latents).square().mean(dim=1, keepdim=True)
     mask = (conditions.latent_mask > 0.5).float()
     return (difference * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
 
 
 def _largest(scores: Tensor, count: int) -> Tensor:
-    """[S x count], in order: the rows of the `count` largest of each sample's scores [S, K], counted through."""
+    """Return [S x count], in order: the rows of the `count` largest of each sample's scores [S, K], counted through."""
     kept = scores.topk(count, dim=1).indices.sort(dim=1).values
     return (kept + scores.shape[1] * torch.arange(len(scores), device=scores.device)[:, None]).flatten()
 
 
 def _predict_noise(base: Base, conditions: Conditions, latents: Tensor, timestep: Tensor, guidance: float) -> Tensor:
-    """Predicted noise [N, C, h, w] under classifier-free guidance, in float32."""
+    """Return predicted noise [N, C, h, w] under classifier-free guidance, in float32."""
     inputs = unet_input(latents, conditions.latent_mask, conditions.background_latents).to(base.dtype)
     if conditions.empty_prompt is None:
         predicted: Tensor = base.unet(inputs, timestep, encoder_hidden_states=conditions.prompt).sample

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,23 @@ UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA outside of any base: float32 tensors on the CPU, by diffusers' names, and metadata for a loader."""
+
+    unet: dict[str, Tensor]
+    text_encoder: dict[str, Tensor]
+    unet_metadata: dict[str, Any]
+    text_encoder_metadata: dict[str, Any]
+
+
 @contextmanager
 def trainable_adapter(base: Base, settings: TrainConfig) -> Iterator[tuple[list[nn.Parameter], list[nn.Parameter]]]:
-    """(UNet LoRA weights, text encoder LoRA weights), fresh, float32 and in train mode; removed on leaving.
+    """Put a fresh adapter into the base, in place of any other, and take it out on leaving.
 
-    Any other adapter is taken out of the base before.
-
-    All attention layers of both, query, key, value and output. The down matrices are drawn from torch's global
-    generator, the up matrices are zero.
+    Yields its weights in the UNet and in the text encoder, float32; both models are in train mode. They are on all
+    attention layers: query, key, value and output. The down matrices are drawn from torch's global generator, the up
+    matrices are zero.
     """
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
@@ -59,7 +69,7 @@ def _trainable(module: nn.Module) -> list[nn.Parameter]:
 
 @contextmanager
 def fast_lora_forward(base: Base) -> Iterator[None]:
-    """A context in which the adapter's layers compute what peft's do in fewer passes over memory.
+    """Let the adapter's layers compute what peft's do in fewer passes over memory.
 
     W x + s B A dropout(x) adds its second term within the product with B. A training step of the small base takes a
     tenth less for it.
@@ -71,7 +81,7 @@ def fast_lora_forward(base: Base) -> Iterator[None]:
 
 @contextmanager
 def merged_adapter(base: Base) -> Iterator[None]:
-    """A context in which the UNet's layers are plain ones again, of weights W + s B A: for painting, not for training.
+    """Let the UNet's layers be plain ones again, of weights W + s B A: for painting, not for training.
 
     The same outputs up to rounding, as fast as without an adapter. Nothing of the base is changed.
     """
@@ -81,7 +91,7 @@ def merged_adapter(base: Base) -> Iterator[None]:
 
 @contextmanager
 def _forwards(forwards: Mapping[Any, Callable[..., Tensor]]) -> Iterator[None]:
-    """A context in which layers compute by other functions."""
+    """Let layers compute by other functions."""
     before = {layer: vars(layer).get("forward") for layer in forwards}
     for layer, forward in forwards.items():
         layer.forward = forward
@@ -100,13 +110,13 @@ def _adapted_layers(module: nn.Module) -> list[Any]:
 
 
 def _lora(layer: Any) -> tuple[Tensor, Tensor, float, nn.Module]:
-    """A [rank, in], B [out, rank], s and the dropout of an adapted layer."""
+    """Return A [rank, in], B [out, rank], s and the dropout of an adapted layer."""
     (name,) = layer.lora_A
     return layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name], layer.lora_dropout[name]
 
 
 def _forward(layer: Any, inputs: Tensor) -> Tensor:
-    """Output [..., out] of an adapted linear layer for inputs [..., in]."""
+    """Return the output [..., out] of an adapted linear layer for inputs [..., in]."""
     down, up, scale, kept = _lora(layer)
     share = getattr(kept, "p", 0.0) if layer.training else 0.0
     rows = inputs.flatten(0, -2)
@@ -117,7 +127,7 @@ def _forward(layer: Any, inputs: Tensor) -> Tensor:
 
 
 def _merged(layer: Any) -> Callable[[Tensor], Tensor]:
-    """The adapted linear layer as a plain one."""
+    """Return the adapted linear layer as a plain one."""
     down, up, scale, _ = _lora(layer)
     weight, bias = layer.base_layer.weight, layer.base_layer.bias
     merged = (weight.float() + scale * up.float() @ down.float()).to(weight.dtype)
@@ -125,7 +135,7 @@ def _merged(layer: Any) -> Callable[[Tensor], Tensor]:
 
 
 def dropout(inputs: Tensor, share: float) -> Tensor:
-    """F.dropout(inputs, share); on a CPU, where drawing its mask costs most, from 16 random bits an element."""
+    """Return F.dropout(inputs, share); on a CPU, where drawing its mask costs most, from 16 random bits an element."""
     if share == 0 or inputs.device.type != "cpu":
         return F.dropout(inputs, share)
     dropped = round(share * 2**16)
@@ -134,36 +144,43 @@ def dropout(inputs: Tensor, share: float) -> Tensor:
     return inputs * kept.to(inputs.dtype).mul_(2**16 / (2**16 - dropped))
 
 
-def save_adapter(base: Base, folder: Path) -> None:
-    """Writes the adapter in the base to `folder` so that `pipe.load_lora_weights(folder)` gives the same outputs.
-
-    Rank and alpha travel in the file's metadata: without them a loader takes alpha for the rank.
-    """
-    from diffusers import StableDiffusionInpaintPipeline
+def copy_adapter(base: Base) -> Adapter:
+    """Return a copy of the adapter in the base."""
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
     def layers(module: Any) -> dict[str, Tensor]:
         state = convert_state_dict_to_diffusers(get_peft_model_state_dict(module, save_embedding_layers=False))
-        return {name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items()}
+        copies = {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in state.items()}
+        return {name: tensor.contiguous() for name, tensor in copies.items()}
 
     text_layers = {
         name if name.startswith("text_model.") else f"text_model.{name}": tensor
         for name, tensor in layers(base.text_encoder).items()
     }
+    return Adapter(layers(base.unet), text_layers, _metadata(base.unet), _metadata(base.text_encoder))
+
+
+def save_adapter(adapter: Adapter, folder: Path) -> None:
+    """Write the adapter to `folder` so that `pipe.load_lora_weights(folder)` gives the outputs of the base that had it.
+
+    Rank and alpha travel in the file's metadata: without them a loader takes alpha for the rank.
+    """
+    from diffusers import StableDiffusionInpaintPipeline
+
     StableDiffusionInpaintPipeline.save_lora_weights(
         folder,
-        unet_lora_layers=layers(base.unet),
-        text_encoder_lora_layers=text_layers,
+        unet_lora_layers=adapter.unet,
+        text_encoder_lora_layers=adapter.text_encoder,
         weight_name=ADAPTER_FILE,
-        unet_lora_adapter_metadata=_metadata(base.unet),
-        text_encoder_lora_adapter_metadata=_metadata(base.text_encoder),
+        unet_lora_adapter_metadata=adapter.unet_metadata,
+        text_encoder_lora_adapter_metadata=adapter.text_encoder_metadata,
     )
     _sort_header(folder / ADAPTER_FILE)
 
 
 def _metadata(module: Any) -> dict[str, Any]:
-    """What a loader must know of the LoRA; sorted, so that equal adapters are equal files.
+    """Return what a loader must know of the LoRA; sorted, so that equal adapters are equal files.
 
     Dropout is left out: a loader would build it in, and leave it switched on.
     """
@@ -172,7 +189,7 @@ def _metadata(module: Any) -> dict[str, Any]:
 
 
 def _sort_header(path: Path) -> None:
-    """Sorts the JSON header of a safetensors file, whose order varies between calls, so that its bytes do not."""
+    """Sort the JSON header of a safetensors file, whose order varies between calls, so that its bytes do not."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
@@ -181,7 +198,7 @@ def _sort_header(path: Path) -> None:
 
 
 def load_adapter(base: Base, folder: Path) -> None:
-    """Puts the adapter in `folder` into the base, in place of any other, the way a stock pipeline does.
+    """Put the adapter in `folder` into the base, in place of any other, the way a stock pipeline does.
 
     Only safetensors are read. Raises DataError where the file is damaged or not of this base.
     """
@@ -203,12 +220,12 @@ def load_adapter(base: Base, folder: Path) -> None:
 
 
 def remove_adapter(base: Base) -> None:
-    """Takes any adapter out of the base; its layers are then its own again."""
+    """Take any adapter out of the base; its layers are then its own again."""
     stock_pipeline(base).unload_lora_weights()
 
 
 def stock_pipeline(base: Base) -> Any:
-    """diffusers' own StableDiffusionInpaintPipeline around the base's parts, with DDIM."""
+    """Return diffusers' own StableDiffusionInpaintPipeline around the base's parts, with DDIM."""
     from diffusers import StableDiffusionInpaintPipeline
     from diffusers.schedulers import DDIMScheduler
 

@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from defectfill.io.hashing import derive_seed
-from defectfill.model.base.base import (
-    Base,
-    encode_images,
-)
+from defectfill.model.base.base import Base, encode_images
 from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.pretraining.pictures import Pictures, draw_crops
-from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
-from defectfill.model.training.loop import Rows
+from defectfill.model.pretraining.pictures import Pictures, draw_crops, spread_crops
+from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_stage
+from defectfill.model.training.loop import LossRows
 
 
-def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> Rows:
+def train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> LossRows:
+    """Train the autoencoder and return its loss curve."""
     settings = config.autoencoder
 
     def step_losses(step: int) -> list[Mapping[str, Tensor]]:
@@ -40,16 +37,16 @@ def _train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, wor
         return [{**losses, "kl": kl, "halved": halved, "total": total}]
 
     vae.train()
-    curve = train_part(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
+    curve = train_stage(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
     vae.eval().requires_grad_(False)
     return curve
 
 
 def autoencoder_losses(pictures: Tensor, decoded: Tensor, sharpness: float) -> dict[str, Tensor]:
-    """Mean absolute error of pictures [B, 3, R, R], of their edges, and the total with edges weighing `sharpness`.
+    """Return the mean absolute error of pictures [B, 3, R, R], that of their edges, and the total.
 
-    Edges are differences of neighbouring pixels at full and at half resolution: blur costs there what it hardly
-    costs in the pixels themselves.
+    Edges weigh `sharpness` in the total. They are differences of neighbouring pixels at full and at half resolution:
+    blur costs there what it hardly costs in the pixels themselves.
     """
     pixels = F.l1_loss(decoded, pictures)
     edges = sum(
@@ -63,25 +60,14 @@ def _edge_error(decoded: Tensor, pictures: Tensor) -> Tensor:
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
-def _some_crops(config: PretrainConfig, pictures: Pictures, count: int, purpose: str) -> Tensor:
-    """`count` crops [count, 3, R, R] spread over all pictures."""
-    rows = _spread_rows(pictures, count)
-    rng = np.random.default_rng(derive_seed(config.seed, purpose))
-    return draw_crops(pictures, rows, config.resolution, config.denoiser.closest_px, colour=0.0, rng=rng)
-
-
-def _spread_rows(pictures: Pictures, count: int) -> NDArray[np.int64]:
-    return np.linspace(0, len(pictures.pixels) - 1, count).astype(np.int64)
-
-
 @torch.no_grad()
-def _set_latent_scale(config: PretrainConfig, base: Base, pictures: Pictures) -> None:
-    """Sets the autoencoder's scaling factor so that latents have about unit variance, as the noise schedule expects.
+def set_latent_scale(config: PretrainConfig, base: Base, pictures: Pictures) -> None:
+    """Set the autoencoder's scaling factor so that latents have about unit variance, as the noise schedule expects.
 
     What counts is the variance in those directions of the C channels that carry the picture, tr(S S) / tr(S) of the
     covariance S: the autoencoder leaves many nearly unused, and their small variances would hide it.
     """
-    crops = _some_crops(config, pictures, 256, "latent scale")
+    crops = spread_crops(config, pictures, 256, "latent scale")
     base.vae.register_to_config(scaling_factor=1.0)
     latents = torch.cat([encode_images(base, chunk) for chunk in crops.split(ENCODED_AT_ONCE)])
     covariance = latents.transpose(0, 1).flatten(1).cov()

@@ -12,7 +12,7 @@ Width32 = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
 class PicturesConfig(ConfigSection):
-    """What the base learns from."""
+    """The pictures that the base learns from."""
 
     folders: dict[str, Path] = Field(default={})
     """Caption -> folder of normal images, for instance `hazelnut: ../data/hazelnut/train/good`."""
@@ -100,7 +100,7 @@ class PretrainConfig(ConfigSection):
 
 
 def load_pretrain_config(path: Path) -> PretrainConfig:
-    """The config in the YAML file `path`, its relative paths resolved against the file's folder."""
+    """Load the config in the YAML file `path`, its relative paths resolved against the file's folder."""
     config = load_yaml(path, PretrainConfig)
     named = config.pictures.folders.items()
     folders = {name: absolute(images, path, f"pictures.folders.{name}") for name, images in named}

@@ -1,4 +1,7 @@
-"""The inpainting UNet and text encoder of a base of one's own."""
+"""The inpainting UNet and text encoder of a base of one's own: trained on encoded views of pictures.
+
+Shapes: M views, B batch, C latent channels, h, w latent pixels.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,46 +14,37 @@ from torch import Tensor
 
 from defectfill.io.hashing import derive_seed
 from defectfill.io.progress import progress
-from defectfill.model.base.base import (
-    Base,
-    encode_images,
-    encode_prompts,
-    mask_out,
-    mask_to_latent,
-    unet_input,
-)
+from defectfill.model.base.base import Base, encode_images, encode_prompts, mask_out, mask_to_latent, unet_input
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark
-from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
+from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_stage
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
-from defectfill.model.training.loop import Rows
+from defectfill.model.training.loop import LossRows
 from defectfill.model.training.steps import training_target
 
 OUTSIDE = 0.1
 """Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
-
-
 POLISH_RATE = 0.25
 """Learning rate of the polishing over that of the training before."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Crops with holes, encoded once: what the UNet learns from."""
+    """Crops with holes, encoded once, that the UNet learns from."""
 
     clean: Tensor
-    """[M, C, h, w] latents"""
+    """[M, C, h, w], latents."""
     background: Tensor
-    """[M, C, h, w] latents of the crops with the hole set to mid-grey"""
+    """[M, C, h, w], latents of the crops with the hole set to mid-grey."""
     holes: Tensor
-    """[M, 1, h, w], 1 inside the hole"""
+    """[M, 1, h, w], 1 inside the hole."""
     captions: tuple[str, ...]
-    """M names"""
+    """M names."""
 
 
 @torch.no_grad()
 def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> Views:
-    """denoiser.views crops of every picture, each with a hole of its own, in random order of the pool."""
+    """Encode denoiser.views crops of every picture, each with a hole of its own."""
     rows = np.repeat(np.arange(len(pictures.pixels)), config.denoiser.views)
     captions = [pictures.captions[row] for row in rows]
     parts = []
@@ -70,8 +64,8 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
     return Views(clean, background, holes, tuple(captions))
 
 
-def _views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -> Views:
-    """The encoded views, from `work` where an earlier call left them."""
+def load_or_encode_views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -> Views:
+    """Return the encoded views, from `work` where an earlier call left them."""
     state = load_checkpoint(work / "views")
     if state is not None:
         return Views(**state)
@@ -80,21 +74,19 @@ def _views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -
     return views
 
 
-def _train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> Rows:
-    """The curve of all steps, those of the polishing after the others."""
+def train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> LossRows:
+    """Train UNet and text encoder; return the loss curve of all steps, those of the polishing after the others."""
     settings, everything = config.denoiser, list(range(len(views.captions)))
-    curve = _train_denoiser_on(
-        config, base, views, everything, work, "denoiser", settings.steps, settings.learning_rate
-    )
+    curve = _train_on(config, base, views, everything, work, "denoiser", settings.steps, settings.learning_rate)
     if not settings.polish_steps:
         return curve
     unmarked = [row for row in everything if " with a " not in views.captions[row]]
     rate = settings.learning_rate * POLISH_RATE
-    polishing = _train_denoiser_on(config, base, views, unmarked, work, "polish", settings.polish_steps, rate)
+    polishing = _train_on(config, base, views, unmarked, work, "polish", settings.polish_steps, rate)
     return [*curve, *({**row, "step": settings.steps + row["step"]} for row in polishing)]
 
 
-def _train_denoiser_on(
+def _train_on(
     config: PretrainConfig,
     base: Base,
     views: Views,
@@ -103,8 +95,8 @@ def _train_denoiser_on(
     label: str,
     steps: int,
     learning_rate: float,
-) -> Rows:
-    """Trains UNet and text encoder on some rows of the views."""
+) -> LossRows:
+    """Train UNet and text encoder on some rows of the views."""
     from diffusers.schedulers import DDPMScheduler
 
     settings, choice = config.denoiser, torch.tensor(rows)
@@ -118,28 +110,33 @@ def _train_denoiser_on(
         generator = torch.Generator().manual_seed(seed)
         clean = views.clean[rows].to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        spread = (torch.arange(len(rows)) + torch.rand((), generator=generator)) / len(rows)
-        timesteps = (spread * scheduler.config.num_train_timesteps).long()
-        noisy = scheduler.add_noise(clean, noise, timesteps.to(base.device))
+        timesteps = _spread_timesteps(len(rows), scheduler.config.num_train_timesteps, generator).to(base.device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
         holes = views.holes[rows].to(base.device)
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
-        predicted = base.unet(inputs, timesteps.to(base.device), encoder_hidden_states=embeddings).sample
-        target = training_target(scheduler, clean, noise, timesteps.to(base.device))
+        predicted = base.unet(inputs, timesteps, encoder_hidden_states=embeddings).sample
+        target = training_target(scheduler, clean, noise, timesteps)
         return [{"total": denoising_loss(target, predicted, holes)}]
 
     base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
-    curve = train_part(config, label, work, models, step_losses, steps, learning_rate)
+    curve = train_stage(config, label, work, models, step_losses, steps, learning_rate)
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve
 
 
+def _spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return timesteps [rows] at even distances over all `count`, from a random start."""
+    spread = (torch.arange(rows) + torch.rand((), generator=generator)) / rows
+    return (spread * count).long()
+
+
 def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor) -> Tensor:
-    """Weighted mean squared error of the prediction [B, C, h, w], a scalar.
+    """Return the weighted mean squared error of the prediction [B, C, h, w], a scalar.
 
     A latent pixel weighs 1 inside holes [B, 1, h, w] and OUTSIDE elsewhere.
     """

@@ -24,7 +24,7 @@ MATERIALS_CAPTION = "part"
 
 @dataclass(frozen=True)
 class Pictures:
-    """Everything to learn from, in memory."""
+    """All pictures to learn from, in memory."""
 
     pixels: NDArray[np.uint8]
     """[N, S, S, 3]"""
@@ -33,7 +33,7 @@ class Pictures:
 
 
 def gather_pictures(config: PretrainConfig) -> Pictures:
-    """All pictures of a config at pictures.side_px; of a long real image, the square in the middle.
+    """Return all pictures of a config at pictures.side_px; of a long real image, the square in the middle.
 
     Raises DataError for folders without images.
     """
@@ -81,10 +81,10 @@ def _middle_square(path: Path, side: int) -> NDArray[np.uint8]:
 def draw_crops(
     pictures: Pictures, rows: NDArray[np.int64], side: int, closest: int, colour: float, rng: np.random.Generator
 ) -> Tensor:
-    """Crops [len(rows), 3, side, side] in [-1, 1]: random place, flips and quarter turns, contrast, brightness, tint.
+    """Return crops [len(rows), 3, side, side] in [-1, 1], randomly placed, flipped, turned by 90 degrees and coloured.
 
-    A crop shows between `closest` pixels and the whole picture. Each channel is multiplied by 1 +- `colour` and moved
-    by +- `colour`; a third of that is its own, the rest common to the three.
+    A crop shows between `closest` pixels and the whole picture. For contrast, brightness and tint each channel is
+    multiplied by 1 +- `colour` and moved by +- `colour`; a third of that is its own, the rest common to the three.
     """
     crops = np.empty((len(rows), side, side, 3), dtype=np.float32)
     full = pictures.pixels.shape[1]
@@ -99,14 +99,26 @@ def draw_crops(
     return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
 
 
+def spread_crops(config: PretrainConfig, pictures: Pictures, count: int, purpose: str) -> Tensor:
+    """Return `count` crops [count, 3, R, R] spread over all pictures, R the config's resolution."""
+    rows = spread_rows(pictures, count)
+    rng = np.random.default_rng(derive_seed(config.seed, purpose))
+    return draw_crops(pictures, rows, config.resolution, config.denoiser.closest_px, colour=0.0, rng=rng)
+
+
+def spread_rows(pictures: Pictures, count: int) -> NDArray[np.int64]:
+    """Return the indices [count] of pictures at even distances."""
+    return np.linspace(0, len(pictures.pixels) - 1, count).astype(np.int64)
+
+
 def _common_and_own(count: int, reach: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """[count, 1, 1, 3] within +- reach: two thirds common to the channels, one third each one's own."""
+    """Return [count, 1, 1, 3] within +- reach: two thirds common to the channels, one third each one's own."""
     common, own = (rng.uniform(-reach, reach, size=(count, 1, 1, channels)) for channels in (1, 3))
     return (common * 2 / 3 + own / 3).astype(np.float32)
 
 
 def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A mask [side, side] to fill: a few boxes, a thick random walk, or now and then everything."""
+    """Return a mask [side, side] to fill: a few boxes, a thick random walk, or now and then everything."""
     mask = np.zeros((side, side), dtype=bool)
     kind = rng.choice(["boxes", "stroke", "all"], p=[0.5, 0.45, 0.05])
     if kind == "all":
@@ -117,13 +129,13 @@ def draw_hole(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
             top, left = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
             mask[top : top + height, left : left + width] = True
         return mask
-    place, heading = rng.uniform(0, side, size=2), rng.uniform(0, 2 * np.pi)
+    position, heading = rng.uniform(0, side, size=2), rng.uniform(0, 2 * np.pi)
     radius = max(rng.uniform(0.02, 0.08) * side, 1.0)
     y, x = np.mgrid[:side, :side]
     for _ in range(rng.integers(10, 40)):
-        mask |= (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2
+        mask |= (y - position[0]) ** 2 + (x - position[1]) ** 2 <= radius**2
         heading += rng.normal(0, 0.4)
-        place = np.clip(place + radius * np.array([np.sin(heading), np.cos(heading)]), 0, side)
+        position = np.clip(position + radius * np.array([np.sin(heading), np.cos(heading)]), 0, side)
     return mask
 
 

@@ -16,22 +16,9 @@ from defectfill.io.errors import ConfigError
 from defectfill.io.files import new_folder, write_table
 from defectfill.io.hashing import derive_seed, digest
 from defectfill.io.images import write_png
-from defectfill.model.base.base import (
-    Base,
-)
+from defectfill.model.base.base import Base
 from defectfill.model.base.device import resolve_device
-from defectfill.model.pretraining.autoencoder import (
-    _set_latent_scale,
-    _train_autoencoder,
-)
-from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.pretraining.denoiser import (
-    _train_denoiser,
-    _views,
-)
-from defectfill.model.pretraining.pictures import gather_pictures
-from defectfill.model.pretraining.sheets import fill_sheet, reconstruction_sheet
-from defectfill.model.pretraining.small import (
+from defectfill.model.pretraining.architectures import (
     VELOCITY_SCHEDULER,
     build_autoencoder,
     build_text_encoder,
@@ -39,13 +26,18 @@ from defectfill.model.pretraining.small import (
     build_unet,
     save_base,
 )
+from defectfill.model.pretraining.autoencoder import set_latent_scale, train_autoencoder
+from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.model.pretraining.denoiser import load_or_encode_views, train_denoiser
+from defectfill.model.pretraining.pictures import gather_pictures
+from defectfill.model.pretraining.sheets import fill_sheet, reconstruction_sheet
 
 
 def pretrain(config: PretrainConfig) -> Path:
-    """The folder of the finished base, in the diffusers format; what was left unfinished is taken up.
+    """Train a base and return its folder, in the diffusers format; an unfinished training is taken up.
 
     Beside the base it holds the loss curves (autoencoder.parquet, denoiser.parquet), the config and sample sheets.
-    Raises ConfigError where something else is in its place, DataError for folders without images, ModelError when a
+    Raises ConfigError where the output is something else, DataError for folders without images, ModelError when a
     loss is not finite.
     """
     if config.output.exists():
@@ -55,12 +47,12 @@ def pretrain(config: PretrainConfig) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "weights"))
         base = _new_base(config)
-    curve = {"autoencoder": _train_autoencoder(config, base.vae, pictures, work)}
+    curve = {"autoencoder": train_autoencoder(config, base.vae, pictures, work)}
     if config.half:
         base.vae.half().float()  # the denoiser learns on the latents of the weights that are written
-    _set_latent_scale(config, base, pictures)
-    views = _views(config, base, pictures, work)
-    curve["denoiser"] = _train_denoiser(config, base, views, work)
+    set_latent_scale(config, base, pictures)
+    views = load_or_encode_views(config, base, pictures, work)
+    curve["denoiser"] = train_denoiser(config, base, views, work)
     with new_folder(config.output) as folder:
         for name, rows in curve.items():
             schema = pa.schema([("step", pa.int32()), *((key, pa.float32()) for key in rows[0] if key != "step")])
@@ -76,7 +68,7 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def _finished(config: PretrainConfig) -> Path:
-    """config.output, if it holds the base of this very config; ConfigError for anything else that is in its place."""
+    """Return config.output if it holds the base of this very config; ConfigError for anything else that is there."""
     try:
         found = json.loads((config.output / "pretrain.json").read_bytes())
     except (OSError, ValueError) as error:
@@ -87,7 +79,7 @@ def _finished(config: PretrainConfig) -> Path:
 
 
 def _new_base(config: PretrainConfig) -> Base:
-    """A base of the config's sizes with random weights."""
+    """Return a base of the config's sizes with random weights."""
     device, dtype = resolve_device(BaseConfig(model="new", device=config.device, precision="fp32"))
     latent_channels, width = config.autoencoder.latent_channels, config.denoiser.text_width
     tokenizer = build_tokenizer()

@@ -1,4 +1,4 @@
-"""How autoencoder and denoiser are trained alike."""
+"""One stage of pretraining: the loop in which autoencoder and denoiser are trained alike."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.training.loop import Rows, half_cosine, train_stage, warmed_up
+from defectfill.model.training.loop import LoopSettings, LossRows, half_cosine, train_loop, warmed_up
 
 ENCODED_AT_ONCE = 32
-
+"""Pictures in one call of the autoencoder."""
 WARMUP_STEPS = 100
 
 
-def train_part(
+def train_stage(
     config: PretrainConfig,
     label: str,
     work: Path,
@@ -21,16 +21,14 @@ def train_part(
     step_losses: Callable[[int], Sequence[Mapping[str, Tensor]]],
     steps: int,
     learning_rate: float,
-) -> Rows:
-    """train_stage over all weights of the models: a short linear warm-up, then half a cosine to 0."""
-    return train_stage(
-        label,
-        work / label,
-        [([weight for model in models for weight in model.parameters()], learning_rate)],
-        step_losses,
+) -> LossRows:
+    """Train all weights of the models, with a short linear warm-up, then half a cosine to 0; return the loss curve."""
+    settings = LoopSettings(
         steps=steps,
-        every=config.checkpoint_every,
+        checkpoint_every=config.checkpoint_every,
         schedule=lambda step: warmed_up(step, WARMUP_STEPS) * half_cosine(step, steps),
         weight_decay=1e-4,
         max_grad_norm=1.0,
     )
+    weights = [weight for model in models for weight in model.parameters()]
+    return train_loop(label, work / label, [(weights, learning_rate)], step_losses, settings)

@@ -27,17 +27,17 @@ class TokenAttention:
     recording: bool = True
 
     def begin(self) -> None:
-        """Makes ready for the next forward pass."""
+        """Make ready for the next forward pass."""
         self.maps.clear()
         self.recording = True
 
     def add(self, token_map: Tensor) -> None:
-        """Takes the map of a layer during a forward pass, and no other."""
+        """Take the map of a layer during a forward pass, and no other."""
         if self.recording:
             self.maps.append(token_map)
 
     def collect(self, size: int) -> Tensor:
-        """A_t[V*] [B, 1, size, size]: every layer's map resized (bilinear), then averaged over layers (Eq. 8)."""
+        """Return A_t[V*] [B, 1, size, size]: every layer's map resized (bilinear), averaged over layers (Eq. 8)."""
         assert self.maps, "no cross-attention was recorded"
         resized = [F.interpolate(each, size=(size, size), mode="bilinear", align_corners=False) for each in self.maps]
         self.maps.clear()
@@ -46,16 +46,16 @@ class TokenAttention:
 
 
 class PromptAttention:
-    """Cross-attention by the fused kernel, whose keys and values are computed once per prompt, not once per row.
+    """Cross-attention whose keys and values are computed once per prompt, not once per row.
 
-    It can record the token's column for the second half of the rows.
+    It uses torch's scaled_dot_product_attention and can record the token's column for the second half of the rows.
     """
 
     def __init__(self, recorder: TokenAttention | None = None) -> None:
         self.recorder = recorder
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """hidden_states [S, N, channels], encoder_hidden_states [prompts, L, D] -> [S, N, channels].
+        """Return [S, N, channels] of hidden_states [S, N, channels] and encoder_hidden_states [prompts, L, D].
 
         S is a multiple of the number of prompts; the first share of the rows gets the first prompt, and so on.
         """
@@ -77,7 +77,7 @@ class PromptAttention:
 
     @staticmethod
     def _token_map(query: Tensor, key: Tensor, token_index: int) -> Tensor:
-        """softmax over L of q k^T / sqrt(d) at the token, in float32, averaged over heads: [B, 1, h_l, w_l]."""
+        """Return softmax over L of q k^T / sqrt(d) at the token, float32, averaged over heads: [B, 1, h_l, w_l]."""
         with torch.autocast(query.device.type, enabled=False):
             scores = query.float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5  # [B, heads, N, L]
         column = (scores[..., token_index] - scores.logsumexp(dim=-1)).exp().mean(dim=1)  # [B, N]
@@ -87,7 +87,7 @@ class PromptAttention:
 
 @contextmanager
 def record_token_attention(unet: Any, token_index: int) -> Iterator[TokenAttention]:
-    """Records, while the context is open, every decoder (up-block) cross-attention of `unet`.
+    """Record every decoder (up-block) cross-attention of `unet` while the context is open.
 
     A call of the UNet then has 2B rows, the object branch second; its inputs are square. Of one text per branch it
     needs each once: [2, L, D], else the text of every row.

@@ -1,4 +1,4 @@
-"""Random crops and random boxes: what one training step sees of the references.
+"""Random crops of the references and random boxes for one training step.
 
 Shapes: B batch, R the model's resolution.
 """
@@ -20,17 +20,17 @@ class Batch:
     """Crops of one training step; masks hold 0 and 1."""
 
     images: Tensor
-    """[B, 3, R, R] in [-1, 1]"""
+    """[B, 3, R, R] in [-1, 1]."""
     defect_masks: Tensor
-    """[B, 1, R, R]: M"""
+    """[B, 1, R, R]: M."""
     box_masks: Tensor
-    """[B, 1, R, R]: M_rand"""
+    """[B, 1, R, R]: M_rand."""
     references: tuple[int, ...]
-    """Which window each row comes from."""
+    """Index of the window that each row comes from."""
 
 
 def draw_batch(windows: Sequence[Window], settings: TrainConfig, resolution: int, rng: np.random.Generator) -> Batch:
-    """A batch of settings.batch_size crops of windows at least max_resize x resolution wide, drawn with replacement."""
+    """Return settings.batch_size crops of windows at least max_resize x resolution wide, drawn with replacement."""
     references = tuple(int(index) for index in rng.integers(len(windows), size=settings.batch_size))
     crops = [random_crop(windows[index], settings.max_resize, resolution, rng) for index in references]
     boxes = [random_boxes(resolution, settings.boxes, rng) for _ in references]
@@ -45,7 +45,7 @@ def draw_batch(windows: Sequence[Window], settings: TrainConfig, resolution: int
 def random_crop(
     window: Window, max_resize: float, resolution: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(image [R, R, 3] in [0, 1], mask [R, R]): both resized by u in [1, max_resize], then the same crop of both.
+    """Return (image [R, R, 3] in [0, 1], mask [R, R]): both resized by u in [1, max_resize], then cropped alike.
 
     The crop is random among those that keep the whole defect, where there are such, and has some of it in any case.
     """
@@ -59,7 +59,7 @@ def random_crop(
 
 
 def _random_start(occupied: NDArray[np.bool_], resolution: int, rng: np.random.Generator) -> int:
-    """Start of a random span of `resolution` in `occupied` that contains all that is True in it, if it can."""
+    """Return the start of a random span of `resolution` in `occupied` that contains all that is True, if it can."""
     spots = np.flatnonzero(occupied)
     latest = len(occupied) - resolution
     low, high = max(int(spots[-1]) + 1 - resolution, 0), min(int(spots[0]), latest)
@@ -69,7 +69,7 @@ def _random_start(occupied: NDArray[np.bool_], resolution: int, rng: np.random.G
 
 
 def random_boxes(resolution: int, settings: BoxesConfig, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """M_rand [R, R]: the union of settings.count boxes inside the frame, sides uniform and independent."""
+    """Return M_rand [R, R]: the union of settings.count boxes inside the frame, sides uniform and independent."""
     mask = np.zeros((resolution, resolution), dtype=bool)
     for _ in range(settings.count):
         height, width = (
@@ -81,10 +81,10 @@ def random_boxes(resolution: int, settings: BoxesConfig, rng: np.random.Generato
 
 
 def to_images(images: Sequence[NDArray[np.float32]]) -> Tensor:
-    """[B, 3, R, R] in [-1, 1] of images [R, R, 3] in [0, 1]."""
+    """Return [B, 3, R, R] in [-1, 1] of images [R, R, 3] in [0, 1]."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() * 2 - 1
 
 
 def to_masks(masks: Sequence[NDArray[np.bool_]]) -> Tensor:
-    """[B, 1, R, R] of 0 and 1."""
+    """Return [B, 1, R, R] of 0 and 1."""
     return torch.from_numpy(np.stack(masks))[:, None].float()

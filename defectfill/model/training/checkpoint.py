@@ -1,4 +1,4 @@
-"""Checkpoints of a training stage: there whole or not at all, the last two kept, a damaged one never taken."""
+"""Checkpoints of a training: there whole or not at all, the last two kept, a damaged one never taken."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ DIGEST_BYTES = 32
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
-    """Writes `state`, tensors and plain values, as the checkpoint after `step` steps, and removes outdated ones."""
+    """Write `state`, tensors and plain values, as the checkpoint after `step` steps, and remove outdated ones."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
@@ -28,7 +28,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint in `folder` that is what was written, on the CPU; None where there is none."""
+    """Return the state of the newest undamaged checkpoint in `folder`, on the CPU; None where there is none."""
     for path in _newest_first(folder):
         content = path.read_bytes()
         if hashlib.sha256(content[DIGEST_BYTES:]).digest() == content[:DIGEST_BYTES]:

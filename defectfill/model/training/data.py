@@ -1,4 +1,4 @@
-"""What an adapter learns from, as windows."""
+"""The data that an adapter learns from, as windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Prompts = tuple[str, str]
 
 @dataclass(frozen=True)
 class Reference:
-    """A real defect and the words that it is learnt under."""
+    """A real defect and the prompts that it is learnt under."""
 
     window: Window
     prompts: Prompts
@@ -22,7 +22,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a preview is painted: a window of a normal, with the mask of a reference moved there."""
+    """A window of a normal with the mask of a reference, moved there, for a preview to be painted in."""
 
     window: Window
     prompt: str
@@ -30,7 +30,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What an adapter learns from."""
+    """Everything that an adapter learns from or is evaluated on."""
 
     references: Sequence[Reference]
     """As many of every defect: those of a defect that has fewer come again."""

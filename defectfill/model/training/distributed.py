@@ -8,23 +8,25 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Team:
-    """This process's place among them; the first one leads: it writes the files and shows the progress."""
+class DistributedState:
+    """This process among those that train together; the main one writes the files and shows the progress."""
 
-    index: int = 0
-    count: int = 1
+    process_index: int = 0
+    num_processes: int = 1
 
     @property
-    def leads(self) -> bool:
-        return self.index == 0
+    def is_main_process(self) -> bool:
+        return self.process_index == 0
 
-    def share(self, rows: int) -> slice:
-        """The rows of a batch that are this process's."""
-        return slice(rows * self.index // self.count, rows * (self.index + 1) // self.count)
+    def own_rows(self, rows: int) -> slice:
+        """Return the rows of a batch of `rows` that are this process's."""
+        return slice(
+            rows * self.process_index // self.num_processes, rows * (self.process_index + 1) // self.num_processes
+        )
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the processes, which all give tensors of the same shapes."""
-        if self.count == 1:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes, which all give tensors of the same shapes."""
+        if self.num_processes == 1:
             return
         from accelerate.utils import reduce
 
@@ -33,13 +35,13 @@ class Team:
             tensor.copy_(total.view_as(tensor))
 
 
-ALONE = Team()
+SINGLE_PROCESS = DistributedState()
 
 
-def join_team(*, cpu: bool) -> tuple[Team, str]:
-    """This process's place in the team that torchrun started, and its device; on CPUs they talk by gloo."""
+def init_distributed(*, cpu: bool) -> tuple[DistributedState, str]:
+    """Return this process's state among those that torchrun started, and its device; CPUs communicate by gloo."""
     from accelerate import PartialState
 
     state = PartialState(cpu=cpu)
     device = "cpu" if cpu else f"cuda:{state.local_process_index}"
-    return Team(state.process_index, state.num_processes), device
+    return DistributedState(state.process_index, state.num_processes), device

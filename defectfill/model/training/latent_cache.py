@@ -1,4 +1,4 @@
-"""What the steps of a training see of the references, as latents: encoded once in a cache, or anew in every step.
+"""Latents of random crops of the references: encoded once in a cache, or anew in every step.
 
 Shapes: B batch, C latent channels, h w latent pixels, P crops of a cache, K random-box masks per crop.
 """
@@ -26,17 +26,17 @@ class LatentBatch:
     """Crops of one training step, float32 on the base's device; masks hold 0 and 1."""
 
     clean: Tensor
-    """[B, C, h, w]"""
+    """[B, C, h, w]."""
     defect_background: Tensor
-    """[B, C, h, w]: b, of the crops without the defect"""
+    """[B, C, h, w]: b, of the crops without the defect."""
     object_background: Tensor
-    """[B, C, h, w]: b_rand, of the crops without the random boxes"""
+    """[B, C, h, w]: b_rand, of the crops without the random boxes."""
     defect_mask: Tensor
-    """[B, 1, h, w]: M"""
+    """[B, 1, h, w]: M."""
     box_mask: Tensor
-    """[B, 1, h, w]: M_rand"""
+    """[B, 1, h, w]: M_rand."""
     references: tuple[int, ...]
-    """Which window each row comes from."""
+    """Index of the window that each row comes from."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class LatentCache:
     """Augmented crops of the references, encoded once to the moments of their posteriors; steps draw from them."""
 
     clean: Tensor
-    """[P, 2C, h, w]"""
+    """[P, 2C, h, w]."""
     defect_background: Tensor
-    """[P, 2C, h, w]"""
+    """[P, 2C, h, w]."""
     object_background: Tensor
-    """[P, K, 2C, h, w]"""
+    """[P, K, 2C, h, w]."""
     defect_mask: Tensor
-    """[P, 1, h, w]"""
+    """[P, 1, h, w]."""
     box_mask: Tensor
-    """[P, K, 1, h, w]"""
+    """[P, K, 1, h, w]."""
     references: tuple[int, ...]
-    """Which window each crop comes from: all windows equally often."""
+    """Index of the window that each crop comes from: all windows equally often."""
 
     def draw(self, base: Base, settings: TrainConfig, rng: np.random.Generator) -> LatentBatch:
-        """settings.batch_size crops, each with one of its random-box masks, drawn with replacement."""
+        """Return settings.batch_size crops, each with one of its random-box masks, drawn with replacement."""
         rows = settings.batch_size
         count, boxes = self.box_mask.shape[:2]
         crops = rng.integers(count, size=rows)
@@ -77,9 +77,9 @@ class LatentCache:
 def latent_batches(
     base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, seed: int
 ) -> Callable[[int], LatentBatch]:
-    """The batch of a step, which depends on the seed and the step alone.
+    """Return the function that gives the batch of a step, which depends on the seed and the step alone.
 
-    It comes from a cache, which is encoded here, unless settings.latent_cache is 0 or the steps encode less without.
+    It draws from a cache, which is encoded here, unless settings.latent_cache is 0 or the steps encode less without.
     """
     cache = encode_latent_cache(base, windows, settings, resolution, seed) if latent_cache_pays(settings) else None
 
@@ -93,13 +93,13 @@ def latent_batches(
 
 
 def latent_cache_pays(settings: TrainConfig) -> bool:
-    """Whether to encode a cache is less work than to encode clean, defect and box pictures in every step."""
+    """Return whether a cache takes less encoding than the clean, defect and box pictures of every step."""
     return 0 < settings.latent_cache * (2 + settings.latent_cache_boxes) < 3 * settings.steps * settings.batch_size
 
 
 @torch.no_grad()
 def encode_batch(base: Base, batch: Batch, settings: TrainConfig, rng: np.random.Generator) -> LatentBatch:
-    """The batch's crops and their two backgrounds as latents, in one call of the autoencoder."""
+    """Return the batch's crops and their two backgrounds as latents, in one call of the VAE."""
     images, defect_masks, box_masks = (
         part.to(base.device) for part in (batch.images, batch.defect_masks, batch.box_masks)
     )
@@ -117,7 +117,7 @@ def encode_batch(base: Base, batch: Batch, settings: TrainConfig, rng: np.random
 
 
 def latents_of(base: Base, moments: Tensor, settings: TrainConfig, rng: np.random.Generator) -> Tensor:
-    """Latents [3, B, C, h, w] of posteriors with moments [3, B, 2C, h, w]: their mode, or drawn from them."""
+    """Return latents [3, B, C, h, w] of posteriors with moments [3, B, 2C, h, w]: their mode, or drawn from them."""
     mean, deviation = moments.chunk(2, dim=2)
     if not settings.sample_latents:
         return mean
@@ -129,7 +129,10 @@ def latents_of(base: Base, moments: Tensor, settings: TrainConfig, rng: np.rando
 def encode_latent_cache(
     base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, seed: int
 ) -> LatentCache:
-    """settings.latent_cache crops with settings.latent_cache_boxes box masks each; crop i by (seed, i)."""
+    """Return a cache of settings.latent_cache crops, each with settings.latent_cache_boxes box masks.
+
+    Crop i depends on (seed, i) alone.
+    """
     references = tuple(index % len(windows) for index in range(settings.latent_cache))
     parts = []
     for start in progress(range(0, settings.latent_cache, CROPS_AT_ONCE), "encode crops"):

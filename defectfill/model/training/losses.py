@@ -24,7 +24,7 @@ def defect_loss(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """L_def = E || M * (eps - eps_hat) ||^2 (Eq. 5), a scalar.
+    """Return L_def = E || M * (eps - eps_hat) ||^2 (Eq. 5), a scalar.
 
     target, predicted [B, C, h, w]; defect_mask M [B, 1, h, w] of 0 and 1. Positions outside the mask have no gradient.
     """
@@ -40,7 +40,7 @@ def object_loss(
     weight_inside_square: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """L_obj = E || M' * (eps - eps_hat) ||^2 with M' = M + alpha (1 - M) (Eq. 7), a scalar.
+    """Return L_obj = E || M' * (eps - eps_hat) ||^2 with M' = M + alpha (1 - M) (Eq. 7), a scalar.
 
     M is the *defect* mask [B, 1, h, w], although this branch is conditioned on the random boxes; `background`
     is alpha in [0, 1]. Outside the square (weight_inside_square=False) the background counts alpha instead of
@@ -51,13 +51,13 @@ def object_loss(
 
 
 def object_weight(defect_mask: Tensor, background: float, *, weight_inside_square: bool) -> Tensor:
-    """What the squared error of every position counts in L_obj, [B, 1, h, w]: M' squared, or M' outside the square."""
+    """Return the weight of every squared error in L_obj, [B, 1, h, w]: M' squared, or M' outside the square."""
     weight = defect_mask + background * (1 - defect_mask)
     return weight.square() if weight_inside_square else weight
 
 
 def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
-    """L_attn = E || A_t[V*] - M ||^2 (Eq. 8), a scalar: the mean over [B, 1, h, w].
+    """Return L_attn = E || A_t[V*] - M ||^2 (Eq. 8), a scalar: the mean over [B, 1, h, w].
 
     token_attention holds probabilities of the softmax over all tokens, not normalised further; it must carry
     gradients.
@@ -66,10 +66,10 @@ def attention_loss(token_attention: Tensor, defect_mask: Tensor) -> Tensor:
 
 
 def micro_batch_weight(weight: Tensor, batch_weight: Tensor, reduction: Reduction) -> Tensor:
-    """What the loss of some rows counts in the loss of the batch they belong to, a scalar in [0, 1].
+    """Return the weight of a micro-batch's loss in the loss of its batch, a scalar in [0, 1].
 
-    weight [b, 1, h, w] and batch_weight [B, 1, h, w] are what squared errors count. The losses of a batch's parts, each
-    times its share, add up to the loss of the batch.
+    weight [b, 1, h, w] and batch_weight [B, 1, h, w] are the weights of squared errors. The losses of all
+    micro-batches, each times its weight, add up to the loss of the batch.
     """
     if reduction == "mean":
         return weight.new_tensor(len(weight) / len(batch_weight))
@@ -77,7 +77,10 @@ def micro_batch_weight(weight: Tensor, batch_weight: Tensor, reduction: Reductio
 
 
 def _weighted_mean(target: Tensor, predicted: Tensor, weight: Tensor, reduction: Reduction) -> Tensor:
-    """Mean over all elements of the weighted squared error, or for "area" its sum over that of weights, per channel."""
+    """Return the mean of the weighted squared error over all elements, or for "area" its sum over that of weights.
+
+    Per channel.
+    """
     weight = weight.float()
     residual = target.float() - predicted.float()
     total = (weight * residual.square()).sum()

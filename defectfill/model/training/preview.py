@@ -1,4 +1,4 @@
-"""What is looked at while an adapter is trained: the loss on references kept for it, and a few paintings.
+"""Evaluation of an adapter in training: the loss on references kept for it, and preview paintings.
 
 Shapes: R the model's resolution.
 """
@@ -25,30 +25,30 @@ from defectfill.painting.window import Window, resize, resize_mask
 logger = logging.getLogger(__name__)
 
 PREVIEW_STEPS = 20
-"""DDIM steps of a preview at most; it is looked at, not sold."""
+"""Sampling steps of a preview at most."""
 NEAR_COPY = 0.95
-"""A painting that is at least this like a reference's defect counts as its copy."""
+"""A painting of at least this similarity to a reference's defect counts as its copy."""
 FLAT = 2 / 255
-"""A defect whose pixels vary by less than this (standard deviation, of [0, 1]) is like nothing."""
+"""A defect whose pixels vary by less than this (standard deviation, of [0, 1]) is similar to nothing."""
 TILE_PX = 160
 REACH_PX = 5
-"""How far apart in a tile a defect and its copy may lie; crops of references are drawn at random."""
+"""Largest offset in a tile between a defect and its copy; crops of references are drawn at random."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What the adapter paints at some step."""
+    """Paintings of the adapter at some step."""
 
     picture: NDArray[np.uint8]
-    """[3 TILE_PX, scenes x TILE_PX, 3]: each scene with its mask outlined, painted, and the reference most like it."""
+    """[3 TILE_PX, scenes x TILE_PX, 3]: each scene with its mask outlined, painted, and the most similar reference."""
     preview_similarity: float
-    """Of the painting that is most like a reference, in [-1, 1]."""
+    """The largest of any painting to any reference, in [-1, 1]."""
     reference: int
-    """Which reference that is."""
+    """Index of that reference."""
 
 
 def paint_preview(base: Base, data: TrainingData, settings: GenerateConfig, seed: int) -> Preview:
-    """The scenes painted with the adapter in the base: one candidate each, in few steps, from the same noise always."""
+    """Paint the scenes with the adapter in the base: one candidate each, in few steps, always from the same noise."""
     quick = {"candidates": 1, "samples_per_batch": 1, "steps": min(settings.steps, PREVIEW_STEPS)}
     painter = DiffusionPainter(base, settings.model_copy(update=quick), vae_distance(base))
     windows, prompts = [scene.window for scene in data.scenes], [scene.prompt for scene in data.scenes]
@@ -59,9 +59,9 @@ def paint_preview(base: Base, data: TrainingData, settings: GenerateConfig, seed
     columns, found = [], []
     for window, painting in zip(windows, paintings, strict=True):
         painted = replace(window, image=np.where(window.mask[..., None], painting.candidates[0], window.image))
-        likenesses = [preview_similarity(painted, reference) for reference in references]
-        nearest = int(np.argmax(likenesses))
-        found.append((likenesses[nearest], nearest))
+        similarities = [preview_similarity(painted, reference) for reference in references]
+        nearest = int(np.argmax(similarities))
+        found.append((similarities[nearest], nearest))
         shown = (outlined(_tile(window)), _tile(painted).image, outlined(_tile(references[nearest])))
         columns.append(np.concatenate(shown))
     picture = np.rint(np.concatenate(columns, axis=1).clip(0, 1) * 255).astype(np.uint8)
@@ -73,7 +73,7 @@ def _tile(window: Window) -> Window:
 
 
 def preview_similarity(painted: Window, reference: Window) -> float:
-    """How like the defects of two windows are: the correlation of their pixels inside the painted mask, in [-1, 1].
+    """Return the correlation of two windows' pixels inside the painted mask, in [-1, 1].
 
     Pixels count without their mean colour. Both windows are brought to TILE_PX, the reference is moved so that the
     centres of both masks fall together, and then by up to REACH_PX, to where the correlation is highest.
@@ -95,13 +95,13 @@ def preview_similarity(painted: Window, reference: Window) -> float:
 
 
 def _centre(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """(row, column) of the middle of a mask's bounding box."""
+    """Return (row, column) of the middle of a mask's bounding box."""
     rows, columns = np.nonzero(mask)
     return (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
 
 
 def _without_mean(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, 3] without each channel's mean."""
+    """Return pixels [N, 3] without each channel's mean."""
     return pixels - pixels.mean(axis=0)
 
 
@@ -113,13 +113,13 @@ def evaluate_at_intervals(
     folder: Path,
     label: str,
 ) -> Callable[[int], dict[str, float]]:
-    """What train_stage calls with the number of steps done: figures at every settings.eval_every and the last, else {}.
+    """Return the `evaluate` hook of train_loop: figures every settings.eval_every steps and after the last, else {}.
 
     `validation` is the loss; `preview_similarity` the preview's, whose picture is written to `folder`. A near-copy of a
     reference is said in the log.
     """
 
-    def look(done: int) -> dict[str, float]:
+    def evaluate(done: int) -> dict[str, float]:
         if done % settings.eval_every and done != settings.steps:
             return {}
         figures: dict[str, float] = {}
@@ -131,14 +131,18 @@ def evaluate_at_intervals(
             preview = draw_preview()
             write_png(folder / f"{done:06d}.png", preview.picture)
             figures["preview_similarity"] = preview.preview_similarity
-            if preview.preview_similarity >= NEAR_COPY:
-                logger.warning(
-                    "%s: after %d steps a preview is nearly a copy of reference %d (similarity %.2f): the adapter "
-                    "knows it by heart; train fewer steps, at a lower rank, or from more references",
-                    *(label, done, preview.reference, preview.preview_similarity),
-                )
+            _warn_of_copy(preview, label, done)
         base.unet.train()
         base.text_encoder.train()
         return figures
 
-    return look
+    return evaluate
+
+
+def _warn_of_copy(preview: Preview, label: str, done: int) -> None:
+    if preview.preview_similarity >= NEAR_COPY:
+        logger.warning(
+            "%s: after %d steps a preview is nearly a copy of reference %d (similarity %.2f): the adapter "
+            "knows it by heart; train fewer steps, at a lower rank, or from more references",
+            *(label, done, preview.reference, preview.preview_similarity),
+        )

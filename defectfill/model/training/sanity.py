@@ -1,30 +1,53 @@
-"""What must hold before the first step of a training; otherwise it runs to its end and has learnt nothing.
+"""Checks before the first step of a training, without which it runs to its end and has learnt nothing.
 
-Each is a mistake that public implementations make in silence (method section 8.1 lists them). Shapes: B batch, C latent
-channels, h w latent pixels.
+Each is for a mistake that public implementations make in silence (method section 8.1 lists them). Shapes: B batch,
+C latent channels, h w latent pixels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from defectfill.config.train import TrainConfig
 from defectfill.io.errors import ModelError
+from defectfill.model.base.base import Base
+from defectfill.model.base.memory import count_kept_bytes
+from defectfill.model.training.attention import TokenAttention
+from defectfill.model.training.data import Prompts
 from defectfill.model.training.latent_cache import LatentBatch
-
-if TYPE_CHECKING:
-    from defectfill.model.training.steps import BranchInputs, Losses
+from defectfill.model.training.steps import BranchInputs, Losses, branch_inputs, noise_scheduler, training_losses
 
 
-def check_contract(
+def check_first_row(
+    base: Base,
     batch: LatentBatch,
-    inputs: "BranchInputs",
-    losses: "Losses",
+    settings: TrainConfig,
+    prompts: Sequence[Prompts],
+    recorder: TokenAttention,
+    weights: Mapping[str, Sequence[nn.Parameter]],
+) -> int:
+    """Check the first row of a batch as check_batch does; return the bytes it keeps for its backward pass.
+
+    prompts: of every reference. No weight changes.
+    """
+    row = LatentBatch(**{name: part[:1] for name, part in vars(batch).items()})
+    inputs = branch_inputs(base, row, noise_scheduler(base), torch.Generator().manual_seed(0))
+    with count_kept_bytes([*base.unet.parameters(), *base.text_encoder.parameters()]) as kept_bytes:
+        losses = training_losses(base, inputs, settings, [prompts[row.references[0]]], recorder)
+    terms = [term for term, weight in settings.weights if weight > 0]
+    check_batch(row, inputs, losses, terms, weights)
+    return kept_bytes[0]
+
+
+def check_batch(
+    batch: LatentBatch,
+    inputs: BranchInputs,
+    losses: Losses,
     terms: Sequence[str],
     weights: Mapping[str, Sequence[nn.Parameter]],
 ) -> None:
-    """Raises ModelError with everything that is wrong with a batch, the UNet's inputs made of it, and its losses.
+    """Raise ModelError with everything that is wrong with a batch, the UNet's inputs made of it, and its losses.
 
     terms: the losses that count, by their field; weights: trained weights by the name of their model, all of which each
     term must reach. A loss that is not finite is left to the training, which knows its step.
@@ -37,7 +60,7 @@ def check_contract(
         raise ModelError([f"training cannot begin: {problem}" for problem in problems])
 
 
-def _input_problems(batch: LatentBatch, inputs: "BranchInputs") -> Iterator[str]:
+def _input_problems(batch: LatentBatch, inputs: BranchInputs) -> Iterator[str]:
     channels = batch.clean.shape[1]
     branches = {
         "defect": (batch.defect_mask, batch.defect_background),
@@ -62,7 +85,7 @@ def _mean_where(values: Tensor, mask: Tensor) -> float:
 
 
 def _gradient_problems(
-    losses: "Losses", terms: Sequence[str], weights: Mapping[str, Sequence[nn.Parameter]]
+    losses: Losses, terms: Sequence[str], weights: Mapping[str, Sequence[nn.Parameter]]
 ) -> Iterator[str]:
     parameters = [weight for part in weights.values() for weight in part]
     for term in terms:

@@ -16,7 +16,7 @@ from defectfill.model.base.base import Base, adapted_precision, encode_prompts, 
 from defectfill.model.training.attention import TokenAttention
 from defectfill.model.training.augmentation import draw_batch
 from defectfill.model.training.data import Prompts, Reference
-from defectfill.model.training.distributed import ALONE, Team
+from defectfill.model.training.distributed import SINGLE_PROCESS, DistributedState
 from defectfill.model.training.latent_cache import LatentBatch, encode_batch
 from defectfill.model.training.losses import attention_loss, defect_loss, micro_batch_weight, object_loss, object_weight
 
@@ -30,40 +30,41 @@ class BranchInputs:
     """The one UNet call of a step: B rows of the defect branch, then B rows of the object branch (Eq. 4, 6)."""
 
     unet_input: Tensor
-    """[2B, 2C + 1, h, w]"""
+    """[2B, 2C + 1, h, w]."""
     timesteps: Tensor
-    """[2B]"""
+    """[2B]."""
     noise: Tensor
     """[B, C, h, w]: both branches share t, the noise and x_t."""
     target: Tensor
-    """[B, C, h, w]: what the UNet is to predict, the noise, or the velocity where the base predicts that"""
+    """[B, C, h, w]: what the UNet is to predict, the noise, or the velocity where the base predicts that."""
     defect_mask: Tensor
-    """[B, 1, h, w]: M on the latent grid"""
+    """[B, 1, h, w]: M on the latent grid."""
 
     def rows(self, share: slice) -> "BranchInputs":
-        """The inputs of some rows of the batch."""
+        """Return the inputs of some rows of the batch."""
         unet_input, timesteps = (
             torch.cat([half[share] for half in each.chunk(2)]) for each in (self.unet_input, self.timesteps)
         )
         return BranchInputs(unet_input, timesteps, self.noise[share], self.target[share], self.defect_mask[share])
 
     def split(self, count: int) -> "Iterator[BranchInputs]":
-        """The same inputs in parts of at most `count` rows of the batch."""
+        """Yield the same inputs in micro-batches of at most `count` rows."""
         return (self.rows(slice(start, start + count)) for start in range(0, len(self.noise), count))
 
 
 @dataclass
 class MicroBatch:
-    """How many rows of a batch go through the UNet together; the batch itself stays as large."""
+    """The size of the parts in which a batch goes through the UNet, whose gradients add up to the batch's."""
 
-    count: int
+    rows: int
 
     def halve(self) -> bool:
-        """Whether there was anything to halve; said in the log."""
-        if self.count == 1:
+        """Halve the rows and return True, with a warning in the log; False where there is but one."""
+        if self.rows == 1:
             return False
-        logger.warning("out of memory with %d rows at once; %d from here on", self.count, (self.count + 1) // 2)
-        self.count = (self.count + 1) // 2
+        halved = (self.rows + 1) // 2
+        logger.warning("out of memory with %d rows at once; %d from here on", self.rows, halved)
+        self.rows = halved
         return True
 
 
@@ -83,26 +84,26 @@ def step_losses(
     settings: TrainConfig,
     prompts: Sequence[Prompts],
     seed: int,
-    rows: MicroBatch,
-    team: Team = ALONE,
+    micro_batch: MicroBatch,
+    distributed: DistributedState = SINGLE_PROCESS,
 ) -> Callable[[int, TokenAttention], Iterator[Mapping[str, Tensor]]]:
-    """The losses of a step, whose batch, noise, timesteps and dropout depend on the seed and the step alone.
+    """Return the function that gives the losses of a step, all of whose randomness depends on the seed and the step.
 
-    prompts: of every reference. The function takes the step and the open recording of the attention of [V*]. It gives
-    the fields of Losses for parts of `rows` rows of this process's share of the batch, one after the other; the team's
-    add up to the batch's. It seeds torch's global generators, which dropout draws from.
+    prompts: of every reference. The function takes the step and the open recording of the attention of [V*]. It yields
+    the fields of Losses for one micro-batch of this process's rows after the other; over all processes they add up to
+    the batch's. It seeds torch's global generators, which dropout draws from.
     """
     scheduler = noise_scheduler(base)
 
     def losses_of(step: int, recorder: TokenAttention) -> Iterator[Mapping[str, Tensor]]:
-        torch.manual_seed(derive_seed(seed, "dropout", step) + team.index)
+        torch.manual_seed(derive_seed(seed, "dropout", step) + distributed.process_index)
         generator = torch.Generator().manual_seed(derive_seed(seed, "noise", step))
         batch = batch_of(step)
         inputs = branch_inputs(base, batch, scheduler, generator)
-        share = team.share(len(batch.references))
-        words = iter([prompts[reference] for reference in batch.references[share]])
-        for part in inputs.rows(share).split(rows.count):
-            own = list(islice(words, len(part.noise)))
+        own_rows = distributed.own_rows(len(batch.references))
+        waiting = iter([prompts[reference] for reference in batch.references[own_rows]])
+        for part in inputs.rows(own_rows).split(micro_batch.rows):
+            own = list(islice(waiting, len(part.noise)))
             yield vars(training_losses(base, part, settings, own, recorder, batch_mask=inputs.defect_mask))
 
     return losses_of
@@ -116,9 +117,9 @@ def validation_loss(
     seed: int,
     recorder: TokenAttention,
 ) -> Callable[[], float] | None:
-    """L (Eq. 9) of references with the adapter as it is: the mean over VALIDATION_BATCHES batches, always the same.
+    """Return the function that gives L (Eq. 9) of references with the adapter as it is; None for no references.
 
-    None where there are no references.
+    It is the mean over VALIDATION_BATCHES batches, always the same.
     """
     if not references:
         return None
@@ -148,11 +149,11 @@ def training_losses(
     recorder: TokenAttention,
     batch_mask: Tensor | None = None,
 ) -> Losses:
-    """L = 0.5 L_def + 0.2 L_obj + 0.05 L_attn (Eq. 9, weights from settings) of one batch, in one UNet call.
+    """Return L = 0.5 L_def + 0.2 L_obj + 0.05 L_attn (Eq. 9, weights from settings) of one batch, in one UNet call.
 
     prompts: of each of the B rows. recorder: the open recording of the attention of [V*] in the base's UNet.
-    batch_mask [B, 1, h, w]: the defect masks of the batch that the inputs are some rows of; the losses are then these
-    rows' shares in the batch's.
+    batch_mask [B, 1, h, w]: the defect masks of the batch that the inputs are a micro-batch of; the losses are then its
+    summands in the batch's.
     """
     recorder.begin()
     with adapted_precision(base):
@@ -183,14 +184,14 @@ def training_losses(
 
 
 def _encode_once(base: Base, prompts: Sequence[str]) -> Tensor:
-    """Embeddings of each distinct prompt [2, L, D], if there is one per branch, else of each row [2B, L, D]."""
+    """Return embeddings of each distinct prompt [2, L, D], if there is one per branch, else of each row [2B, L, D]."""
     distinct = list(dict.fromkeys(prompts))
     text = encode_prompts(base, distinct)
     return text if len(distinct) == 2 else text[[distinct.index(prompt) for prompt in prompts]]
 
 
 def noise_scheduler(base: Base) -> Any:
-    """The base's noise schedule, as training uses it."""
+    """Return the base's noise schedule, as training uses it."""
     from diffusers.schedulers import DDPMScheduler
 
     return DDPMScheduler.from_config(base.scheduler_config)
@@ -198,7 +199,7 @@ def noise_scheduler(base: Base) -> Any:
 
 @torch.no_grad()
 def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: torch.Generator) -> BranchInputs:
-    """The UNet's input for both branches (Eq. 3, 4, 6); t and the noise come from `generator`, on the CPU."""
+    """Return the UNet's input for both branches (Eq. 3, 4, 6); t and the noise come from `generator`, on the CPU."""
     rows = len(batch.clean)
     timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (rows,), generator=generator)
     noise = torch.randn(batch.clean.shape, generator=generator)
@@ -218,7 +219,7 @@ def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: tor
 
 
 def training_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What a UNet with the scheduler's prediction_type is to predict [B, C, h, w] of clean latents in noise."""
+    """Return what a UNet with the scheduler's prediction_type is to predict of clean latents in noise, [B, C, h, w]."""
     if scheduler.config.prediction_type == "v_prediction":
         velocity: Tensor = scheduler.get_velocity(clean, noise, timesteps)
         return velocity

@@ -1,4 +1,4 @@
-"""Small bases with Stable Diffusion 2 inpainting's architecture: the same code paths as the full model, in seconds.
+"""Architectures of small bases like Stable Diffusion 2 inpainting's: the code paths of the full model, in seconds.
 
 A base has a UNet over [latent, mask, masked-image latent] with cross-attention in several blocks, a KL
 autoencoder of eight pixels to one latent pixel, a CLIP text encoder and tokenizer, and SD2's scheduler config.
@@ -17,8 +17,6 @@ from defectfill.model.base.base import quieten_libraries
 SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
 WORDS = ["sks", "photo", "with"]
 """Words that are one token each; every other word is spelt in letters."""
-
-
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -43,7 +41,7 @@ picture left in it, a UNet learns to read the colour of the hole from that trace
 
 
 def write_random_base(folder: Path, seed: int = 0) -> Path:
-    """Writes a base that has learnt nothing to `folder`, whole or not at all, and returns it; 1.9 M parameters.
+    """Write a base that has learnt nothing to `folder`, whole or not at all, and return it; 1.9 M parameters.
 
     It shows that a pipeline runs, not what the method paints.
     """
@@ -62,7 +60,7 @@ def write_random_base(folder: Path, seed: int = 0) -> Path:
 
 
 def build_tokenizer() -> Any:
-    """A CLIP tokenizer, byte-level BPE of 77 tokens at most, that knows all bytes and WORDS."""
+    """Return a CLIP tokenizer, byte-level BPE of 77 tokens at most, that knows all bytes and WORDS."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
@@ -83,7 +81,7 @@ def build_tokenizer() -> Any:
 
 
 def build_text_encoder(tokenizer: Any, width: int) -> Any:
-    """A CLIPTextModel of two layers and `width` channels (a multiple of 32)."""
+    """Return a CLIPTextModel of two layers and `width` channels (a multiple of 32)."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -102,7 +100,7 @@ def build_text_encoder(tokenizer: Any, width: int) -> Any:
 
 
 def build_autoencoder(channels: tuple[int, int, int, int], latent_channels: int) -> Any:
-    """An AutoencoderKL of these widths (multiples of 8), from full resolution to an eighth of it.
+    """Return an AutoencoderKL of these widths (multiples of 8), from full resolution to an eighth of it.
 
     It has no attention, so it is convolutional and can learn on small crops.
     """
@@ -120,7 +118,7 @@ def build_autoencoder(channels: tuple[int, int, int, int], latent_channels: int)
 
 
 def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width: int, sample_size: int) -> Any:
-    """An inpainting UNet2DConditionModel of these widths (multiples of 32), for latents of `sample_size` pixels."""
+    """Return an inpainting UNet2DConditionModel of these widths (multiples of 32), for latents of `sample_size`."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -141,7 +139,7 @@ def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width:
 def save_base(
     folder: Path, tokenizer: Any, text_encoder: Any, vae: Any, unet: Any, scheduler_config: Mapping[str, Any]
 ) -> None:
-    """Writes the parts to `folder` in the diffusers format, weights as safetensors."""
+    """Write the parts to `folder` in the diffusers format, weights as safetensors."""
     import diffusers
     from diffusers.schedulers import DDIMScheduler
 

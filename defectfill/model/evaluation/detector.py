@@ -1,4 +1,4 @@
-"""A plain segmentation network that learns from a finished dataset, and what it makes of the real images held out."""
+"""A plain segmentation network that learns from a finished dataset and is tested on the real images held out."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from defectfill.io.files import new_folder, read_table, write_bytes
 from defectfill.io.hashing import derive_seed, digest
 from defectfill.io.images import file_sha256, read_image, read_mask
 from defectfill.io.progress import progress
-from defectfill.model.scores import auroc, average_precision
+from defectfill.model.evaluation.metrics import auroc, average_precision
 from defectfill.painting.window import crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 
@@ -30,7 +30,7 @@ SMOOTHED_PX = 5
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """How a detector is trained."""
+    """Settings of a detector and of its training."""
 
     epochs: int = 12
     batch_size: int = 8
@@ -43,7 +43,7 @@ class DetectorSettings:
 
 
 def train_detector(dataset: Path, output: Path, settings: DetectorSettings) -> dict[str, Any]:
-    """The report of a detector trained on a dataset's train split, which is written with its weights to `output`.
+    """Train a detector on a dataset's train split, write it and its report to `output`, and return the report.
 
     Rows are drawn by their sampling_weight. The epoch with the largest pixel AP of the validation part is kept. Tested
     is on the held-out real images alone: per defect the AUROC of images, against the normals of the test split, and the
@@ -72,7 +72,7 @@ def train_detector(dataset: Path, output: Path, settings: DetectorSettings) -> d
 
 
 def divide(rows: Sequence[ManifestRow], settings: DetectorSettings) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """The train split's rows in a part to learn from and one to validate by.
+    """Return the train split's rows in a part to learn from and one to validate by.
 
     An image and all that was painted on it are in the same part. Raises DataError where one has no anomalous image.
     """
@@ -97,7 +97,7 @@ def _fit(
     settings: DetectorSettings,
     device: torch.device,
 ) -> tuple[nn.Module, list[float]]:
-    """The network of the best epoch, and the pixel AP of the validation part after each."""
+    """Return the network of the best epoch, and the pixel AP of the validation part after each."""
     try:
         from monai.losses import DiceCELoss
         from monai.networks.nets import BasicUNet
@@ -128,7 +128,7 @@ def _fit(
 def _batches(
     dataset: Path, rows: Sequence[ManifestRow], settings: DetectorSettings, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """As many images [B, 3, R, R] and masks [B, 1, R, R] as there are rows, drawn by weight and flipped at random."""
+    """Yield as many images [B, 3, R, R] and masks [B, 1, R, R] as there are rows, drawn by weight, randomly flipped."""
     weights = torch.tensor([row.sampling_weight for row in rows])
     drawn = torch.multinomial(weights, len(rows), replacement=True, generator=generator)
     for part in drawn.split(settings.batch_size):
@@ -138,7 +138,7 @@ def _batches(
 
 
 def read_pair(dataset: Path, row: ManifestRow, side: int) -> tuple[Tensor, Tensor]:
-    """Image [3, side, side] in [0, 1] and mask [1, side, side] of a row; the mask of a normal is empty."""
+    """Return image [3, side, side] in [0, 1] and mask [1, side, side] of a row; the mask of a normal is empty."""
     image = read_image(dataset / row.image_path)
     mask = read_mask(dataset / row.mask_path) if row.mask_path else np.zeros(image.shape[:2], dtype=bool)
     whole = window_box(np.ones(image.shape[:2], dtype=bool), WindowConfig(mode="whole"), side)
@@ -150,7 +150,7 @@ def read_pair(dataset: Path, row: ManifestRow, side: int) -> tuple[Tensor, Tenso
 def predict(
     network: nn.Module, dataset: Path, row: ManifestRow, side: int, device: torch.device
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """What the network makes of a row's image, probabilities [side, side], and its mask."""
+    """Return the probabilities [side, side] that the network gives for a row's image, and its mask [side, side]."""
     network.eval()
     image, mask = read_pair(dataset, row, side)
     probabilities: Tensor = network(image[None].to(device)).sigmoid()[0, 0]
@@ -162,7 +162,7 @@ def _scores(
     found: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]],
     defect: str,
 ) -> dict[str, float | int | None]:
-    """Of the test images of one defect and the normals."""
+    """Return the metrics over the test images of one defect and the normals."""
     chosen = [(row, pair) for row, pair in zip(rows, found, strict=True) if row.defect in (defect, "good")]
     scores = np.array([image_score(probabilities) for _, (probabilities, _) in chosen])
     pixels, masks = (np.concatenate([pair[index].ravel() for _, pair in chosen]) for index in (0, 1))
@@ -175,6 +175,6 @@ def _scores(
 
 
 def image_score(probabilities: NDArray[np.float32]) -> float:
-    """The largest of probabilities [R, R] after a mean over SMOOTHED_PX pixels squared."""
+    """Return the largest of probabilities [R, R] after a mean over SMOOTHED_PX pixels squared."""
     smoothed = F.avg_pool2d(torch.from_numpy(probabilities)[None, None], SMOOTHED_PX, stride=1)
     return float(smoothed.max())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectfill.model.scores import auroc, average_precision
+from defectfill.model.evaluation.metrics import auroc, average_precision
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30)
 

@@ -1,4 +1,4 @@
-"""Do painted defects look like their type? A plain classifier on features of the base's own encoder tells.
+"""A plain classifier of painted defects by their type, on features of the base's own encoder.
 
 Its features are pooled over the mask and over a rim around it, so that it judges what is in the mask rather than the
 mask's outline. Shapes: N windows, F features, K classes.
@@ -41,17 +41,17 @@ class Recognizer:
     """[K]"""
 
     def features(self, windows: Sequence[Window]) -> Tensor:
-        """Features [N, F] of the windows, each with mean 0 and variance 1 over the windows learnt from."""
+        """Return features [N, F] of the windows, each with mean 0 and variance 1 over the windows learnt from."""
         return (pooled_features(self.base, windows) - self.mean) / self.scale
 
     def classify(self, windows: Sequence[Window]) -> list[str]:
-        """The class of every window."""
+        """Return the class of every window."""
         logits = self.features(windows) @ self.weights + self.bias
         return [self.classes[index] for index in logits.argmax(dim=1).tolist()]
 
 
 def fit_recognizer(base: Base, examples: Mapping[str, Sequence[Window]]) -> Recognizer:
-    """The classifier that tells the classes of `examples` (class -> windows) apart; the same for the same windows."""
+    """Train the classifier of `examples` (class -> windows); the same windows give the same one."""
     features = torch.cat([pooled_features(base, windows) for windows in examples.values()])
     classes = torch.cat([torch.full((len(windows),), index) for index, windows in enumerate(examples.values())])
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
@@ -72,7 +72,7 @@ def fit_recognizer(base: Base, examples: Mapping[str, Sequence[Window]]) -> Reco
 
 @torch.no_grad()
 def pooled_features(base: Base, windows: Sequence[Window]) -> Tensor:
-    """Features [N, F], float32 on the CPU: mean and deviation inside the mask and mean in its rim, at every level."""
+    """Return features [N, F], float32 on the CPU: mean and deviation in the mask, mean in its rim, at every level."""
     rows = []
     for window in windows:
         rim = ndimage.binary_dilation(window.mask, iterations=RIM_PX) & ~window.mask
@@ -88,7 +88,7 @@ def pooled_features(base: Base, windows: Sequence[Window]) -> Tensor:
 
 
 def _weights(mask: NDArray[np.bool_], level: Tensor) -> Tensor:
-    """[1, 1, h, w], summing to 1: how much of each feature pixel lies in the mask [H, W]."""
+    """Return [1, 1, h, w], summing to 1: how much of each feature pixel lies in the mask [H, W]."""
     height, width = level.shape[-2:]
     share = F.adaptive_avg_pool2d(torch.from_numpy(mask)[None, None].float(), (height, width)).to(level.device)
     return share / share.sum().clamp(min=1e-6)

@@ -1,13 +1,14 @@
-"""How well scores tell anomalous from normal."""
+"""Metrics of scores that tell anomalous from normal."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def auroc(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float | None:
-    """Area under the ROC curve: how probably an anomalous score [N] exceeds a normal one, a tie counting half.
+    """Return the area under the ROC curve of scores [N].
 
-    None where there is nothing of one kind.
+    It is the probability that an anomalous score exceeds a normal one, a tie counting half. None where there is nothing
+    of one kind.
     """
     from scipy.stats import rankdata
 
@@ -20,7 +21,7 @@ def auroc(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float | No
 
 
 def average_precision(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float | None:
-    """Sum over all thresholds of the precision times the gain in recall; equal scores [N] share a threshold.
+    """Return the sum over all thresholds of the precision times the gain in recall; equal scores [N] share one.
 
     None where nothing is anomalous.
     """

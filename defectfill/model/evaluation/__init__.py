@@ -1,0 +1,1 @@
+"""Evaluation of datasets and paintings: a detector, a classifier of defects, and metrics."""
