@@ -82,7 +82,7 @@ def toy_windows(config: RunConfig, name: str, count: int, first: int = 0) -> Ite
         defect = list(DEFECTS)[index % len(DEFECTS)] if name == "good" else name
         sample = make_sample((UNSEEN, index), config.category, defect)
         image = make_sample((UNSEEN, index), config.category).image if name == "good" else sample.image
-        box = window_box(sample.defect_mask, config.window, config.base.resolution)
+        box = window_box(sample.defect_mask, config.window, config.base.latent_side)
         yield crop_window(image, sample.defect_mask, box, config.base.resolution)
 
 

@@ -25,7 +25,7 @@ def toys(defect: str, count: int, first: int = 0) -> list[Measures]:
     measured = []
     for index in range(first, first + count):
         toy = make_sample((3, index), "washer", defect)
-        crop = crop_window(toy.image, toy.defect_mask, window_box(toy.defect_mask, WindowConfig(), SIDE), SIDE)
+        crop = crop_window(toy.image, toy.defect_mask, window_box(toy.defect_mask, WindowConfig(), SIDE / 8), SIDE)
         measured.append(measure(crop, crop.mask))
     return measured
 

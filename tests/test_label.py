@@ -126,7 +126,7 @@ def test_what_a_painter_filled_is_the_drawn_mask(name: str, least: float, enlarg
             np.kron(part, np.ones((enlarged, enlarged, 1), part.dtype))
             for part in (toy.image, toy.defect_mask[..., None])
         )
-        box = window_box(planned[..., 0], WindowConfig(), 256)
+        box = window_box(planned[..., 0], WindowConfig(), 32)
         window = crop_window(source, planned[..., 0], box, 256)
         [painting] = FlatPainter(candidates=1).paint([window], [index], [""])
         filled = painting.candidates[0]
@@ -141,7 +141,7 @@ def test_the_drawn_mask_lies_in_the_blend_region(seed: int, height: int, width: 
     source = rng.integers(0, 256, (height, width, 3), np.uint8)
     planned = rng.random((height, width)) < rng.choice([0.005, 0.05, 0.5])
     planned[rng.integers(height), rng.integers(width)] = True
-    box = window_box(planned, WindowConfig(context=1.5, min_side_px=16), resolution)
+    box = window_box(planned, WindowConfig(context=1.5, min_side_px=16), resolution / 8)
     candidate, clean = rng.random((2, resolution, resolution, 3), dtype=np.float32)
     drawn = draw_label(source, candidate, clean, box, planned, min_change=0.04)
     distances = np.indices(planned.shape)[:, None] - np.argwhere(planned).T[..., None, None]
@@ -154,7 +154,7 @@ def test_a_window_beyond_the_frame_draws_inside_the_frame() -> None:
     source = np.full((20, 60, 3), 100, np.uint8)
     planned = np.zeros((20, 60), dtype=bool)
     planned[8:12, 5:55] = True
-    box = window_box(planned, WindowConfig(), 512)
+    box = window_box(planned, WindowConfig(), 64)
     window = crop_window(source, planned, box, box[2] - box[0])
     assert box[1] < 0
     candidate = np.where(window.mask[..., None], np.float32(1), window.image)

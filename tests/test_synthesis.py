@@ -75,7 +75,7 @@ def spec_for(index: int) -> SampleSpec:
         source_path=f"train/good/{index:03d}.png",
         source_sha256="0" * 64,
         planned_mask_path=f"planned_masks/hole/{index}.png",
-        window=window_box(planned_mask(index), WindowConfig(context=2, min_side_px=16, min_cells=0), RESOLUTION),
+        window=window_box(planned_mask(index), WindowConfig(context=2, min_side_px=16, min_cells=0), RESOLUTION / 8),
         mask_sampler="reference",
         mask_like=("000",),
         latent_cells=3.0,

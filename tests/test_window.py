@@ -65,7 +65,7 @@ def scenes(draw: st.DrawFn) -> Scene:
     mask = draw_mask(draw(st.data()), height, width)
     whole = draw(st.booleans())
     config = WindowConfig(mode="whole" if whole else "crop", context=draw(st.floats(1, 4)), min_side_px=16)
-    return Scene(source, mask, window_box(mask, config, resolution=512))
+    return Scene(source, mask, window_box(mask, config, latent_side=64))
 
 
 def paint_anything(seed: int, side: int) -> NDArray[np.float32]:
@@ -100,7 +100,7 @@ BOXES: dict[str, tuple[tuple[int, int], Box, Box]] = {
 @pytest.mark.parametrize(("shape", "mask_box", "expected"), BOXES.values(), ids=BOXES)
 def test_the_window_is_where_it_was_worked_out_by_hand(shape: tuple[int, int], mask_box: Box, expected: Box) -> None:
     config = WindowConfig(context=2.5, min_side_px=16)
-    assert window_box(rectangle(*shape, mask_box), config, 512) == expected
+    assert window_box(rectangle(*shape, mask_box), config, 64) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,33 +109,33 @@ def test_the_window_is_where_it_was_worked_out_by_hand(shape: tuple[int, int], m
 )
 def test_the_whole_frame_is_padded_to_a_square(shape: tuple[int, int], expected: Box) -> None:
     mask = rectangle(*shape, (3, 5, 8, 9))
-    assert window_box(mask, WindowConfig(mode="whole"), 512) == expected
+    assert window_box(mask, WindowConfig(mode="whole"), 64) == expected
 
 
 @pytest.mark.parametrize(("min_side_px", "side"), [(16, 50), (50, 50), (64, 64), (500, 100)])
 def test_a_window_has_at_least_its_smallest_side_and_at_most_the_frame(min_side_px: int, side: int) -> None:
-    left, _, right, _ = window_box(rectangle(100, 200, (90, 40, 110, 50)), WindowConfig(min_side_px=min_side_px), 512)
+    left, _, right, _ = window_box(rectangle(100, 200, (90, 40, 110, 50)), WindowConfig(min_side_px=min_side_px), 64)
     assert right - left == side
 
 
 @pytest.mark.parametrize(
-    ("width", "resolution", "min_cells", "side"),
+    ("width", "latent_side", "min_cells", "side"),
     [
-        (2, 512, 1.0, 128),  # two pixels in 64 cells
-        (2, 512, 0.0, 250),
-        (2, 512, 2.0, 120),  # both ends stay inside
-        (5, 512, 1.0, 250),
-        (5, 256, 1.0, 160),
-        (5, 256, 2.0, 120),
+        (2, 64, 1.0, 128),  # two pixels in 64 cells
+        (2, 64, 0.0, 250),
+        (2, 64, 2.0, 120),  # both ends stay inside
+        (5, 64, 1.0, 250),
+        (5, 32, 1.0, 160),
+        (5, 32, 2.0, 120),
     ],
 )
 def test_the_window_of_a_thin_mask_is_small_enough_for_its_width(
-    width: int, resolution: int, min_cells: float, side: int
+    width: int, latent_side: int, min_cells: float, side: int
 ) -> None:
     mask = rectangle(400, 400, (150, 200, 250, 200 + width))
-    left, _, right, _ = box = window_box(mask, WindowConfig(min_cells=min_cells), resolution)
+    left, _, right, _ = box = window_box(mask, WindowConfig(min_cells=min_cells), latent_side)
     assert right - left == pytest.approx(side, rel=0.05)
-    assert latent_cells(mask, box, resolution) == pytest.approx(width * resolution / 8 / side, rel=0.1)
+    assert latent_cells(mask, box, latent_side) == pytest.approx(width * latent_side / side, rel=0.1)
 
 
 @quickly
@@ -153,7 +153,7 @@ def test_the_window_lies_in_the_frame_where_the_mask_allows(
 ) -> None:
     mask = draw_mask(data, height, width)
     assume(max(np.ptp(np.argwhere(mask), axis=0)) < min(height, width))
-    left, top, right, bottom = window_box(mask, WindowConfig(context=context, min_side_px=16), 512)
+    left, top, right, bottom = window_box(mask, WindowConfig(context=context, min_side_px=16), 64)
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
 
@@ -226,7 +226,7 @@ def test_pixels_outside_the_blend_region_are_the_sources_own(scene: Scene, resol
 def test_a_large_window_has_a_wide_blend_region() -> None:
     source = np.zeros((400, 500, 3), np.uint8)
     mask = rectangle(400, 500, (150, 200, 152, 201))
-    box = window_box(mask, WindowConfig(min_side_px=384), 512)
+    box = window_box(mask, WindowConfig(min_side_px=384), 64)
     result = stitch(source, np.ones((8, 8, 3), np.float32), box, mask)
     assert blend_width(box) == 3
     np.testing.assert_array_equal((result == 0).all(axis=2), far_from(mask, 3))

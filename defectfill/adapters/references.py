@@ -66,7 +66,7 @@ def _reference_window(run: Run, record: ImageRecord) -> Window:
     config, folder = run.config, run.config.category_folder
     image, mask = read_image(folder / record.path), read_mask(folder / record.mask_path)
     side = round(config.base.resolution * config.train.max_resize)
-    return crop_window(image, mask, window_box(mask, config.window, config.base.resolution), side)
+    return crop_window(image, mask, window_box(mask, config.window, config.base.latent_side), side)
 
 
 def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) -> Iterator[Scene]:
@@ -84,5 +84,5 @@ def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) 
         except (PlacementError, UncertainObject):
             continue
         resolution = config.base.resolution
-        window = crop_window(image, placed, window_box(placed, config.window, resolution), resolution)
+        window = crop_window(image, placed, window_box(placed, config.window, config.base.latent_side), resolution)
         yield Scene(window, config.prompts(defect)[1])

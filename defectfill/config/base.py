@@ -1,6 +1,7 @@
 """The block `base`: the inpainting model that is adapted."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,11 @@ class BaseConfig(ConfigSection):
     """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
 
+    @property
+    def latent_side(self) -> float:
+        """Latent pixels along a side of the model's input."""
+        return self.resolution / _latent_scale(self.model)
+
 
 def _resolve_base(base: BaseConfig, file: Path) -> BaseConfig:
     """`base` with an absolute path where it is a folder, beside the config or bundled, and with its resolution."""
@@ -43,7 +49,20 @@ def _native_resolution(base: Path) -> dict[str, int]:
     """{"resolution": side in pixels that the base in a folder was trained at}, or nothing where it does not say."""
     try:
         latent_side = json.loads((base / "unet" / "config.json").read_text(encoding="utf-8"))["sample_size"]
-        levels = len(json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))["block_out_channels"])
-        return {"resolution": int(latent_side) * 2 ** (levels - 1)}
+        return {"resolution": int(latent_side) * _read_latent_scale(base)}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
+
+
+@lru_cache
+def _latent_scale(model: str) -> int:
+    """Return pixels per latent pixel along a side: of a base in a folder as its VAE says, else Stable Diffusion's 8."""
+    try:
+        return _read_latent_scale(Path(model))
+    except (OSError, ValueError, LookupError, TypeError):
+        return 8
+
+
+def _read_latent_scale(base: Path) -> int:
+    levels = len(json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))["block_out_channels"])
+    return int(2 ** (levels - 1))

@@ -34,7 +34,7 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     references = []
     for record in references_of(run.snapshot(), defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, config.window, config.base.resolution)
+        box = window_box(mask, config.window, config.base.latent_side)
         references.append(crop_window(read_image(folder / record.path), mask, box, TILE_PX))
     yield f"{defect}: references", [outlined(window) for window in references]
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")

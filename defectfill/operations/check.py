@@ -143,8 +143,8 @@ def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str
         if record.role != "reference":
             continue
         mask = read_mask(config.category_folder / record.mask_path)
-        box = window_box(mask, config.window, config.base.resolution)
-        cells = latent_cells(mask, box, config.base.resolution)
+        box = window_box(mask, config.window, config.base.latent_side)
+        cells = latent_cells(mask, box, config.base.latent_side)
         if cells < 1:
             yield (
                 f"warning: {record.path}: the width of its defect spans {cells:.1f} latent cells; "

@@ -27,9 +27,6 @@ LEAST_CONTEXT = 1.2
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in the luma (ITU-R BT.601)."""
 
-LATENT_SCALE = 8
-"""Pixels per latent cell of every Stable Diffusion model."""
-
 
 @dataclass(frozen=True)
 class Window:
@@ -42,8 +39,8 @@ class Window:
     """[R, R], True where the defect is (or is planned)."""
 
 
-def window_box(mask: NDArray[np.bool_], config: WindowConfig, resolution: int) -> Box:
-    """The square box around the mask [H, W], moved inside the frame, for a model of that resolution.
+def window_box(mask: NDArray[np.bool_], config: WindowConfig, latent_side: float) -> Box:
+    """The square box around the mask [H, W], moved inside the frame, for a model `latent_side` latent cells wide.
 
     Its side is `context` times the mask's longer side, but less for a thin mask, so that `min_cells` latent cells span
     its width; at least `min_side_px` and LEAST_CONTEXT times the longer side, at most the frame's shorter side; where
@@ -57,7 +54,7 @@ def window_box(mask: NDArray[np.bool_], config: WindowConfig, resolution: int) -
     else:
         side = config.context * longer
         if config.min_cells > 0:
-            thin = mask_width(mask) * resolution / LATENT_SCALE / config.min_cells
+            thin = mask_width(mask) * latent_side / config.min_cells
             side = min(side, max(thin, LEAST_CONTEXT * longer))
         side = max(round(side), config.min_side_px)
         side = max(min(side, height, width), longer)
@@ -85,9 +82,9 @@ def mask_width(mask: NDArray[np.bool_]) -> float:
     return 4 * float(depth[part].mean()) - 2
 
 
-def latent_cells(mask: NDArray[np.bool_], box: Box, resolution: int) -> float:
+def latent_cells(mask: NDArray[np.bool_], box: Box, latent_side: float) -> float:
     """How many latent cells the width of a mask [H, W] spans in a window."""
-    return mask_width(mask) * resolution / LATENT_SCALE / (box[2] - box[0])
+    return mask_width(mask) * latent_side / (box[2] - box[0])
 
 
 def _start(centre: int, side: int, length: int) -> int:

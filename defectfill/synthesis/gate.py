@@ -18,7 +18,7 @@ def gate_of(run_folder: Path, defect: str) -> Gate:
     folder, measured = run.config.category_folder, []
     for record in references_of(run.snapshot(), defect):
         mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, run.config.window, run.config.base.resolution)
+        box = window_box(mask, run.config.window, run.config.base.latent_side)
         window = crop_window(read_image(folder / record.path), mask, box, MEASURED_SIDE_PX)
         measured.append(measure(window, window.mask))
     return Gate.calibrated(measured, run.config.gates)

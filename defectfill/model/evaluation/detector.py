@@ -141,7 +141,7 @@ def read_pair(dataset: Path, row: ManifestRow, side: int) -> tuple[Tensor, Tenso
     """Return image [3, side, side] in [0, 1] and mask [1, side, side] of a row; the mask of a normal is empty."""
     image = read_image(dataset / row.image_path)
     mask = read_mask(dataset / row.mask_path) if row.mask_path else np.zeros(image.shape[:2], dtype=bool)
-    whole = window_box(np.ones(image.shape[:2], dtype=bool), WindowConfig(mode="whole"), side)
+    whole = window_box(np.ones(image.shape[:2], dtype=bool), WindowConfig(mode="whole"), side / 8)
     window = crop_window(image, mask, whole, side)
     return torch.from_numpy(window.image).permute(2, 0, 1), torch.from_numpy(window.mask)[None].float()
 

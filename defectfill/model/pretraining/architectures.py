@@ -7,7 +7,7 @@ autoencoder of eight pixels to one latent pixel, a CLIP text encoder and tokeniz
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -99,34 +99,45 @@ def build_text_encoder(tokenizer: Any, width: int) -> Any:
     )
 
 
-def build_autoencoder(channels: tuple[int, int, int, int], latent_channels: int) -> Any:
-    """Return an AutoencoderKL of these widths (multiples of 8), from full resolution to an eighth of it.
+def build_autoencoder(channels: tuple[int, ...], latent_channels: int, groups: int = 8) -> Any:
+    """Return an AutoencoderKL of these widths (multiples of `groups`), each for half the resolution of the one before.
 
     It has no attention, so it is convolutional and can learn on small crops.
     """
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
         block_out_channels=channels,
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=groups,
         latent_channels=latent_channels,
         mid_block_add_attention=False,
     )
 
 
-def build_unet(channels: tuple[int, int, int], latent_channels: int, text_width: int, sample_size: int) -> Any:
-    """Return an inpainting UNet2DConditionModel of these widths (multiples of 32), for latents of `sample_size`."""
+def build_unet(
+    channels: tuple[int, int, int],
+    latent_channels: int,
+    text_width: int,
+    sample_size: int,
+    attention: Literal["upper", "lower"] = "upper",
+) -> Any:
+    """Return an inpainting UNet2DConditionModel of these widths (multiples of 32), for latents of `sample_size`.
+
+    Two of its three levels attend to the caption, the upper or the lower ones, beside the middle.
+    """
     from diffusers import UNet2DConditionModel
+
+    attentive = (True, True, False) if attention == "upper" else (False, True, True)
 
     return UNet2DConditionModel(
         sample_size=sample_size,
         in_channels=2 * latent_channels + 1,
         out_channels=latent_channels,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in attentive),
+        up_block_types=tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in attentive[::-1]),
         block_out_channels=channels,
         layers_per_block=1,
         attention_head_dim=tuple(width // 32 for width in channels),  # the number of heads, despite its name

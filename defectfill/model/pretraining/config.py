@@ -1,7 +1,7 @@
 """PretrainConfig: the YAML of `defectfill pretrain`, which trains a small base of its own from normal images."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,13 +36,17 @@ class PicturesConfig(ConfigSection):
 
 
 class AutoencoderConfig(ConfigSection):
-    """The KL autoencoder: eight pixels to one latent pixel."""
+    """The KL autoencoder."""
 
     steps: int = Field(default=6000, ge=1)
     batch_size: int = Field(default=8, ge=1)
     crop_px: int = Field(default=64, ge=16, multiple_of=8)
-    channels: tuple[Width8, Width8, Width8, Width8] = (16, 32, 64, 96)
-    """Widths from full resolution to an eighth of it; multiples of 8."""
+    factor: Literal[4, 8] = 8
+    """Pixels to one latent pixel, along a side. 4 keeps more of a picture in fewer channels; painting takes longer."""
+    channels: tuple[Width8, ...] = (16, 32, 64, 96)
+    """Widths from full resolution to that of the latents, three for factor 4, four for 8; multiples of 8."""
+    groups: Literal[1, 2, 4, 8] = 8
+    """Groups that channels are normalized in; with 1, differences of brightness and colour stay between them."""
     latent_channels: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     sharpness: float = Field(default=0.5, ge=0)
@@ -52,6 +56,13 @@ class AutoencoderConfig(ConfigSection):
     """Weight of the same errors of the picture at half its size, decoded from latents at half their size. It keeps
     latents as smooth as pictures are, which is what makes them easy to denoise (Skorokhodov et al., ICML 2025)."""
 
+    @model_validator(mode="after")
+    def _as_many_widths_as_the_factor_needs(self) -> Self:
+        needed = self.factor.bit_length()
+        if len(self.channels) != needed:
+            raise ValueError(f"channels: expected {needed} widths for factor {self.factor}, found {len(self.channels)}")
+        return self
+
 
 class DenoiserConfig(ConfigSection):
     """The inpainting UNet and its text encoder."""
@@ -60,6 +71,8 @@ class DenoiserConfig(ConfigSection):
     batch_size: int = Field(default=16, ge=1)
     channels: tuple[Width32, Width32, Width32] = (64, 128, 192)
     """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
+    attention: Literal["upper", "lower"] = "upper"
+    """The two of these three levels that attend to the caption. "lower" spares the many latent pixels of factor 4."""
     text_width: int = Field(default=128, ge=32, multiple_of=32)
     learning_rate: float = Field(default=3e-4, gt=0)
     views: int = Field(default=4, ge=1)

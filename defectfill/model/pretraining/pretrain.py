@@ -81,13 +81,16 @@ def _finished(config: PretrainConfig) -> Path:
 def _new_base(config: PretrainConfig) -> Base:
     """Return a base of the config's sizes with random weights."""
     device, dtype = resolve_device(BaseConfig(model="new", device=config.device, precision="fp32"))
-    latent_channels, width = config.autoencoder.latent_channels, config.denoiser.text_width
+    autoencoder, denoiser = config.autoencoder, config.denoiser
+    latent_side = config.resolution // autoencoder.factor
     tokenizer = build_tokenizer()
     return Base(
         tokenizer=tokenizer,
-        text_encoder=build_text_encoder(tokenizer, width).to(device),
-        vae=build_autoencoder(config.autoencoder.channels, latent_channels).to(device),
-        unet=build_unet(config.denoiser.channels, latent_channels, width, config.resolution // 8).to(device),
+        text_encoder=build_text_encoder(tokenizer, denoiser.text_width).to(device),
+        vae=build_autoencoder(autoencoder.channels, autoencoder.latent_channels, autoencoder.groups).to(device),
+        unet=build_unet(
+            denoiser.channels, autoencoder.latent_channels, denoiser.text_width, latent_side, denoiser.attention
+        ).to(device),
         scheduler_config=VELOCITY_SCHEDULER,
         device=device,
         dtype=dtype,
