@@ -25,7 +25,7 @@ import psutil
 import defectfill.dataset.writer
 import defectfill.io.images
 import defectfill.runs.plan
-import defectfill.synthesis.synthesize
+import defectfill.synthesis.shards
 from defectfill.config.base import BUNDLED_BASES
 from defectfill.config.run import RunConfig
 from defectfill.dataset.writer import merge_rows, write_dataset
@@ -37,11 +37,12 @@ from defectfill.painting.painter import FlatPainter, Painting
 from defectfill.painting.window import Window
 from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
+from defectfill.runs.defect_planner import DefectPlanner
 from defectfill.runs.plan import identity_of
-from defectfill.runs.planner import DefectPlanner, plan_samples
+from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 from defectfill.toy import write_category
 
 MIB = 2**20
@@ -207,14 +208,16 @@ def painted_row(run: Run) -> dict[str, Any]:
     return row.model_dump()
 
 
-def write_shard(run: Run, shard: Shard, painted: dict[str, Any], rejected_each: int = 0) -> None:
-    """Writes the table of a shard: rows alike but for their names, of which each so many-th is rejected."""
+def write_shard(
+    run: Run, shard: Shard, painted: dict[str, Any], is_rejected: Callable[[int], bool] = lambda index: False
+) -> None:
+    """Write the table of a shard: rows alike but for their names, some of which are rejected, by their index."""
     rows = [
         {
             **painted,
             "sample_id": identity_of(run.config, shard.defect, index)["sample_id"],
             "defect": shard.defect,
-            "reason": "mask_lost" if rejected_each and index % rejected_each == 0 else "",
+            "reason": "mask_lost" if is_rejected(index) else "",
         }
         for index in range(shard.start, shard.stop)
     ]
@@ -227,7 +230,7 @@ def measure_samples(run: Run) -> dict[str, float]:
     codecs = {"write_png": "PNG encoding", "read_image": "decoding", "read_mask": "decoding"}
     for function, name in codecs.items():
         timed = clock.timed(name, getattr(defectfill.io.images, function))
-        for module in (defectfill.runs.plan, defectfill.synthesis.synthesize, defectfill.dataset.writer):
+        for module in (defectfill.runs.plan, defectfill.synthesis.shards, defectfill.dataset.writer):
             setattr(module, function, timed)
 
     def open_planner(run: Run, defect: str, first: int) -> DefectPlanner:

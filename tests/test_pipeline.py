@@ -28,7 +28,7 @@ from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
 from defectfill.runs.run import Run
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 
 
 def manifest(run: Run) -> list[dict[str, object]]:

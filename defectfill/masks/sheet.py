@@ -37,7 +37,7 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> list[str]:
         rows.append(titled_row(f"{defect}: references", _reference_tiles(config, records, defect), COLUMNS))
         tiles, sampled, refused = _sampled(config, records, masks, count)
         if not sampled:
-            raise DataError(f"{defect}: no mask finds a place, see masks in the config; {next(iter(refused))}")
+            raise DataError(f"{defect}: no mask finds room, see masks in the config; {next(iter(refused))}")
         for start in range(0, len(tiles), COLUMNS):
             rows.append(titled_row(f"{defect}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS))
         lines += _table(defect, compare(masks.sampler.attributes, sampled), len(sampled))

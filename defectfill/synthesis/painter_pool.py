@@ -128,7 +128,7 @@ def _read_names(names: "queue.SimpleQueue[str]") -> None:
 
 
 def main() -> None:
-    from defectfill.synthesis.synthesize import inpaint_shard
+    from defectfill.synthesis.shards import inpaint_shard
 
     logging.getLogger("defectfill").addHandler(_LogLines())
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
