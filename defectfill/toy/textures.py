@@ -39,12 +39,12 @@ WEAVES: tuple[Callable[[npt.NDArray[np.int_], npt.NDArray[np.int_]], npt.NDArray
     lambda i, j: (i // 2 + j // 2) % 2 == 0,  # basket
     lambda i, j: (np.where(i // 8 % 2 == 0, i, -i) + j) % 4 < 2,  # herringbone
 )
-"""Which thread of warp i and weft j is on top: True the warp."""
+"""Return which thread of warp i and weft j is on top: True the warp."""
 _THREADS = 96
 
 
 def saw_wood(rng: Generator, size_px: int) -> Part:
-    """A sawn board that fills the picture, with growth lines and at times a knot; species, cut and light vary."""
+    """Return a sawn board that fills the picture, with growth lines, at times a knot; species, cut and light vary."""
     lamps, heading = hang_lamps(rng), rng.uniform(-np.pi, np.pi)
     x, y = grid(size_px)
     u, v = turned(x, y, heading)
@@ -95,7 +95,7 @@ def _timber(base: Floats, rng: Generator) -> Material:
 
 
 def _knot(u: Floats, v: Floats, rng: Generator) -> tuple[Floats, Floats, Floats]:
-    """A knot's share (H, W), `v` bent round it so that lines of equal `v` give way, and its own age (H, W).
+    """Return a knot's share [H, W], `v` bent round it so that lines of equal `v` give way, and its own age [H, W].
 
     Two boards of three have none; what is drawn after it is the same in all.
     """
@@ -113,7 +113,7 @@ def _knot(u: Floats, v: Floats, rng: Generator) -> tuple[Floats, Floats, Floats]
 
 
 def _age(u: Floats, v: Floats, rng: Generator) -> Floats:
-    """The year in which the wood grew: straight lines beside the heart, arches over it."""
+    """Return the year in which the wood grew: straight lines beside the heart, arches over it."""
     rings = rng.uniform(4, 14)
     heart, tilt, depth = rng.normal(0, 1.4), rng.normal(0, 0.45), rng.uniform(0.1, 0.6)
     wavy = 0.06 * cloud(rng, len(u), 2)
@@ -189,7 +189,7 @@ def _threads(place: Floats, rng: Generator) -> Floats:
 
 
 def _interlace(warp: Floats, weft: Floats, rng: Generator) -> tuple[Floats, Floats]:
-    """Share of the warp in what is seen (H, W), and the relief (H, W): about -1 between threads to 2 on top."""
+    """Share of the warp in what is seen [H, W], and the relief [H, W]: about -1 between threads to 2 on top."""
     i, j = np.indices((_THREADS, _THREADS))
     on_top = 2 * single(WEAVES[rng.integers(len(WEAVES))](i, j)) - 1
     round_warp, round_weft = (np.sqrt(np.clip(1 - 0.98 * (2 * (t % 1) - 1) ** 2, 0, 1)) for t in (warp, weft))
@@ -201,7 +201,7 @@ def _interlace(warp: Floats, weft: Floats, rng: Generator) -> tuple[Floats, Floa
 
 
 def _along_thread(on_top: Floats, thread: Floats, other: Floats) -> Floats:
-    """Height (H, W) of the middle of a thread, 1 over and -1 under the other threads, smooth between."""
+    """Height [H, W] of the middle of a thread, 1 over and -1 under the other threads, smooth between."""
     number, crossing = thread.astype(int), np.maximum(other - 0.5, 0)
     before = crossing.astype(int)
     share = rise(crossing - single(before), 0.1, 0.9)
