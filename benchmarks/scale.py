@@ -1,4 +1,4 @@
-"""Whether the bookkeeping scales: python -m benchmarks.scale [--rows 1000000] [--samples 2000]
+"""The bookkeeping at scale: python -m benchmarks.scale [--rows 1000000] [--samples 2000]
 
 rows      planned, divided into shards, looked through for rejected ones and merged into a dataset's tables; without
           masks, paintings and images. The shards' own tables are made beforehand; seconds
@@ -51,7 +51,7 @@ DEFECTS = ("hole", "scratch")
 
 @dataclass(frozen=True)
 class RowPlanner:
-    """Plans rows that name masks that are not there."""
+    """A planner of rows that name masks that are not there."""
 
     run: Run
     defect: str
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def toy_run(folder: Path, name: str, count: int) -> Run:
-    """A run with its first step done, and with files in place of its adapters."""
+    """Return a run with its first step done, and with files instead of its adapters."""
     run = start_run(
         RunConfig.model_validate(
             {
@@ -140,7 +140,7 @@ def toy_run(folder: Path, name: str, count: int) -> Run:
 
 
 def measure_rows(run: Run) -> dict[str, float]:
-    """Seconds that the steps over rows take, and the most memory that was resident till then."""
+    """Return the seconds that the steps over rows take, and the most memory that was resident till then."""
     watch = Watch()
     shards = plan_samples(run, lambda run, defect, _: RowPlanner(run, defect))
     watch.note("plan")
@@ -165,7 +165,7 @@ def measure_rows(run: Run) -> dict[str, float]:
 
 
 class Watch:
-    """Seconds between notes."""
+    """A stopwatch: seconds between notes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -180,7 +180,7 @@ class Watch:
 
 
 def painted_row(run: Run) -> dict[str, Any]:
-    """The row of a painted sample."""
+    """Return the row of a painted sample."""
     row = ManifestRow(
         sample_id="",
         image_path="images/hole/x.png",
@@ -225,10 +225,10 @@ def write_shard(
 
 
 def measure_samples(run: Run) -> dict[str, float]:
-    """Processor milliseconds per painted sample, by what they go into, and the memory on the way."""
+    """Return processor milliseconds per painted sample, by what they go into, and the memory on the way."""
     clock, process = Clock(), psutil.Process()
-    codecs = {"write_png": "PNG encoding", "read_image": "decoding", "read_mask": "decoding"}
-    for function, name in codecs.items():
+    image_functions = {"write_png": "PNG encoding", "read_image": "decoding", "read_mask": "decoding"}
+    for function, name in image_functions.items():
         timed = clock.timed(name, getattr(defectfill.io.images, function))
         for module in (defectfill.runs.plan, defectfill.synthesis.shards, defectfill.dataset.writer):
             setattr(module, function, timed)

@@ -61,8 +61,8 @@ def format_summary(outcome: Summary) -> list[str]:
         lines.append(f"{defect:16}{row} of {each.wanted}")
     lines += outcome.notes
     if outcome.probe_accuracy is not None:
-        told = f"{outcome.probe_accuracy:.0%} (50% is chance)"
-        lines.append(f"a linear probe tells VAE normals from their untouched sources in {told}")
+        accuracy = f"{outcome.probe_accuracy:.0%} (50% is chance)"
+        lines.append(f"a linear probe tells VAE normals from their untouched sources in {accuracy}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A second look at a finished dataset: every hash, size, mask value and count, from the files alone."""
+"""The re-check of a finished dataset: every hash, size, mask value and count, from the files alone."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
 
 
 def _missing_dataset(folder: Path) -> str:
-    """Return what is there in place of a dataset's folder; empty where that is there."""
+    """Return what is there instead of a dataset's folder; empty where that is there."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "nothing"
     if (folder / "manifest.parquet").is_file():

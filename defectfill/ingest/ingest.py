@@ -2,7 +2,7 @@
 
 The layout is MVTec AD's: `train/good`, `test/good` (optional), `test/<defect>` and
 `ground_truth/<defect>/<stem>_mask.<ext>`; `groups.csv` beside them (optional) names the physical part that
-each file shows. `ingest` tells every problem at once, a line each that starts with the file to fix.
+each file shows. `ingest` reports every problem at once, a line each that starts with the file to fix.
 """
 
 import os

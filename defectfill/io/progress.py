@@ -12,10 +12,11 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 Listener = Callable[[str, float], None]
-"""Is told a label and the share of its items that are done, in [0, 1]."""
+"""Takes a label and the share of its items that are done, in [0, 1]."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 TOLD_EVERY_S = 10
+"""Seconds between two calls of the listener."""
 
 
 def refresh_seconds() -> float:
@@ -24,12 +25,14 @@ def refresh_seconds() -> float:
 
 
 class ProgressBar:
-    """A bar on stderr with items done, per second and time left; the listener is told as often as `listening` says."""
+    """A bar on stderr with items done, per second and time left; the listener of `listening` hears of it.
+
+    done: of `total` items, those that were finished before, which do not count for the items per second.
+    """
 
     def __init__(
         self, label: str, *, done: int = 0, total: int | None = None, unit: str = "it", shown: bool = True
     ) -> None:
-        """done: of `total` items, those that were finished before, which do not count for the items per second."""
         self.label, self.total = label, total
         self._bar = tqdm(
             desc=label, initial=done, total=total, unit=unit, mininterval=refresh_seconds(), disable=not shown
@@ -49,7 +52,7 @@ class ProgressBar:
         self.set(self._done + 1)
 
     def close(self) -> None:
-        """Draw the bar for the last time; who has been told of it hears the end."""
+        """Draw the bar for the last time; a listener that has heard of it hears the end."""
         if self._told not in (-1, self._done):
             self._tell()
         self._bar.close()

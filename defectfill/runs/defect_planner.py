@@ -22,7 +22,7 @@ from mask_sampling import PlacementError
 from mask_sampling.sampling import SampledMask, Spot, spot_of
 
 SOURCES_TRIED = 5
-"""Normals that are tried for a sample before its mask counts as impossible to place."""
+"""Normals that are tried for a sample before its mask counts as finding no room."""
 
 REMEMBERED = 128
 """Masks on the same normal that a new one is compared with."""

@@ -12,7 +12,7 @@ from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
 
 LEAST_SECONDS = 1.0
-"""Between two looks at the disk."""
+"""Between two readings of the disk."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Made-up categories in MVTec AD's layout, that look like photographs of parts: normal, pitted, scratched or stained.
+"""Made-up categories in MVTec AD's layout, much like photographs of parts: normal, pitted, scratched or stained.
 
 For demos, tests and pre-training, where no real photographs may be shipped. A picture comes about as in a
 workshop: a part is made (`CATEGORIES`), damaged or not (`DEFECTS`), lit (`light`) and photographed

@@ -1,4 +1,4 @@
-"""Damage to the face of any part; the part's material says what it looks like where broken, grooved or torn."""
+"""Damage to the face of any part; the part's material decides the light from what is broken, grooved or torn."""
 
 from dataclasses import replace
 from typing import Any
