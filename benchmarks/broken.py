@@ -141,11 +141,11 @@ def shown(wanted: list[Trial]) -> Iterator[Trial]:
 def outcome_of(trial: Trial, place: Place, pristine: Path) -> Outcome:
     """A trial, from a fresh copy."""
     from defectfill.model.base.base import shared_base
-    from defectfill.synthesis.gate import gate_of
+    from defectfill.synthesis.gate import calibrated_gate
 
     shutil.rmtree(place.root)
     shutil.copytree(pristine, place.root, symlinks=True)
-    gate_of.cache_clear()
+    calibrated_gate.cache_clear()
     trial.mutate(place)
     before = files_in(place.root)
     begun = time.monotonic()
@@ -201,7 +201,7 @@ def do_steps(config_path: Path) -> None:
     from defectfill.dataset.summary import summary
     from defectfill.dataset.writer import write_dataset
     from defectfill.runs.planner import plan_samples
-    from defectfill.synthesis.synthesize import inpaint_shard
+    from defectfill.synthesis.shards import inpaint_shard
 
     config = load_config(config_path)
     prepared = prepare_run(config)

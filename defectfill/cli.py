@@ -71,12 +71,12 @@ def masks(
 ) -> None:
     """Show masks as CONFIG would plan them, beside the references, and how alike they are; without a model."""
     from defectfill.config.run import load_config
-    from defectfill.masks.sheet import write_mask_sheet
+    from defectfill.masks.sheet import format_mask_report, write_mask_sheet
     from defectfill.operations.remote import fetch_data
 
     settings = load_config(config)
     fetch_data(settings)
-    for line in write_mask_sheet(settings, out, count):
+    for line in format_mask_report(write_mask_sheet(settings, out, count)):
         print(line)
     print(out)
 
@@ -87,7 +87,7 @@ def verify(dataset: Annotated[str, typer.Argument(help="A dataset's folder or UR
     from defectfill.dataset.verify import verify_dataset
     from defectfill.operations.remote import fetch_dataset
 
-    print(f"{dataset}: {verify_dataset(fetch_dataset(dataset))} rows, all good")
+    print(f"{dataset}: {verify_dataset(fetch_dataset(dataset)).rows} rows, all good")
 
 
 @app.command()
@@ -157,11 +157,11 @@ def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
 
 def _tell(dataset: str, remarks: Sequence[str] = ()) -> None:
     """Prints what became of each defect, then where the contact sheet and, last, the dataset are."""
-    from defectfill.dataset.summary import summary
+    from defectfill.dataset.summary import format_summary, summary
     from defectfill.io.s3 import local_folder
 
     contact_sheet = f"{dataset.rpartition('/')[0]}/contact_sheet.png"
-    for line in (*summary(local_folder(dataset)), *remarks, contact_sheet, dataset):
+    for line in (*format_summary(summary(local_folder(dataset))), *remarks, contact_sheet, dataset):
         print(line)
 
 

@@ -10,10 +10,10 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from defectfill.config.runner import RunnerConfig
 from defectfill.io.errors import ConfigError
-from defectfill.io.progress import progress
 from defectfill.operations.remote import open_run
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
+from defectfill.runs.sample_progress import sample_progress
 from defectfill.synthesis.painter_pool import open_painter_pool
 from flows.steps import CHILDREN, inpaint_shard
 
@@ -34,8 +34,9 @@ def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
         return {"run_uri": run_uri, "shard": shard.name, "gpu_limit": gpu_limit}
 
     def one_by_one(shards: Sequence[Shard]) -> None:
-        for shard in shards:
-            inpaint_shard(**parameters(shard))
+        with sample_progress(run, shards):
+            for shard in shards:
+                inpaint_shard(**parameters(shard))
 
     if runner.kind == "local" and runner.processes == 1:
         yield one_by_one
@@ -43,8 +44,8 @@ def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
     with _task_runner(run, runner) as task_runner:
 
         def side_by_side(shards: Sequence[Shard]) -> None:
-            waiting = map(parameters, progress(shards, "shards"))
-            run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
+            with sample_progress(run, shards):
+                run_in_window(task_runner, inpaint_shard, map(parameters, shards), WAITING * runner.processes)
 
         yield side_by_side
 

@@ -34,7 +34,7 @@ from defectfill.records.plan import Shard
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.synthesis.painter_pool import PainterPool
-from defectfill.synthesis.synthesize import inpaint_shard as inpaint
+from defectfill.synthesis.shards import inpaint_shard as inpaint
 from flows.artifacts import progress_artifacts
 
 CHILDREN: dict[str, PainterPool] = {}

@@ -122,7 +122,7 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     on_another_machine(monkeypatch, tmp_path)
     assert status(load_config(config_path)) == [f"washer: up to date: {dataset.url}"]
     assert list(prepare_run(load_config(config_path)).folder.rglob("*.png")) == [], "images were fetched for nothing"
-    assert verify_dataset(sharing.fetch_dataset(dataset.url)) == 26
+    assert verify_dataset(sharing.fetch_dataset(dataset.url)).rows == 26
 
     config_path.write_text(config_path.read_text().replace("count: 5", "count: 7"))
     assert "2 of 7 samples to paint" in "\n".join(status(load_config(config_path)))
