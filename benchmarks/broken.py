@@ -32,8 +32,8 @@ from benchmarks.mutations import CANARY, ELSEWHERE, Place, Trial, trials
 from defectfill.cli import exit_codes, main
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
-from defectfill.operations.check import check_config
-from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.check import read_checked
+from defectfill.operations.environment import set_environment
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.runs.run import Run
@@ -80,8 +80,7 @@ def command_line() -> int:
     parser.add_argument("--only", default="", help="trials of this kind, or with this in their name")
     parser.add_argument("--all", action="store_true", help="print what became of every trial, not only of wrong ones")
     arguments = parser.parse_args()
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_environment()
     with tempfile.TemporaryDirectory() as folder:
         work, begun = Path(folder).resolve(), time.monotonic()
         place = make_place(work)
@@ -208,9 +207,9 @@ def do_steps(config_path: Path) -> None:
     if prepared.is_finished():
         summary(prepared.dataset)
         return
-    check_config(config, prepared)
+    records = read_checked(config, prepared)
     with locked(config):
-        run = Run.at(start_run(config).folder)
+        run = Run.at(start_run(config, prepared, records).folder)
         if not run.is_finished():
             for defect in config.data.defects:
                 train_adapter(run, defect)

@@ -8,7 +8,6 @@ begun, imports left out. With PREFECT_API_URL the tasks run through that server.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.environment import set_environment
 
 PROCESSES = 2
 
@@ -26,8 +25,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--dask-tasks", type=int, default=1000)
     arguments = parser.parse_args()
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_environment()
     from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
 

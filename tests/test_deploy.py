@@ -220,7 +220,7 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     wait_until(lambda: consumed.is_file() and len(consumed.read_text().splitlines()) == 2, 60)
     assert consumed.read_text().splitlines() == [str(run.dataset) for run in made]
     assert json.loads(python(worker, MATERIALIZED)) == {
-        f"defectfill://{run.config.category}/manifest.parquet": verify_dataset(run.dataset) for run in made
+        f"defectfill://{run.config.category}/manifest.parquet": verify_dataset(run.dataset).rows for run in made
     }
 
     broken = next((plain.parent / "data" / "Metal_nut.v2" / "train" / "good").iterdir())

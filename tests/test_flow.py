@@ -63,8 +63,8 @@ from defectfill.operations.prepare import start_run
 from flows.steps import train_adapter
 
 @flow
-def attempts(place: str) -> int:
-    state = train_adapter(place, "hole", return_state=True)
+def attempts(run_uri: str) -> int:
+    state = train_adapter(run_uri, "hole", return_state=True)
     print(repr(state.result(raise_on_failure=False)), file=sys.stderr)
     with get_client(sync_client=True) as client:
         for _ in range(120):  # the server hears of tasks by events, a little later

@@ -105,7 +105,7 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
     assert 0 < len(unplaced) < len(specs)
     assert all("expected an object that covers" in spec.reason for spec in unplaced)
     assert shards_to_do(run) == []
-    assert verify_dataset(run.dataset) > 0
+    assert verify_dataset(run.dataset).rows > 0
     told = [line for line in summary(run.dataset) if "found no place" in line]
     assert sum(int(line.split()[1]) for line in told) == len(unplaced)
     assert {spec.source_path for spec in specs if not spec.reason} == {"train/good/000.png"}

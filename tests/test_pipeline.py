@@ -47,7 +47,7 @@ def test_every_image_real_and_synthetic_has_its_row(finished: Run) -> None:
         ("scratch", "test", "real"): 2,
         ("scratch", "train", "synthetic"): 5,
     }
-    assert verify_dataset(finished.dataset) == 26
+    assert verify_dataset(finished.dataset).rows == 26
 
 
 def test_a_synthetic_image_is_its_source_but_for_the_defect(finished: Run) -> None:
@@ -269,7 +269,7 @@ def test_codec_normals_are_the_same_windows_without_a_defect(toy_config: Path) -
         assert (row["source_path"], row["window"]) == (painted["source_path"], painted["window"])
         source, passed = (read_image(run.dataset / str(row[name])) for name in ("source_path", "image_path"))
         assert (source != passed).any()
-    assert verify_dataset(run.dataset) == len(rows)
+    assert verify_dataset(run.dataset).rows == len(rows)
 
 
 def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path) -> None:
@@ -341,7 +341,7 @@ def test_the_planned_mask_is_the_label_where_that_is_asked_for(copied: Run, fini
     for row, drawn in zip(manifest(run), manifest(finished), strict=True):
         assert row["drawn_mask_path"] == drawn["drawn_mask_path"]
         assert row["mask_path"] == (row["planned_mask_path"] or drawn["mask_path"])
-    assert verify_dataset(run.dataset) == len(manifest(run))
+    assert verify_dataset(run.dataset).rows == len(manifest(run))
 
 
 def test_a_run_stopped_between_dataset_and_mark_is_not_finished(copied: Run) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,11 @@ from defectfill.records.manifest import (
 )
 
 
-def verify_dataset(folder: Path) -> int:
+class VerifiedDataset(NamedTuple):
+    rows: int
+
+
+def verify_dataset(folder: Path) -> VerifiedDataset:
     """The number of rows of the dataset in `folder`, all found good.
 
     Raises DataError with one message per failure, each naming the row or the file: a missing or changed file,
@@ -52,7 +56,7 @@ def verify_dataset(folder: Path) -> int:
         problems.append(f"{folder}: metadata.parquet does not hold the rows of manifest.parquet")
     if problems:
         raise DataError(problems)
-    return len(rows)
+    return VerifiedDataset(len(rows))
 
 
 def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:

@@ -96,3 +96,7 @@ def _table(defect: str, comparisons: Sequence[Comparison], count: int) -> Iterat
     for row in comparisons:
         sides = [" ".join(f"{value:8.4g}" for value in side) for side in (row.references, row.samples)]
         yield f"  {row.attribute:<18} {sides[0]:>26} {sides[1]:>26} {row.ks:5.2f} {row.wasserstein:12.3g}"
+
+
+def format_mask_report(lines: list[str]) -> list[str]:
+    return lines
