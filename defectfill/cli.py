@@ -170,7 +170,7 @@ def gc(
 @app.command()
 def deploy(
     configs: Annotated[
-        list[Path], typer.Argument(metavar="CONFIG...", help="The YAML files of categories.", show_default=False)
+        list[Path], typer.Argument(metavar="CONFIG", help="The YAML files of categories.", show_default=False)
     ],
     work_pool: Annotated[str, typer.Option(help="The pool whose worker runs them.")] = "gpu",
     gpus: Annotated[int, typer.Option(min=1, help="How many runs of the pool train or paint at a time.")] = 1,
@@ -193,7 +193,7 @@ def demo(
     config: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG]", help="The YAML file of a toy category.", show_default="the toy's own, into ./demo"
+            metavar="CONFIG", help="The YAML file of a toy category.", show_default="the toy's own, into ./demo"
         ),
     ] = None,
 ) -> None:

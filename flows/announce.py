@@ -38,7 +38,7 @@ def resource_of(category: str) -> str:
 
 
 def dataset_facts(run: Run) -> dict[str, Any]:
-    """Return where a finished dataset is and what is in it; by its fingerprint a consumer knows whether it has seen it."""
+    """Return where a finished dataset is and what is in it, with a fingerprint that tells whether it has been seen."""
     manifest, rejected = run.dataset / "manifest.parquet", run.dataset / "rejected.parquet"
     made = pq.read_table(manifest, columns=["defect"], filters=pc.field("origin") == "synthetic")["defect"]
     reasons = pq.read_table(rejected, columns=["reason"])["reason"]
