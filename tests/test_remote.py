@@ -24,13 +24,13 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, DataError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
-from defectfill.operations.check import check_config
+from defectfill.operations.check import check_config, read_checked
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
-from defectfill.operations.prepare import prepare_run
+from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.operations.status import status
 from defectfill.operations.storage import fetch
-from defectfill.operations.storage.layout import output_of
+from defectfill.operations.storage.layout import DATA_FOLDERS, output_of
 from defectfill.runs.run import Run
 
 
@@ -134,6 +134,31 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     grown = tmp_path / "grown.yaml"
     grown.write_text(text.replace("count: 5", "count: 7").replace(finished.config.output.root, "out"))
     assert in_bucket(dataset) == contents(run_all_steps(grown).dataset)
+
+
+def test_a_run_lists_its_images_on_storage_once_before_it_begins(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.steps import ingest
+
+    listed: list[str] = []
+    files = Remote.files
+
+    def listing(self: Remote) -> dict[str, str]:
+        listed.append(self.url)
+        return files(self)
+
+    monkeypatch.setattr(Remote, "files", listing)
+    config = load_config(config_path)
+    prepared = prepare_run(config)
+    records = read_checked(config, prepared)
+    with locked(config):
+        run = start_run(config, prepared, records)
+    with locked(config):
+        ingest.fn(run.record)
+    images = [url for url in listed if url.startswith(f"{config.data.root}/washer/")]
+    assert len(images) == len(set(images)) == len(DATA_FOLDERS)
+    assert Remote(run.uri).files().keys() == {"run.json", "snapshot.parquet"}
 
 
 class Killed(Exception):
