@@ -16,11 +16,10 @@ import pytest
 
 from defectfill.config.base import BaseConfig
 from defectfill.config.run import RunConfig, load_config
-from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.environment import ENVIRONMENT, set_environment
 from defectfill.records.snapshot import ImageRecord
 
-for _name, _value in ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+set_environment()
 
 if TYPE_CHECKING:
     from defectfill.model.base.base import Base

@@ -46,8 +46,8 @@ run = prepare_run(load_config(config))
 shutil.rmtree(run.folder / "shards" / "scratch")
 (shard, *_) = plan_samples(run)
 leave(4096)
-with open_painter_pool(run, 1) as children:
-    full(lambda: children.paint(shard))
+with open_painter_pool(run, 1) as painters:
+    full(lambda: painters.paint(shard))
 filler.unlink()
 dataset = run_all_steps(config).dataset
 os.execlp("cp", "cp", "-r", dataset, sys.argv[2] + ".copy")

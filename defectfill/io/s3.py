@@ -1,7 +1,7 @@
 """S3-compatible storage, by s3fs (extra `s3`): what lies below a URL, and copies from and to this machine.
 
 A root of a config is a folder or a URL `s3://bucket/prefix`. Of a URL there is a local copy in the cache, in which all
-steps work; `defectfill.operations.remote` keeps the two in step.
+steps work; `defectfill.operations.storage` keeps the two in step.
 """
 
 import hashlib

@@ -1,0 +1,42 @@
+"""A finished dataset, to be read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset in a folder."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> "DataFrame":
+        """A row per image, real and synthetic; the columns are those of records.manifest."""
+        return self._table("manifest")
+
+    @cached_property
+    def rejected(self) -> "DataFrame":
+        """A row per painted sample that a gate kept out, with its `reason`."""
+        return self._table("rejected")
+
+    def images(self, split: str | None = None) -> list[Path]:
+        """Return the image files of `train` or `test`, or all of them, in the order of the manifest."""
+        return [self.folder / path for path in self._rows(split)["image_path"]]
+
+    def masks(self, split: str | None = None) -> list[Path | None]:
+        """Return the mask file of each of these images; None for a normal."""
+        return [self.folder / path if path else None for path in self._rows(split)["mask_path"]]
+
+    def _rows(self, split: str | None) -> "DataFrame":
+        return self.manifest if split is None else self.manifest[self.manifest["split"] == split]
+
+    def _table(self, name: str) -> "DataFrame":
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / f"{name}.parquet")
