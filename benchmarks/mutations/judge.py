@@ -106,7 +106,7 @@ def do_steps(config_path: Path) -> None:
     from defectfill.dataset.summary import summary
     from defectfill.dataset.writer import write_dataset
     from defectfill.runs.planner import plan_samples
-    from defectfill.synthesis.synthesize import inpaint_shard
+    from defectfill.synthesis.shards import inpaint_shard
 
     config = load_config(config_path)
     prepared = prepare_run(config)
