@@ -241,8 +241,8 @@ def test_garbage_goes_from_storage_and_from_the_copy(
     adapters = [
         f"{config.output.root}/washer/adapters/{first.adapter_folder(each).name}" for each in ("hole", "scratch")
     ]
-    assert removed == [first.place, *adapters]
-    assert Remote(first.place).files() == {}
+    assert removed == [first.uri, *adapters]
+    assert Remote(first.uri).files() == {}
     assert in_bucket(Remote(second.dataset_uri)) == dataset
     assert len({path.split("/")[1] for path in output_files(config) if path.startswith("adapters/")}) == 2
     assert collect_garbage(config, keep=0) == []

@@ -1,5 +1,8 @@
 """What is up to date, what is stale and why, and what is removed."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,9 @@ from conftest import contents, run_all_steps
 from defectfill.config.run import load_config
 from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
+from defectfill.operations.prepare import latest_run, start_run
 from defectfill.operations.status import status
+from defectfill.runs.record import METHOD_VERSION
 from defectfill.runs.run import Run
 
 
@@ -49,6 +54,39 @@ def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -
     assert lines[4].startswith("scratch: adapter is there")
 
 
+def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_config: Path) -> None:
+    run = run_all_steps(toy_config)
+    record = json.loads((run.folder / "run.json").read_bytes())
+    record["method_version"] = METHOD_VERSION - 1
+    record["config"]["train"]["pool"] = record["config"]["train"].pop("latent_cache")
+    old = run.folder.rename(run.folder.with_name("000000000000"))
+    (old / "run.json").write_text(json.dumps(record))
+    (run.category_output / "latest").write_text("000000000000\n")
+
+    config = load_config(toy_config)
+    assert latest_run(config) is None
+    lines = status(config)
+    assert lines[:2] == [f"washer: stale: {old}/dataset", "  it was made by another version of defectfill"]
+    assert lines[2].startswith("hole: adapter is there; 5 of 5 samples to paint")
+    assert collect_garbage(config, keep=0) == []
+    assert run_all_steps(toy_config).folder == run.folder
+    assert status(config) == [f"washer: up to date: {run.dataset}"]
+    assert collect_garbage(config, keep=0) == [str(old)]
+
+
+def test_a_run_that_was_moved_reads_its_own_files(toy_config: Path, tmp_path: Path) -> None:
+    run = start_run(load_config(toy_config))
+    snapshot = run.snapshot()
+    shutil.copytree(run.category_output, tmp_path / "elsewhere")
+    shutil.rmtree(run.category_output)
+    moved = Run.at(tmp_path / "elsewhere" / "runs" / run.folder.name)
+    assert moved.record == run.record
+    assert moved.snapshot() == snapshot
+    assert moved.uri == str(moved.folder)
+    assert moved.adapter_folder("hole").parent == tmp_path / "elsewhere" / "adapters"
+    assert Run.at(Path(os.path.relpath(moved.folder))) == moved
+
+
 def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     def made(old: str, new: str) -> Run:
         return run_all_steps(edit(toy_config, old, new))
@@ -59,10 +97,10 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     third = made("candidates: 2", "candidates: 1")
     dataset = contents(third.dataset)
     config = load_config(toy_config)
-    assert collect_garbage(config, keep=2) == [first.place, *adapters]
+    assert collect_garbage(config, keep=2) == [first.uri, *adapters]
     assert collect_garbage(config, keep=2) == []
     assert second.folder.is_dir()
-    assert collect_garbage(config, keep=0) == [second.place]
+    assert collect_garbage(config, keep=0) == [second.uri]
     assert contents(third.dataset) == dataset
     assert third.adapter_folder("hole").is_dir()
     assert status(config) == [f"washer: up to date: {third.dataset}"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from defectfill.adapters.loss_plot import plot_losses
 from defectfill.adapters.processes import train_in_processes
 from defectfill.adapters.references import read_training_data
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_table
 from defectfill.io.gpu_lock import gpu_lock
 from defectfill.io.images import file_sha256
@@ -104,8 +105,7 @@ def _facts(run: Run, defect: str, data: TrainingData, sha256: str) -> dict[str, 
         "prompts": {each: config.prompts(each) for each in learnt},
         "tokens": {each: config.token(each) for each in learnt},
         "base": run.record.base.model_dump(),
-        "resolution": config.base.resolution,
-        "train": config.train.content(),
+        "settings": settings_that_affect(config, Affects.ADAPTER),
         "seed": run.training_seed(defect),
         "references": {record.path: record.sha256 for record in data.records},
         "validation_references": {record.path: record.sha256 for record in data.validation_records},

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.operations.check import left_to_do, to_do
 from defectfill.operations.prepare import latest_run, prepare_run
 from defectfill.records.snapshot import ImageRecord
-from defectfill.runs.run import Run
+from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.timings import seconds_per
 
+COUNTED = Affects.RUN | Affects.DATASET
+"""Settings that decide what is in the dataset."""
 NAMED = 3
 """Files that are named of those that changed."""
 
@@ -25,7 +28,11 @@ def status(config: RunConfig) -> list[str]:
         return [f"{config.category}: up to date: {run.dataset_uri}"]
     records = ingest(config)
     newest = latest_run(config)
-    if newest is None:
+    made_before = latest_folder(config)
+    if newest is None and made_before:
+        dataset = f"{config.output.root}/{config.category}/runs/{made_before.name}/dataset"
+        lines = [f"{config.category}: stale: {dataset}", "  it was made by another version of defectfill"]
+    elif newest is None:
         lines = [f"{config.category}: no run has been finished"]
     else:
         differences = list(_differences(newest, run, records)) or ["it was not finished after its last change"]
@@ -47,7 +54,7 @@ def _cost(newest: Run | None, run: Run, records: Sequence[ImageRecord]) -> Itera
 
 def _differences(old: Run, new: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
     """In what a finished run differs from the one that the config asks for now."""
-    before, now = (dict(_leaves(_settings(run))) for run in (old, new))
+    before, now = (dict(_leaves(settings_that_affect(run.config, COUNTED))) for run in (old, new))
     for key in dict.fromkeys([*before, *now]):
         if before.get(key) != now.get(key):
             yield f"{key} was {before.get(key)}, is {now.get(key)}"
@@ -65,15 +72,6 @@ def _differences(old: Run, new: Run, records: Sequence[ImageRecord]) -> Iterator
         if paths:
             more = ", ..." if len(paths) > NAMED else ""
             yield f"{len(paths)} files {change}: {', '.join(sorted(paths)[:NAMED])}{more}"
-    if old.record.method_version != new.record.method_version:
-        yield "it was made by another version of defectfill"
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """The config's keys that decide what is in the dataset."""
-    keyed, generate = run.record.keyed_config(), run.config.generate
-    keyed["generate"] |= {"count": generate.count, "max_attempts": generate.max_attempts}
-    return {**keyed, "dataset": run.config.dataset.model_dump(mode="json")}
 
 
 def _files(record: ImageRecord) -> Iterator[tuple[str, str]]:
