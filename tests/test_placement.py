@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
@@ -38,7 +38,6 @@ def every_place(patch: Mask, foreground: Mask) -> list[Mask]:
     return places
 
 
-@settings(max_examples=200, deadline=None)
 @given(patches, foregrounds, seeds)
 def test_a_placed_mask_is_the_shape_inside_the_foreground(shape: Mask, foreground: Mask, seed: int) -> None:
     patch = shape[bounding_box(shape)]
@@ -71,7 +70,6 @@ def test_one_pixel_too_few_is_no_room_unless_some_may_be_cut_off() -> None:
     assert not (placed & ~foreground).any()
 
 
-@settings(max_examples=50, deadline=None)
 @given(seeds, st.floats(0, 0.6))
 def test_no_more_than_is_allowed_is_cut_off(seed: int, max_cut: float) -> None:
     y, x = np.mgrid[:300, :300]

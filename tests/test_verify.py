@@ -154,6 +154,15 @@ def test_a_table_of_other_columns_is_named(dataset: Path) -> None:
     assert "expected the columns of a manifest table" in problems_of(dataset)[0]
 
 
+def test_a_column_that_was_renamed_is_told_its_new_name(dataset: Path) -> None:
+    path = dataset / "rejected.parquet"
+    table = pq.read_table(path)
+    names = ["rim_step" if name == "seam_gradient" else name for name in table.column_names]
+    pq.write_table(table.rename_columns(names), path)
+    [problem] = problems_of(dataset)
+    assert problem.endswith("expected the columns of a rejected table, rim_step was renamed, now seam_gradient")
+
+
 def test_another_planned_mask_than_the_one_measured_is_named(dataset: Path) -> None:
     row = synthetic(dataset)
     Image.fromarray(np.full((96, 96), 255, np.uint8)).save(dataset / row["planned_mask_path"])

@@ -1,4 +1,4 @@
-"""When a category runs, and who paints."""
+"""The sections `schedule` and `runner`: when a category runs, and who paints."""
 
 from typing import Literal, Self
 from zoneinfo import available_timezones

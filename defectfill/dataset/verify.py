@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.io.errors import DataError
-from defectfill.io.files import checked
+from defectfill.io.files import checked, schema_differences
 from defectfill.io.images import ImageArray, file_sha256, read_image
 from defectfill.io.progress import progress
 from defectfill.painting.gates import REASONS
@@ -22,6 +22,7 @@ from defectfill.records.manifest import (
     FILE_COLUMNS,
     METADATA_SCHEMA,
     REJECTED_SCHEMA,
+    RENAMED_COLUMNS,
     SCHEMA,
     ManifestRow,
     metadata_table,
@@ -87,8 +88,8 @@ def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
     try:
         found = pq.read_schema(path)
         if not found.equals(schema):
-            wrong = [field.name for field in schema if field not in found] or "other columns"
-            problems.append(f"{path}: expected the columns of a {path.stem} table, differing in {wrong}")
+            differences = schema_differences(found, schema, RENAMED_COLUMNS)
+            problems.append(f"{path}: expected the columns of a {path.stem} table, {differences}")
             return schema.empty_table()
         return checked(pq.read_table(path))
     except (OSError, pa.ArrowException) as error:

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,12 +136,18 @@ def read_rows(path: Path, schema: "pa.Schema | None" = None) -> "pa.Table":
 
 
 def checked(table: "pa.Table", schema: "pa.Schema | None" = None) -> "pa.Table":
-    """A table as it was read; ValueError where its values are damaged or it has another schema than is expected."""
+    """Return a table as it was read; ValueError where its values are damaged or it has another schema than expected."""
     if schema is not None and not table.schema.equals(schema):
-        wrong = [field.name for field in schema if field not in table.schema] or table.schema.names
-        raise ValueError(f"other columns, differing in {', '.join(wrong)}")
+        raise ValueError(f"other columns, {schema_differences(table.schema, schema)}")
     table.validate(full=True)
     return table
+
+
+def schema_differences(found: "pa.Schema", expected: "pa.Schema", renamed: Mapping[str, str] | None = None) -> str:
+    """Return in words how two schemas differ; `renamed` has new names of columns by their old ones."""
+    told = [f"{old} was renamed, now {new}" for old, new in (renamed or {}).items() if old in found.names]
+    wrong = [field.name for field in expected if field not in found] or found.names
+    return ", ".join(told) or f"differing in {', '.join(wrong)}"
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def prepare_run(config: RunConfig) -> Run:
             errors.append(error)
     if errors:
         raise type(errors[0])([problem for error in errors for problem in error.problems])
-    run = Run(RunRecord(method_version=METHOD_VERSION, config=config, **found))
+    run = Run.of(RunRecord(method_version=METHOD_VERSION, config=config, **found))
     fetch_run(run)
     return run
 
@@ -73,7 +73,7 @@ def restart_run(record: RunRecord) -> Run:
 
     To be called under `locked`.
     """
-    run = Run(record)
+    run = Run.of(record)
     return _write_run(run, ()) if _snapshot_path(run).exists() else start_run(record.config)
 
 
@@ -89,11 +89,8 @@ def _snapshot_path(run: Run) -> Path:
 
 
 def latest_run(config: RunConfig) -> Run | None:
-    """Return the category's newest finished run; None where there is none or another version of defectfill made it."""
+    """Return the category's newest finished run; None where there is none, or another version of defectfill made it."""
     folder = latest_folder(config)
     if folder is None or not (folder / "run.json").is_file():
         return None
-    found = Run.at(folder).record
-    here = found.config.model_copy(update={"output": config.output})  # wherever it was made
-    run = Run(found.model_copy(update={"config": here}))
-    return run if run.folder == folder else None
+    return Run.of_this_version(folder)

@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.operations.check import remaining_work
 from defectfill.operations.prepare import latest_run, prepare_run
 from defectfill.operations.reports import FileChanges, RemainingWork, SettingChange, Status
 from defectfill.records.snapshot import ImageRecord
-from defectfill.runs.run import Run
+from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.timings import seconds_per
+
+COUNTED = Affects.RUN | Affects.DATASET
+"""Settings that decide what is in the dataset."""
 
 
 def status(config: RunConfig) -> Status:
@@ -24,15 +28,18 @@ def status(config: RunConfig) -> Status:
         return Status(category=config.category, state="up to date", dataset=run.dataset_uri, work=work)
     records = ingest(config)
     work, newest = remaining_work(run, records), latest_run(config)
-    if newest is None:
+    other = latest_folder(config)
+    if other is None:
         return Status(category=config.category, state="never finished", dataset=None, work=work)
+    if newest is None:
+        made = f"{config.output.root}/{config.category}/runs/{other.name}/dataset"
+        return Status(category=config.category, state="stale", dataset=made, other_version=True, work=work)
     return Status(
         category=config.category,
         state="stale",
         dataset=newest.dataset_uri,
         settings=tuple(_setting_changes(newest, run)),
         files=_file_changes(newest.snapshot(), records),
-        other_version=newest.record.method_version != run.record.method_version,
         work=work,
         seconds=_seconds_left(newest, work),
     )
@@ -48,7 +55,7 @@ def _seconds_left(newest: Run, work: RemainingWork) -> float | None:
 
 def _setting_changes(old: Run, new: Run) -> Iterator[SettingChange]:
     """Yield in what a finished run differs from the one that the config asks for now, but for its files."""
-    before, now = (dict(_leaves(_settings(run))) for run in (old, new))
+    before, now = (dict(_leaves(settings_that_affect(run.config, COUNTED))) for run in (old, new))
     for key in dict.fromkeys([*before, *now]):
         if before.get(key) != now.get(key):
             yield SettingChange(key=key, before=before.get(key), now=now.get(key))
@@ -65,13 +72,6 @@ def _file_changes(old: Sequence[ImageRecord], new: Sequence[ImageRecord]) -> Fil
         removed=tuple(sorted(before.keys() - now.keys())),
         changed=tuple(sorted(path for path in now.keys() & before.keys() if now[path] != before[path])),
     )
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Return the config's keys that decide what is in the dataset."""
-    keyed, generate = run.record.keyed_config(), run.config.generate
-    keyed["generate"] |= {"count": generate.count, "max_attempts": generate.max_attempts}
-    return {**keyed, "dataset": run.config.dataset.model_dump(mode="json")}
 
 
 def _files(record: ImageRecord) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,13 @@ WORK_SIDE_PX = 160
 """Solid shapes are mixed on a square of this side, in which they have the same area."""
 WORK_AREA = 0.1
 """And this share of the square."""
+TINY_PX = 150
+"""The pattern of a reference whose bounding box has no more pixels is one of thin lines, widened so that they stay
+connected; its shapes are drawn smaller to make up for that."""
+MAX_EXCESS = 1.3
+"""If their area is larger than wished for by more than this factor."""
+REDRAWS = 4
+"""At most this often."""
 
 
 def morph(
@@ -44,8 +51,17 @@ def morph(
         patch, matrix = _mixed(like, other, share), np.eye(2)
     else:
         patch, matrix = like.patch, _moments_map(like, other, share)
-    scale = math.sqrt(patch_area_px(like, request) / (patch.sum() * abs(np.linalg.det(matrix))))
-    return bent(patch, scale * turning(like, request, settings, rng) @ matrix, settings.elastic, rng)
+    area_px = patch_area_px(like, request)
+    scale = math.sqrt(area_px / (patch.sum() * abs(np.linalg.det(matrix))))
+    matrix = scale * turning(like, request, settings, rng) @ matrix
+    drawn = bent(patch, matrix, settings.elastic, rng)
+    for _ in range(REDRAWS if like.patch.size <= TINY_PX else 0):
+        excess = float(drawn.sum()) / area_px
+        if excess <= MAX_EXCESS:
+            break
+        matrix = matrix / math.sqrt(excess)
+        drawn = bent(patch, matrix, settings.elastic, rng)
+    return drawn
 
 
 def _is_solid(patch: Mask) -> bool:
