@@ -71,13 +71,13 @@ def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_conf
 
     config = load_config(toy_config)
     assert latest_run(config) is None
-    lines = status(config)
+    lines = lines_of(toy_config)
     assert lines[:2] == [f"washer: stale: {old}/dataset", "  it was made by another version of defectfill"]
     assert lines[2].startswith("hole: adapter is there; 5 of 5 samples to paint")
-    assert collect_garbage(config, keep=0) == []
+    assert collect_garbage(config, keep=0).removed == ()
     assert run_all_steps(toy_config).folder == run.folder
-    assert status(config) == [f"washer: up to date: {run.dataset}"]
-    assert collect_garbage(config, keep=0) == [str(old)]
+    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    assert collect_garbage(config, keep=0).removed == (str(old),)
 
 
 def test_a_run_that_was_moved_reads_its_own_files(toy_config: Path, tmp_path: Path) -> None:
