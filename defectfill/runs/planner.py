@@ -20,7 +20,7 @@ from defectfill.runs.timings import timed
 BLOCK = 4096
 """Samples that are planned and written together; so many masks are held in memory, and the remembered ones."""
 
-MARGIN = 1.5
+MARGIN = 2.0
 """Standard deviations of the number of kept samples by which more are painted than are expected to be needed."""
 
 

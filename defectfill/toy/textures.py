@@ -189,7 +189,7 @@ def _threads(place: Floats, rng: Generator) -> Floats:
 
 
 def _interlace(warp: Floats, weft: Floats, rng: Generator) -> tuple[Floats, Floats]:
-    """Return the share of the warp in what is seen [H, W], and the relief [H, W], -1 between threads to 2 on top."""
+    """Return the share of the warp in what is seen [H, W], and the relief [H, W]: -1 between threads to 2 on top."""
     i, j = np.indices((_THREADS, _THREADS))
     on_top = 2 * single(WEAVES[rng.integers(len(WEAVES))](i, j)) - 1
     round_warp, round_weft = (np.sqrt(np.clip(1 - 0.98 * (2 * (t % 1) - 1) ** 2, 0, 1)) for t in (warp, weft))
