@@ -1,4 +1,4 @@
-"""What does Prefect cost? python -m benchmarks.prefect_cost [--tasks 10000] [--dask-tasks 1000]
+"""The cost of Prefect's tasks: python -m benchmarks.prefect_cost [--tasks 10000] [--dask-tasks 1000]
 
 Tasks that do nothing, declared as shards are and submitted as shards are: in the flow's own thread, in threads that
 wait for painter processes, and by two Dask workers. Prints seconds per task, and the memory of the flow's process after

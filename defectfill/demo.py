@@ -1,4 +1,4 @@
-"""The demo: a toy category to run on, and the question whether what was painted on it looks like its defect."""
+"""The demo: a toy category to run on, and whether a plain classifier recognizes what was painted on it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ LEARNT, TRIED = 150, 48
 
 @dataclass(frozen=True)
 class Recognition:
-    """How a plain classifier takes the images of a defect."""
+    """Shares of the images of a defect that a plain classifier calls by its name."""
 
     defect: str
     painted_share: float

@@ -1,4 +1,4 @@
-"""What CI runs on a clone."""
+"""The command that CI runs on a clone."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ MAKE = '#!/bin/sh\necho "make $*: ${DEFECTFILL_REAL_DATA-none}"\n'
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with nothing but the script, and a `make` that says what it is called with."""
+    """Make a folder with nothing but the script, and a `make` that says what it is called with."""
     (tmp_path / "clone" / ".ci").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     shutil.copy(SCRIPT, tmp_path / "clone" / ".ci" / "run")

@@ -21,7 +21,7 @@ from defectfill.runs.run import Run
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
-    """(exit code, stderr without progress bars) of a command."""
+    """Call a command; return (exit code, stderr without progress bars)."""
     monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -32,7 +32,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
 
 
 def png_header(side: int) -> bytes:
-    """A PNG that says it is side x side pixels and holds nothing."""
+    """Return a PNG that says it is side x side pixels and holds nothing."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -32,7 +32,7 @@ def demo_config() -> RunConfig:
 
 @pytest.fixture(scope="module")
 def mini() -> Base:
-    """The bundled base; adapters must be taken out again."""
+    """Load the bundled base; adapters must be taken out again."""
     return load_base(BaseConfig(model=str(BUNDLED_BASES / "mini"), resolution=128, device="cpu"))
 
 

@@ -56,7 +56,7 @@ os.execlp("cp", "cp", "-r", dataset, sys.argv[2] + ".copy")
 
 @pytest.fixture
 def namespace() -> list[str]:
-    """A command's beginning by which it may mount."""
+    """Return a command's beginning by which it may mount."""
     for options in ("-m", "-rm"):
         mount = ["unshare", options, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
         if subprocess.run(mount, capture_output=True).returncode == 0:

@@ -1,4 +1,4 @@
-"""How a run begins: what was checked is taken as long as it is still so."""
+"""The beginning of a run: what was checked is taken as long as it is still so."""
 
 from pathlib import Path
 

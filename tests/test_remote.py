@@ -36,7 +36,7 @@ from defectfill.runs.run import Run
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """The URL of an S3-compatible server."""
+    """Start an S3-compatible server, and give its URL."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -55,7 +55,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    """An empty bucket; the environment that reaches it, and a cache of this machine's own."""
+    """Make an empty bucket, the environment that reaches it, and a cache of this machine's own."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "key",
@@ -72,7 +72,7 @@ def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Re
 
 @pytest.fixture
 def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
-    """The toy config with its data and its output on storage."""
+    """Write the toy config with its data and its output on storage."""
     (bucket / "images").upload(contents(toy_data), toy_data)
     httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket.url.removeprefix('s3://')}/images/washer/train/good/")
     text = TOY_CONFIG.format(root=tmp_path, base=base_folder)
@@ -85,13 +85,13 @@ def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Pat
 
 
 def on_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
-    """From now on the cache is another machine's."""
+    """Make the cache another machine's from now on."""
     monkeypatch.setenv("DEFECTFILL_CACHE", str(tmp_path / name))
     fetch.fetch_data_once.cache_clear()
 
 
 def run_shared(config_path: Path) -> Run:
-    """The steps of the flow, each with what it uploads, without Prefect."""
+    """Do the steps of the flow, each with what it uploads, without Prefect."""
     from flows.steps import ingest, inpaint_shard, sample_masks, train_adapter, write_manifest
 
     with locked(load_config(config_path)):
@@ -169,7 +169,7 @@ class Killed(Exception):
 def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     config_path: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Cut short after so many uploads, the last of which stops half-way."""
+    """Cut a run short after so many uploads, the last of which stops half-way."""
     upload, calls = Remote.upload, 0
 
     def half(self: Remote, names: Iterable[str], folder: Path) -> None:
@@ -352,7 +352,7 @@ def test_urls_that_are_none_are_refused(config_path: Path, url: str) -> None:
 def test_workers_of_other_machines_paint_what_one_process_paints(
     server: dict[str, str], config_path: Path, finished: Run, tmp_path: Path
 ) -> None:
-    """Two Dask workers with caches of their own stand for two machines that share nothing but storage."""
+    """Let two Dask workers with caches of their own stand for two machines that share nothing but storage."""
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     config_path.write_text(config_path.read_text() + f"runner: {{kind: dask, address: '{address}', processes: 2}}\n")

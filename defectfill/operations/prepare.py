@@ -1,4 +1,4 @@
-"""How a run begins: what a config asks for is found out, checked and written down."""
+"""The beginning of a run: what a config asks for is found out, checked and written down."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What check, status, gc and deploy report: the command line prints it, or gives it out as JSON."""
+"""Reports of check, status, gc and deploy: the command line prints them as lines or as JSON."""
 
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ class DefectImages(BaseModel):
 
 
 class DefectWork(BaseModel):
-    """What is left to do for a defect."""
+    """Work left to do for a defect."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,7 @@ class DefectWork(BaseModel):
 
 
 class RemainingWork(BaseModel):
-    """What a run has left to do."""
+    """Work that a run has left to do."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,7 +64,7 @@ class RemainingWork(BaseModel):
 
 
 class Check(BaseModel):
-    """What a config finds and would do."""
+    """Findings of a check: the images of a config, and the work of its run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,7 +102,7 @@ class FileChanges(BaseModel):
 
 
 class Status(BaseModel):
-    """What of a config's dataset is up to date, and what is not and why."""
+    """State of a config's dataset; where it is not up to date, why, and the work left."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -120,7 +120,7 @@ class Status(BaseModel):
 
 
 class GarbageReport(BaseModel):
-    """What was removed of a category's output."""
+    """Runs and adapters that were removed from a category's output."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -150,7 +150,7 @@ class RemovedDeployment(BaseModel):
 
 
 class DeployReport(BaseModel):
-    """What deploy made or updated, and what it removed."""
+    """Deployments that deploy made, updated or removed."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""What a step needs, from shared storage into the local copy."""
+"""Fetching of what a step needs from shared storage into the local copy."""
 
 import json
 import os

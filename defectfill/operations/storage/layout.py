@@ -1,4 +1,4 @@
-"""Where the files of a category are on shared storage, and which of them say that others are whole."""
+"""The layout of a category on shared storage, and the files that say that others are whole."""
 
 import fcntl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a step made, into shared storage."""
+"""Upload of what a step made to shared storage."""
 
 from pathlib import Path
 
