@@ -30,7 +30,8 @@ from defectfill.runs.run import Run
 from defectfill.runs.shards import count_rejected, finished_shards
 from defectfill.runs.timings import timed
 from mask_sampling import PlacementError
-from mask_sampling.sampling import SampledMask, Spot, spot_of
+from mask_sampling.sampling import SampledMask
+from mask_sampling.spots import Spot, spot_of
 
 SOURCES_TRIED = 5
 """Normals that are tried for a sample before its mask counts as impossible to place."""
