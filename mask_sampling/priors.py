@@ -1,4 +1,4 @@
-"""What the references' masks are like, and how near the samples come to them."""
+"""Measures of masks, and how near samples come to the references in them."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is compared of a mask."""
+    """The measures by which masks are compared."""
 
     area_fraction: float
     """Of the object, not of the frame."""
