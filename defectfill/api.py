@@ -54,10 +54,12 @@ def open_dataset(uri: str | Path) -> "Dataset":
 
     Raises DataError where none is.
     """
-    from defectfill.dataset.opened import Dataset
+    from defectfill.dataset.opened import Dataset, check_is_dataset
     from defectfill.operations.storage.fetch import fetch_dataset
 
-    return Dataset(fetch_dataset(str(uri)))
+    folder = fetch_dataset(str(uri))
+    check_is_dataset(folder)
+    return Dataset(folder)
 
 
 def verify_dataset(uri: str | Path) -> "VerifiedDataset":
@@ -66,8 +68,9 @@ def verify_dataset(uri: str | Path) -> "VerifiedDataset":
     Raises DataError with one message per failure, or where there is no dataset.
     """
     from defectfill.dataset.verify import verify_dataset as verify
+    from defectfill.operations.storage.fetch import fetch_dataset
 
-    return verify(open_dataset(uri).folder)
+    return verify(fetch_dataset(str(uri)))
 
 
 def deploy_categories(

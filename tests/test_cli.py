@@ -266,7 +266,8 @@ def test_verify_of_what_is_no_dataset_exits_with_2_and_one_line(
     folder = tmp_path if there else tmp_path / "none"
     code, errors = call(capsys, monkeypatch, "verify", folder)
     assert code == 2
-    assert errors == f"{folder}: expected a dataset's folder, found no {folder}/manifest.parquet"
+    found = "an empty folder" if there else "nothing"
+    assert errors == f"{folder}: expected a dataset folder with manifest.parquet, found {found}"
 
 
 def as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class BaseConfig(ConfigSection):
     precision: Annotated[Literal["auto", "fp32", "bf16"], Affects.RESOLVED] = "auto"
     """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
     device: Annotated[str, Affects.RESOLVED] = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    """Where training and painting take place. auto: the first GPU, or the CPU where there is none."""
+    """The device of training and painting. auto: the first GPU, or the CPU where there is none."""
 
 
 def resolve_base(base: BaseConfig, file: Path) -> BaseConfig:

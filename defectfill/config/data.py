@@ -10,10 +10,10 @@ from defectfill.config.types import FolderName, Fraction, Root
 
 
 class References(ConfigSection):
-    """How many real defects per defect type are learnt from; the rest is held out."""
+    """The number of real defects per defect type that are learnt from; the rest is held out."""
 
     fraction: Fraction | None = None
-    """Share of the pairs, rounded up; the paper's third."""
+    """Share of the pairs, rounded up; where neither key is given the paper's third."""
     count: int | None = Field(default=None, ge=1)
     """Or a number of pairs."""
 
@@ -25,7 +25,7 @@ class References(ConfigSection):
 
 
 class DataConfig(ConfigSection):
-    """Where the real images are, in MVTec AD's layout, and which of them are learnt from."""
+    """The real images, in MVTec AD's layout, and which of them are learnt from."""
 
     root: Annotated[Root, Affects.RESOLVED]
     """Folder or URL that holds the folder of the category."""
@@ -48,7 +48,7 @@ class DataConfig(ConfigSection):
 
 
 class OutputConfig(ConfigSection):
-    """Where results go."""
+    """The destination of the results."""
 
     root: Annotated[Root, Affects.NOTHING]
     """Folder or URL, in which the category gets a folder of its own."""

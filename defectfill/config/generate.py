@@ -46,7 +46,9 @@ class GenerateConfig(ConfigSection):
     """early: after `early_share` of the steps only the `early_keep` candidates go on that promise to be the least
     reconstructed, by their predicted latents inside the mask."""
     early_share: Fraction = 0.2
+    """With `selection: early`: share of the steps after which candidates are dropped."""
     early_keep: int = Field(default=3, ge=1)
+    """And how many go on."""
     distance: Annotated[Literal["auto", "vae", "lpips"], Affects.RESOLVED] = "auto"
     """Perceptual distance of the selection. auto: lpips where its extra and weights are installed, else vae."""
     samples_per_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

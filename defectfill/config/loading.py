@@ -49,7 +49,7 @@ def section_of(annotation: Any) -> type[ConfigSection] | None:
 
 
 def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
-    """The content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
+    """Return the content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
 
     Raises ConfigError with one message per mistake, each with the key's path.
     """
@@ -82,7 +82,7 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
 
 
 def absolute(path: Path, file: Path, key: str) -> Path:
-    """A path in the config `file`, relative to that file's folder; ConfigError where nothing can have it."""
+    """Return a path in the config `file`, relative to that file's folder; ConfigError where nothing can have it."""
     try:
         found = (Path(file).resolve().parent / path.expanduser()).resolve()
         found.exists()
@@ -105,14 +105,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """`value` and everything in it, aliases replaced."""
+    """Yield `value` and everything in it, aliases replaced."""
     yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _values(item)
 
 
 def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
-    """`value` with every `${NAME}` in its strings replaced.
+    """Return `value` with every `${NAME}` in its strings replaced.
 
     Unset names, values of YAML's rarer types and strings that no file name or prompt can be are added to `problems`.
     """
@@ -137,7 +137,7 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
 
 
 def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
-    """One pydantic error as `key.path: what was expected, what was found`."""
+    """Return one pydantic error as `key.path: what was expected, what was found`."""
     location = [str(part) for part in detail["loc"]]
     key_path = ".".join(location)
     if detail["type"] == "extra_forbidden":

@@ -10,7 +10,7 @@ from defectfill.config.loading import ConfigSection
 
 
 class ZonesConfig(ConfigSection):
-    """Images the user drew: white where defects may, or must not, be."""
+    """Images the user drew, white where defects may, or must not, be. By default there are none."""
 
     allowed: Path | None = None
     """White where defects may be."""
@@ -27,7 +27,7 @@ class ZonesConfig(ConfigSection):
 
 
 class MasksConfig(ConfigSection):
-    """Where defects are asked for, and of which shape."""
+    """The masks: where defects are asked for, and of which shape."""
 
     samplers: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default={"reference": 0.6, "morph": 0.4})
     """Sampler -> weight: reference, morph, stroke, blob, polygon, box, star, folder."""

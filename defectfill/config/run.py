@@ -75,7 +75,7 @@ class RunConfig(ConfigSection):
 
 
 def load_config(path: Path, count: int | None = None) -> RunConfig:
-    """Return the config in the YAML file `path`, with `count` in place of generate.count where it is given.
+    """Return the config in the YAML file `path`, with `count` instead of generate.count where it is given.
 
     `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
     folder. Raises ConfigError with one message per mistake, each with the key's path.

@@ -99,7 +99,7 @@ class TrainConfig(ConfigSection):
     joint: bool = False
     """One adapter for all defects of the category, each under a word of its own, instead of one adapter each."""
     tokens: dict[FolderName, str] = Field(default={})
-    """With `joint`: defect -> its word, in place of `token`."""
+    """With `joint`: defect -> its word, instead of `token`."""
     prompt_defect: str = "A photo of {token}"
     """Of the defect branch; may name {object_name} too."""
     prompt_object: str = "A {object_name} with {token}"

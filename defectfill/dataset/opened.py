@@ -5,8 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defectfill.io.errors import DataError
+
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+NAMED = 3
+"""Files that are named of those in a folder that is no dataset's."""
 
 
 @dataclass(frozen=True)
@@ -40,3 +45,19 @@ class Dataset:
         import pandas as pd
 
         return pd.read_parquet(self.folder / f"{name}.parquet")
+
+
+def check_is_dataset(folder: Path) -> None:
+    """Raise DataError where a folder holds no dataset."""
+    if missing := _missing_dataset(folder):
+        raise DataError(f"{folder}: expected a dataset folder with manifest.parquet, found {missing}")
+
+
+def _missing_dataset(folder: Path) -> str:
+    """Return what is there instead of a dataset's folder; empty where that is there."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "nothing"
+    if (folder / "manifest.parquet").is_file():
+        return ""
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "") if names else "an empty folder"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defectfill.dataset.opened import check_is_dataset
 from defectfill.io.errors import DataError
 from defectfill.io.files import checked, schema_differences
 from defectfill.io.images import ImageArray, file_sha256, read_image
@@ -27,9 +28,6 @@ from defectfill.records.manifest import (
     ManifestRow,
     metadata_table,
 )
-
-NAMED = 5
-"""Files that are named of those in a folder that is no dataset."""
 
 
 class VerifiedDataset(BaseModel):
@@ -51,8 +49,7 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     outside the blend region, files that no row lists or that lie outside of the folder, tables that contradict each
     other.
     """
-    if missing := _missing_dataset(folder):
-        raise DataError(f"{folder}: expected a dataset folder with manifest.parquet, found {missing}")
+    check_is_dataset(folder)
     tables = {
         "manifest.parquet": SCHEMA,
         "rejected.parquet": REJECTED_SCHEMA,
@@ -71,16 +68,6 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     if problems:
         raise DataError(problems)
     return VerifiedDataset(rows=len(rows), rejected=len(rejected))
-
-
-def _missing_dataset(folder: Path) -> str:
-    """Return what is there instead of a dataset's folder; empty where that is there."""
-    if not folder.is_dir():
-        return "a file" if folder.exists() else "nothing"
-    if (folder / "manifest.parquet").is_file():
-        return ""
-    names = sorted(path.name for path in folder.iterdir())
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "") if names else "an empty folder"
 
 
 def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:

@@ -19,7 +19,8 @@ from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.plan import identity_of, plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from mask_sampling import PlacementError
-from mask_sampling.sampling import SampledMask, Spot, spot_of
+from mask_sampling.sampling import SampledMask
+from mask_sampling.spots import Spot, spot_of
 
 SOURCES_TRIED = 5
 """Normals that are tried for a sample before its mask counts as finding no room."""

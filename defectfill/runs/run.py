@@ -132,11 +132,11 @@ class Run:
         return bool(finished == {"settings": self.record.settings_digest()})
 
     def mark_unfinished(self) -> None:
-        """Take the mark back, before the dataset is changed."""
+        """Remove the mark, before the dataset is changed."""
         (self.folder / FINISHED_FILE).unlink(missing_ok=True)
 
     def mark_finished(self) -> None:
-        """Say, after everything else is written, that the dataset is whole, and that it is the newest."""
+        """Mark the dataset as whole, and as the newest, after everything else is written."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
         content = {"settings": self.record.settings_digest()}
         write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())

@@ -146,12 +146,10 @@ def outline_of(config: RunConfig) -> Iterator[Path]:
 def fetch_dataset(uri: str) -> Path:
     """Return the folder of the finished dataset at a uri; of one on storage what is not here is fetched.
 
-    Raises DataError where none is, or one that is not finished.
+    Raises DataError where storage has none, or one that is not finished.
     """
     folder = local_folder(uri)
     if not is_remote(uri):
-        if not any(os.path.exists(folder / name) for name in TABLES):
-            raise DataError(f"{uri}: expected a dataset's folder, found no {folder / TABLES[0]}")
         return folder
     try:
         dataset = Remote(check_url(uri))
