@@ -89,3 +89,18 @@ def test_a_bar_counts_the_samples_of_a_shard_that_is_being_painted_and_shards_pa
 def test_a_round_that_fails_ends_its_bars(run: Run) -> None:
     with pytest.raises(ZeroDivisionError), sample_progress(run, [shard("hole", 1)]):
         raise ZeroDivisionError
+
+
+def test_a_listener_that_fails_does_not_end_the_painting(
+    run: Run, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(label: str, share: float) -> None:
+        heard.append((label, share))
+        raise ConnectionError("the server is away")
+
+    with listening(unreachable), sample_progress(run, [shard("hole", 1), shard("hole", 2)]):
+        write_shard(run, shard("hole", 1), painted_row(run))
+        wait_for(partial(heard.__contains__, ("inpaint hole", 20 / 30)))
+        write_shard(run, shard("hole", 2), painted_row(run))
+        wait_for(partial(heard.__contains__, ("inpaint hole", 1)))
+    assert "progress is not shown: the server is away" in caplog.text

@@ -1,5 +1,6 @@
 """One bar per defect of the samples that are painted, whichever processes paint them."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
 
+log = logging.getLogger(__name__)
+
 LEAST_SECONDS = 1.0
 """Between two readings of the disk."""
 
@@ -19,8 +22,8 @@ LEAST_SECONDS = 1.0
 def sample_progress(run: Run, shards: Sequence[Shard]) -> Iterator[Callable[[Shard], None]]:
     """Show a bar per defect of samples done, per second and time left, while `shards` are painted in the context.
 
-    What is done is read from the disk every now and then, so whatever paints need not tell; what is yielded takes a
-    shard that has been painted on another machine.
+    What is done is read from the disk every now and then, so whatever paints need not report it; what is yielded takes
+    a shard that has been painted on another machine. Painting goes on where progress cannot be shown.
     """
     counters = [_DefectProgress(run, defect, shards) for defect in dict.fromkeys(shard.defect for shard in shards)]
     elsewhere: set[Shard] = set()
@@ -28,8 +31,9 @@ def sample_progress(run: Run, shards: Sequence[Shard]) -> Iterator[Callable[[Sha
 
     def refresh() -> None:
         earlier_done = True
-        for counter in counters:
-            earlier_done = counter.refresh(elsewhere, open_bar=earlier_done) and earlier_done
+        with _logged_failure():
+            for counter in counters:
+                earlier_done = counter.refresh(elsewhere.copy(), open_bar=earlier_done) and earlier_done
 
     def watch() -> None:
         refresh()
@@ -45,7 +49,17 @@ def sample_progress(run: Run, shards: Sequence[Shard]) -> Iterator[Callable[[Sha
         watcher.join()
         refresh()
         for counter in counters:
-            counter.close()
+            with _logged_failure():
+                counter.close()
+
+
+@contextmanager
+def _logged_failure() -> Iterator[None]:
+    """Log what a listener raises, for instance when its server is away."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("progress is not shown: %s", error)
 
 
 class _DefectProgress:
