@@ -1,5 +1,6 @@
 # make test     on a fresh clone: virtual environment, installation, tests (those with servers beside the others)
 # make demo     the whole pipeline on a toy category that it makes itself
+# make fuzz     the property tests with many examples, other ones each time (`make test` takes the same few every time)
 # make check    lint, format and types
 
 PYTHON ?= python3
@@ -7,13 +8,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: test demo check clean
+.PHONY: test fuzz demo check clean
 
 test: $(INSTALLED)
 	export OMP_NUM_THREADS=1; \
 	$(BIN)/python -m pytest -m server > .server-tests.log 2>&1 & server=$$!; \
 	$(BIN)/python -m pytest -m "not server"; others=$$?; \
 	wait $$server; status=$$?; cat .server-tests.log; exit $$((others + status))
+
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz -o timeout=7200
 
 demo: $(INSTALLED)
 	$(BIN)/defectfill demo configs/toy.yaml

@@ -1,6 +1,6 @@
 """Does a killed flow lose anything? python -m benchmarks.flow_kills WORK [--kills 100] [--seed 0]
 
-Runs the whole flow on a toy category through one Prefect server, in turn with two painting children and with two Dask
+Runs the whole flow on a toy category through one Prefect server, in turn with two painter processes and with two Dask
 workers, and again and again kills (SIGKILL) at a random moment: the flow's process, a painter of it, or both. Where
 the flow has died the same command is run once more. Every dataset is compared byte by byte with one of an undisturbed
 run in a single process. Prints a line per kill and a tally, then one JSON line; the exit status is 1 if any byte
@@ -28,7 +28,7 @@ from defectfill.config.run import load_config
 from defectfill.operations.environment import ENVIRONMENT
 from defectfill.operations.prepare import prepare_run
 
-RUNNERS = {"one process": "{}", "children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
+RUNNERS = {"one process": "{}", "processes": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 VICTIMS = ("flow", "painter", "both")
 CONFIG = """
 category: washer
@@ -42,7 +42,7 @@ output: {{root: {work}/out}}
 runner: {runner}
 """
 PAINTERS = ("defectfill.synthesis.painter_pool", "multiprocessing.spawn")
-"""Words of the command lines of painting children and of Dask's workers."""
+"""Words of the command lines of painter processes and of Dask's workers."""
 LEFT_AFTER_S = 20
 """So long processes may take to notice that their flow has died."""
 
@@ -65,7 +65,7 @@ def main() -> int:
             print(f"undisturbed, {name}: {seconds[name]:.1f} s", flush=True)
         wrong = [name for name, content in expected.items() if content != expected["one process"]]
         for kill in range(arguments.kills):
-            name = ("children", "dask")[kill % 2]
+            name = ("processes", "dask")[kill % 2]
             victim, moment = moments.choice(VICTIMS), moments.uniform(0, seconds[name])
             outcome = trial(env, configs[name], victim, moment)
             if outcome == "finished" and contents(configs[name]) != expected["one process"]:
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def make_category(work: Path) -> dict[str, Path]:
-    """A toy category and a base in a new folder; a config of it for each runner."""
+    """Write a toy category and a base into a new folder; return a config of it for each runner."""
     from defectfill.model.pretraining.architectures import write_random_base
     from defectfill.toy import write_category
 
@@ -97,7 +97,7 @@ def make_category(work: Path) -> dict[str, Path]:
 
 @contextmanager
 def prefect_server(work: Path) -> Iterator[dict[str, str]]:
-    """A server of its own; the environment that reaches it."""
+    """Start a server of its own, and give the environment that reaches it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -127,7 +127,7 @@ def start(env: dict[str, str], config: Path) -> subprocess.Popen[bytes]:
 
 
 def finish(env: dict[str, str], config: Path) -> float:
-    """The seconds of an undisturbed run."""
+    """Run a config undisturbed, and return the seconds."""
     begun = time.monotonic()
     with start(env, config) as process:
         if process.wait() != 0:
@@ -136,7 +136,7 @@ def finish(env: dict[str, str], config: Path) -> float:
 
 
 def trial(env: dict[str, str], config: Path, victim: str, moment: float) -> str:
-    """What came of a run that is disturbed after so many seconds, and begun again where its flow has died."""
+    """Disturb a run after so many seconds, begin it again where its flow has died, and return what came of it."""
     with start(env, config) as process:
         time.sleep(moment)
         painters = painters_of(process.pid)
@@ -157,7 +157,7 @@ def trial(env: dict[str, str], config: Path, victim: str, moment: float) -> str:
 
 
 def painters_of(pid: int) -> list[psutil.Process]:
-    """The painting processes below a process."""
+    """Return the painting processes below a process."""
     found = []
     try:
         for process in psutil.Process(pid).children(recursive=True):
@@ -169,7 +169,7 @@ def painters_of(pid: int) -> list[psutil.Process]:
 
 
 def contents(config: Path) -> dict[str, bytes]:
-    """Every file of the finished dataset."""
+    """Return every file of the finished dataset."""
     dataset = prepare_run(load_config(config)).dataset
     return {str(path.relative_to(dataset)): path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
 

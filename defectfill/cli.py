@@ -1,33 +1,33 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 1 anything else."""
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from defectfill import __version__
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_full_disk
-from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-ConfigPath = Annotated[Path, typer.Argument(help="The category's YAML file.", show_default=False)]
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 
 
 def main() -> None:
-    """Runs the command line."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    """Run the command line."""
+    set_environment()
     with exit_codes():
         app()
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turns our errors into messages and exit codes."""
+    """Turn our errors into messages and exit codes."""
     try:
         yield
     except DefectFillError as error:
@@ -44,23 +44,58 @@ def exit_codes() -> Iterator[None]:
         sys.exit(1)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"defectfill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def defectfill(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn a handful of defect photographs into a dataset that makes an inspection model better."""
+
+
 @app.command()
-def run(config: ConfigPath) -> None:
+def run(
+    config: ConfigPath,
+    count: Annotated[
+        int | None, typer.Option(help="Kept images per defect, in place of generate.count.", show_default=False)
+    ] = None,
+    json: AsJson = False,
+) -> None:
     """Make the dataset of CONFIG, or finish what an earlier run began."""
-    _tell(run_category(config))
+    from defectfill.api import run_category
+    from defectfill.config.run import load_config
+    from defectfill.dataset.summary import format_summary, summary
+    from defectfill.io.s3 import local_folder
+
+    dataset = run_category(load_config(config, count))
+    made = summary(local_folder(dataset))
+    sheet = _contact_sheet_beside(dataset)
+    _print(
+        {"dataset": dataset, "contact_sheet": sheet, "summary": made},
+        (*format_summary(made), sheet, dataset),
+        json,
+    )
 
 
 @app.command()
 def check(
     config: ConfigPath,
     measure: Annotated[bool, typer.Option("--measure", help="Forecast time, memory and disk by a few steps.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Say what a run of CONFIG would do and everything that is wrong, in seconds and without a GPU."""
+    from defectfill.cli_format import check_lines
     from defectfill.config.run import load_config
     from defectfill.operations.check import check_config
 
-    for line in check_config(load_config(config), measure=measure):
-        print(line)
+    found = check_config(load_config(config), measure=measure)
+    _print(found, check_lines(found), json)
 
 
 @app.command()
@@ -68,31 +103,36 @@ def masks(
     config: ConfigPath,
     out: Annotated[Path, typer.Option(help="Where the contact sheet is written, as PNG.")] = Path("masks.png"),
     count: Annotated[int, typer.Option(min=1, help="Masks per defect that are compared with the references.")] = 64,
+    json: AsJson = False,
 ) -> None:
     """Show masks as CONFIG would plan them, beside the references, and how alike they are; without a model."""
     from defectfill.config.run import load_config
-    from defectfill.masks.sheet import write_mask_sheet
-    from defectfill.operations.remote import fetch_data
+    from defectfill.masks.sheet import format_mask_report, write_mask_sheet
+    from defectfill.operations.storage.fetch import fetch_data
 
     settings = load_config(config)
     fetch_data(settings)
-    for line in write_mask_sheet(settings, out, count):
-        print(line)
-    print(out)
+    report = write_mask_sheet(settings, out, count)
+    _print({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
 
 
 @app.command()
-def verify(dataset: Annotated[str, typer.Argument(help="A dataset's folder or URL.", show_default=False)]) -> None:
+def verify(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)],
+    json: AsJson = False,
+) -> None:
     """Re-check every hash, size, mask value and count of a finished DATASET."""
-    from defectfill.dataset.verify import verify_dataset
-    from defectfill.operations.remote import fetch_dataset
+    from defectfill.api import verify_dataset
 
-    print(f"{dataset}: {verify_dataset(fetch_dataset(dataset))} rows, all good")
+    verified = verify_dataset(dataset)
+    _print({"dataset": dataset, "rows": verified.rows}, [f"{dataset}: {verified.rows} rows, all good"], json)
 
 
 @app.command()
-def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file.", show_default=False)]) -> None:
-    """Train a small base of your own from normal images and toys, or finish what an earlier call began."""
+def pretrain(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The base's YAML file.", show_default=False)],
+) -> None:
+    """Train the small base of CONFIG from normal images and toys, or finish what an earlier call began."""
     from defectfill.model.pretraining.config import load_pretrain_config
     from defectfill.model.pretraining.pretrain import pretrain as train
 
@@ -100,19 +140,21 @@ def pretrain(config: Annotated[Path, typer.Argument(help="The base's YAML file."
 
 
 @app.command()
-def status(config: ConfigPath) -> None:
+def status(config: ConfigPath, json: AsJson = False) -> None:
     """Say whether the dataset of CONFIG is up to date; if not why, and what a run would make anew."""
+    from defectfill.cli_format import status_lines
     from defectfill.config.run import load_config
-    from defectfill.operations.status import status as lines_of
+    from defectfill.operations.status import status as status_of
 
-    for line in lines_of(load_config(config)):
-        print(line)
+    found = status_of(load_config(config))
+    _print(found, status_lines(found), json)
 
 
 @app.command()
 def gc(
     config: ConfigPath,
     keep: Annotated[int, typer.Option(min=0, help="Newest runs that stay, beside the latest finished one.")] = 2,
+    json: AsJson = False,
 ) -> None:
     """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
     from defectfill.config.run import load_config
@@ -121,75 +163,70 @@ def gc(
 
     settings = load_config(config)
     with locked(settings):
-        for place in collect_garbage(settings, keep):
-            print(f"removed {place}")
+        report = collect_garbage(settings, keep)
+    _print(report, [f"removed {uri}" for uri in report.removed], json)
 
 
 @app.command()
 def deploy(
-    configs: Annotated[list[Path], typer.Argument(help="The YAML files of categories.", show_default=False)],
+    configs: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG", help="The YAML files of categories.", show_default=False)
+    ],
     work_pool: Annotated[str, typer.Option(help="The pool whose worker runs them.")] = "gpu",
     gpus: Annotated[int, typer.Option(min=1, help="How many runs of the pool train or paint at a time.")] = 1,
     prune: Annotated[bool, typer.Option("--prune", help="Remove deployments whose config is gone.")] = False,
     then: Annotated[
         str | None, typer.Option(help="flow/deployment to start with every finished dataset, its parameter `dataset`.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
-    """Give each of CONFIGS its deployment on the Prefect server, with its schedule; again to update."""
-    from flows.deploy import deploy as make_deployments
+    """Give each CONFIG its deployment on the Prefect server, with its schedule; again to update."""
+    from defectfill.api import deploy_categories
+    from defectfill.cli_format import deploy_lines
 
-    for line in make_deployments(configs, work_pool, gpus=gpus, prune=prune, then=then):
-        print(line)
+    report = deploy_categories(configs, work_pool, gpus=gpus, prune=prune, then=then)
+    _print(report, deploy_lines(report), json)
 
 
 @app.command()
-def demo(config: ConfigPath = Path("configs/toy.yaml")) -> None:
+def demo(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CONFIG", help="The YAML file of a toy category.", show_default="the toy's own, into ./demo"
+        ),
+    ] = None,
+) -> None:
     """Make a toy category where CONFIG expects one, run it, and say whether its defects are recognized."""
+    from defectfill.api import run_category
+    from defectfill.cli_format import recognition_lines
     from defectfill.config.run import load_config
-    from defectfill.demo import make_toy_category, recognize
+    from defectfill.dataset.summary import format_summary, summary
+    from defectfill.demo import make_toy_category, recognize, shipped_config
     from defectfill.io.s3 import local_folder
 
-    settings = load_config(config)
+    settings = load_config(config) if config else shipped_config(Path.cwd() / "demo")
     make_toy_category(settings)
-    dataset = run_category(config)
-    _tell(dataset, recognize(settings, local_folder(dataset)))
-
-
-def _tell(dataset: str, remarks: Sequence[str] = ()) -> None:
-    """Prints what became of each defect, then where the contact sheet and, last, the dataset are."""
-    from defectfill.dataset.summary import summary
-    from defectfill.io.s3 import local_folder
-
-    contact_sheet = f"{dataset.rpartition('/')[0]}/contact_sheet.png"
-    for line in (*summary(local_folder(dataset)), *remarks, contact_sheet, dataset):
+    dataset = run_category(settings)
+    folder = local_folder(dataset)
+    recognized = recognition_lines(recognize(settings, folder))
+    for line in (*format_summary(summary(folder)), *recognized, _contact_sheet_beside(dataset), dataset):
         print(line)
 
 
-def run_category(config_path: Path) -> str:
-    """The place of a config's dataset, through the Prefect flow.
+def _contact_sheet_beside(dataset: str) -> str:
+    return f"{dataset.rpartition('/')[0]}/contact_sheet.png"
 
-    Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts.
-    """
-    from defectfill.config.run import load_config
-    from defectfill.operations.check import check_config
-    from defectfill.operations.prepare import prepare_run
 
-    config = load_config(config_path)
-    prepared = prepare_run(config)
-    if prepared.is_finished():
-        return prepared.dataset_uri
-    check_config(config, prepared)
-    server = os.environ.get("PREFECT_API_URL")
-    if server is None:
-        print("starting Prefect's temporary server ...", file=sys.stderr)
-    from flows.category import synthesize_category  # the one arrow upwards: the command starts the flow
+def _print(report: object, lines: Iterable[str], json: bool) -> None:
+    """Print a report as one JSON object, or else its lines."""
+    if json:
+        from pydantic_core import to_json
 
-    try:
-        return synthesize_category(config_path)
-    except RuntimeError as error:
-        if server and "Failed to reach API" in str(error):
-            raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
-        raise
+        print(to_json(report, indent=2, inf_nan_mode="null").decode())
+        return
+    for line in lines:
+        print(line)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The demo: a toy category to run on, and the question whether what was painted on it looks like its defect."""
+"""The demo: a toy category to run on, and whether a plain classifier recognizes what was painted on it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectfill.config.run import RunConfig
+from defectfill.config.run import RunConfig, load_config
 from defectfill.io.errors import ConfigError
 from defectfill.io.files import read_table
 from defectfill.io.images import read_image, read_mask
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from defectfill.model.base.base import Base
     from defectfill.model.evaluation.recognition import Recognizer
 
+TOY_CONFIG = Path(__file__).parent / "toy" / "washer.yaml"
+"""A link to configs/toy.yaml; in what is installed a copy of it."""
 COUNTS = {"normals": 24, "test_normals": 6, "defective": 12}
 UNSEEN = 31_415_926
 """Seed of the toys that the classifier learns from and is tried on; no category is made of them."""
@@ -25,8 +28,27 @@ LEARNT, TRIED = 150, 48
 """How many of each class."""
 
 
+@dataclass(frozen=True)
+class Recognition:
+    """Shares of the images of a defect that a plain classifier calls by its name."""
+
+    defect: str
+    painted_share: float
+    """Of the kept images, those that it calls by the defect's name."""
+    toy_share: float
+    """The same of unseen toys with that damage."""
+
+
+def shipped_config(folder: Path) -> RunConfig:
+    """Return the config of the toy category that comes with the package, its data and its output in `folder`."""
+    config = load_config(TOY_CONFIG)
+    data = config.data.model_copy(update={"root": str(folder / "data")})
+    output = config.output.model_copy(update={"root": str(folder / "out")})
+    return config.model_copy(update={"data": data, "output": output})
+
+
 def make_toy_category(config: RunConfig) -> None:
-    """The toy category of `config` where it expects it, unless something is there already.
+    """Write the toy category of `config` where it expects it, unless something is there already.
 
     Raises ConfigError for a category or defect that there are no toys of, a base that is not there, data on storage.
     """
@@ -38,8 +60,8 @@ def make_toy_category(config: RunConfig) -> None:
         write_category(Path(config.data.root), config.category, config.seed, **COUNTS, defects=config.data.defects)
 
 
-def recognize(config: RunConfig, dataset: Path) -> list[str]:
-    """One line per defect: how many kept images of a toy dataset a plain classifier calls by their defect's name.
+def recognize(config: RunConfig, dataset: Path) -> list[Recognition]:
+    """Return for each defect how many kept images of a toy dataset a plain classifier calls by the defect's name.
 
     The classifier is a logistic regression on the base's features of mask crops, and tells every toy defect and
     undamaged parts apart. It learns from toys that are nobody's reference; those it is tried on it has not seen
@@ -52,15 +74,11 @@ def recognize(config: RunConfig, dataset: Path) -> list[str]:
     painted = {defect: list(painted_windows(config, dataset, defect)) for defect in config.data.defects}
     real = {defect: list(toy_windows(config, defect, TRIED, first=LEARNT)) for defect in config.data.defects}
     shares, real_shares = recognized(recognizer, painted), recognized(recognizer, real)
-    return [
-        f"{defect}: a plain classifier calls {shares[defect]:.0%} of the kept images by this name, "
-        f"and {real_shares[defect]:.0%} of unseen toys with that damage"
-        for defect in config.data.defects
-    ]
+    return [Recognition(defect, shares[defect], real_shares[defect]) for defect in config.data.defects]
 
 
 def train_recognizer(base: "Base", config: RunConfig) -> "Recognizer":
-    """The classifier of all toy defects and undamaged parts of the config's category."""
+    """Return a classifier of all toy defects and undamaged parts of the config's category."""
     from defectfill.model.evaluation.recognition import fit_recognizer
 
     classes = progress(["good", *DEFECTS], "toys for the classifier")
@@ -68,7 +86,7 @@ def train_recognizer(base: "Base", config: RunConfig) -> "Recognizer":
 
 
 def recognized(recognizer: "Recognizer", windows: Mapping[str, Sequence[Window]]) -> dict[str, float]:
-    """Defect -> share of its windows that are called by its name."""
+    """Return for each defect the share of its windows that are called by its name."""
     shares = {}
     for defect, examples in windows.items():
         names = recognizer.classify(examples)
@@ -77,7 +95,7 @@ def recognized(recognizer: "Recognizer", windows: Mapping[str, Sequence[Window]]
 
 
 def toy_windows(config: RunConfig, name: str, count: int, first: int = 0) -> Iterator[Window]:
-    """Windows of toys with a defect, or, for `good`, of undamaged parts in the places of each defect in turn."""
+    """Yield windows of toys with a defect or, for `good`, of undamaged parts where each defect in turn would be."""
     for index in range(first, first + count):
         defect = list(DEFECTS)[index % len(DEFECTS)] if name == "good" else name
         sample = make_sample((UNSEEN, index), config.category, defect)
@@ -87,7 +105,7 @@ def toy_windows(config: RunConfig, name: str, count: int, first: int = 0) -> Ite
 
 
 def painted_windows(config: RunConfig, dataset: Path, defect: str) -> Iterator[Window]:
-    """Windows of the kept images of a defect, with their drawn masks."""
+    """Yield windows of the kept images of a defect, with their drawn masks."""
     for row in read_table(dataset / "manifest.parquet"):
         if row["origin"] == "synthetic" and row["defect"] == defect:
             mask = read_mask(dataset / row["mask_path"])

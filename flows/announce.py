@@ -1,4 +1,4 @@
-"""What other flows are told of a finished dataset."""
+"""The news of a finished dataset, for other flows."""
 
 from collections import Counter
 from typing import Any
@@ -17,7 +17,7 @@ FINISHED = "defect-dataset.finished"
 
 
 def announce(run: Run) -> None:
-    """Materializes the asset of a finished dataset's manifest, with its facts, and emits the event."""
+    """Materialize the asset of a finished dataset's manifest, with its facts, and emit the event."""
     facts = dataset_facts(run)
     asset = Asset(
         key=f"defectfill://{run.config.category}/manifest.parquet",
@@ -33,12 +33,12 @@ def announce(run: Run) -> None:
 
 
 def resource_of(category: str) -> str:
-    """The id by which events name the dataset of a category."""
+    """Return the id by which events name the dataset of a category."""
     return f"defect-dataset.{category}"
 
 
 def dataset_facts(run: Run) -> dict[str, Any]:
-    """Where a finished dataset is and what is in it. Consumers that have seen its fingerprint need not do so again."""
+    """Return where a finished dataset is and what is in it, with a fingerprint that tells whether it has been seen."""
     manifest, rejected = run.dataset / "manifest.parquet", run.dataset / "rejected.parquet"
     made = pq.read_table(manifest, columns=["defect"], filters=pc.field("origin") == "synthetic")["defect"]
     reasons = pq.read_table(rejected, columns=["reason"])["reason"]

@@ -1,4 +1,4 @@
-"""What Prefect's pages show of a run beside its state."""
+"""The artifacts that Prefect's pages show of a run, beside its state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from defectfill.io.progress import listening
 
 
 def artifact_key(name: str) -> str:
-    """A name as Prefect takes keys of artifacts: lower-case letters, digits and dashes."""
+    """Return a name as Prefect takes keys of artifacts: lower-case letters, digits and dashes."""
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
 
 
 @contextmanager
 def progress_artifacts(category: str) -> Iterator[None]:
-    """An artifact for every progress bar of the library that runs for long inside the context."""
+    """Make an artifact for every progress bar of the library that runs for long inside the context."""
     artifacts: dict[str, UUID] = {}
 
     def show(label: str, share: float) -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
 from defectfill.operations.lock import locked
-from defectfill.operations.remote import open_run
+from defectfill.operations.storage.fetch import open_run
+from defectfill.runs.record import RunRecord
 from flows.announce import announce
 from flows.artifacts import artifact_key, progress_artifacts
 from flows.runners import open_runner
@@ -15,17 +17,21 @@ from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 
 
 @flow(name="synthesize-category", persist_result=False)
-def synthesize_category(config_path: Path, count: int | None = None, gpu_limit: str | None = None) -> str:
-    """The dataset's folder or URL. What an earlier run has finished is found and kept.
+def synthesize_category(
+    config_path: Path | SkipJsonSchema[RunRecord], count: int | None = None, gpu_limit: str | None = None
+) -> str:
+    """Make a category's dataset, and return its folder or URL. What an earlier run has finished is found and kept.
 
     Args:
-        config_path: The category's YAML file, on the machine of the worker.
+        config_path: The category's YAML file, on the machine of the worker. A process that has begun the run already
+            gives its record instead, and no file is read again.
         count: Kept images per defect, in place of the file's generate.count.
         gpu_limit: Global concurrency limit of which training and painting take a slot; none if empty.
     """
-    config = load_config(config_path, count)
+    asked = config_path if isinstance(config_path, RunRecord) else load_config(config_path, count)
+    config = asked.config if isinstance(asked, RunRecord) else asked
     with locked(config) as still_held:
-        run_uri = ingest(config_path, count)
+        run_uri = ingest(asked)
         run = open_run(run_uri)
         if run.is_finished():
             return run.dataset_uri

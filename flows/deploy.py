@@ -1,4 +1,4 @@
-"""One deployment per category config on a Prefect server: what runs every category on its schedule."""
+"""Deployments on a Prefect server, one per category config: they run every category on its schedule."""
 
 import os
 from collections import Counter
@@ -20,6 +20,7 @@ from prefect.schedules import Cron
 from defectfill.config.run import RunConfig, load_config
 from defectfill.io.errors import ConfigError
 from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.reports import Deployment, DeployReport, RemovedDeployment
 from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
 from flows.detector import train_detector
@@ -31,14 +32,14 @@ RUN_ENVIRONMENT = {
     **{name: value for name, value in ENVIRONMENT.items() if not name.startswith("PREFECT")},
     "PREFECT_LOGGING_EXTRA_LOGGERS": "defectfill",
 }
-"""Environment of deployed runs: the library's log, that of painting children too, is in the run's log."""
+"""Environment of deployed runs: the library's log, that of painter processes too, is in the run's log."""
 OVERLAP = {"queue": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitStrategy.CANCEL_NEW}
 
 
 def deploy(
     config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune: bool = False, then: str | None = None
-) -> list[str]:
-    """Makes or updates the deployments of each category config, of the fleet and of the detector; a line for each.
+) -> DeployReport:
+    """Make or update the deployments of each category config, of the fleet and of the detector, and return them.
 
     A deployment is called as its file, without `.yaml`. One run of it goes at a time, and of all in the pool so many
     train or paint at a time as it has `gpus`.
@@ -53,25 +54,26 @@ def deploy(
     ours = {f"{flow.name}/{name}" for flow, name in FLOWS.items()}
     if then and then not in ours:
         _find(then)
-    lines = [_deploy_flow(flow, name, work_pool) for flow, name in FLOWS.items()]
+    flows = [_deploy_flow(flow, name, work_pool) for flow, name in FLOWS.items()]
     consumer = _find(then) if then else None
     limit = f"gpu-{work_pool}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(limit, gpus)
-    lines = [*(_deploy_category(path, config, work_pool, limit) for path, config in configs.items()), *lines]
-    lines += [_start_after_datasets(then, consumer)] if then and consumer else []
-    return lines + (_prune(work_pool) if prune else [])
+    categories = [_deploy_category(path, config, work_pool, limit) for path, config in configs.items()]
+    started = [_start_after_datasets(then, consumer)] if then and consumer else []
+    removed = _prune(work_pool) if prune else []
+    return DeployReport(deployments=(*categories, *flows, *started), removed=tuple(removed))
 
 
-def _deploy_flow(flow: Any, name: str, work_pool: str) -> str:
-    """A deployment that runs when it is started."""
+def _deploy_flow(flow: Any, name: str, work_pool: str) -> Deployment:
+    """Deploy a flow that runs when it is started."""
     deployment = flow.to_deployment(name, work_pool_name=work_pool, entrypoint_type=EntrypointType.MODULE_PATH)
     deployment.apply()
-    return f"{flow.name}/{name}: when it is started"
+    return Deployment(name=f"{flow.name}/{name}", starts="when it is started")
 
 
 def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
-    """Configs by their files' absolute paths."""
+    """Return configs by their files' absolute paths."""
     configs, problems = {}, []
     for path in dict.fromkeys(path.resolve() for path in paths):
         try:
@@ -86,6 +88,7 @@ def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
 
 
 def _check_pool(work_pool: str) -> None:
+    """Raise ConfigError where there is no server that stays, or it has no such pool."""
     server = os.environ.get("PREFECT_API_URL")
     if not server:
         raise ConfigError("PREFECT_API_URL: names no Prefect server; deployments are for one that stays")
@@ -101,7 +104,8 @@ def _check_pool(work_pool: str) -> None:
         raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
 
 
-def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) -> str:
+def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) -> Deployment:
+    """Deploy a category, with the schedule of its config."""
     schedule = config.schedule
     overlap = OVERLAP[schedule.overlap if schedule else "queue"]
     deployment: Any = synthesize_category.to_deployment(
@@ -117,11 +121,11 @@ def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) 
     )
     deployment.apply()
     when = f"{schedule.cron} {schedule.timezone}" if schedule else "no schedule"
-    return f"{synthesize_category.name}/{path.stem}: {when}"
+    return Deployment(name=f"{synthesize_category.name}/{path.stem}", starts=when)
 
 
 def _find(consumer: str) -> UUID:
-    """The id of a deployment by its flow's and its own name."""
+    """Return the id of a deployment by its flow's and its own name."""
     with get_client(sync_client=True) as client:
         try:
             return client.read_deployment_by_name(consumer).id
@@ -131,8 +135,8 @@ def _find(consumer: str) -> UUID:
             ) from error
 
 
-def _start_after_datasets(consumer: str, deployment_id: UUID) -> str:
-    """Has the server start a deployment at the event of a finished dataset."""
+def _start_after_datasets(consumer: str, deployment_id: UUID) -> Deployment:
+    """Have the server start a deployment at the event of a finished dataset."""
     name = f"defectfill: {consumer}"
     with get_client(sync_client=True) as client:
         for outdated in client.read_automations_by_name(name):
@@ -143,16 +147,17 @@ def _start_after_datasets(consumer: str, deployment_id: UUID) -> str:
     start = RunDeployment(deployment_id=deployment_id, parameters={"dataset": "{{ event.payload.dataset }}"})
     automation: Any = Automation(name=name, trigger=trigger, actions=[start])
     automation.create()
-    return f"{consumer}: after every finished dataset"
+    return Deployment(name=consumer, starts="after every finished dataset")
 
 
-def _prune(work_pool: str) -> list[str]:
-    """Removes the pool's deployments whose config is gone."""
-    lines = []
+def _prune(work_pool: str) -> list[RemovedDeployment]:
+    """Remove the pool's deployments whose config is gone."""
+    removed = []
     with get_client(sync_client=True) as client:
         for deployment in category_deployments(client):
             path = Path(str(deployment.parameters["config_path"]))
             if deployment.work_pool_name == work_pool and not path.exists():
                 client.delete_deployment(deployment.id)
-                lines.append(f"{synthesize_category.name}/{deployment.name}: removed, {path} is gone")
-    return lines
+                name = f"{synthesize_category.name}/{deployment.name}"
+                removed.append(RemovedDeployment(name=name, config=str(path)))
+    return removed

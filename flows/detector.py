@@ -1,4 +1,4 @@
-"""What datasets are made for: a detector is trained on one and tested on the real images held out."""
+"""The detector, which datasets are made for: trained on one and tested on the real images held out."""
 
 from typing import Any
 
@@ -6,13 +6,14 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from defectfill.operations.remote import fetch_dataset, upload_folder
+from defectfill.operations.storage.fetch import fetch_dataset
+from defectfill.operations.storage.upload import upload_folder
 from flows.artifacts import artifact_key
 
 
 @flow(name="train-detector", persist_result=False)
 def train_detector(dataset: str, epochs: int = 12, side: int = 128, seed: int = 0) -> str:
-    """The folder or URL of the trained detector and its report, beside the dataset.
+    """Train a detector, and return the folder or URL of it and its report, beside the dataset.
 
     Args:
         dataset: Folder or URL of a finished dataset.
@@ -31,7 +32,7 @@ def train_detector(dataset: str, epochs: int = 12, side: int = 128, seed: int = 
 
 @task(cache_policy=NO_CACHE)
 def fit(dataset: str, epochs: int, side: int, seed: int) -> tuple[dict[str, Any], str]:
-    """The report of a detector, and where it and the detector are: beside the dataset."""
+    """Train a detector; return its report, and the folder or URL of both, beside the dataset."""
     from defectfill.model.evaluation.detector import DetectorSettings
     from defectfill.model.evaluation.detector import train_detector as train
 

@@ -25,7 +25,7 @@ POLL_SECONDS = 5
 
 @flow(name="synthesize-fleet", persist_result=False)
 def synthesize_fleet(changed_only: bool = True, at_once: int = 4) -> None:
-    """Runs every deployed category as a child run of its own deployment.
+    """Run every deployed category as a child run of its own deployment.
 
     One that fails does not stop the others; in the end the flow fails and names it.
 
@@ -57,7 +57,7 @@ def synthesize_fleet(changed_only: bool = True, at_once: int = 4) -> None:
 
 
 def category_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    """The deployments of categories, by name."""
+    """Return the deployments of categories, by name."""
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     found: list[DeploymentResponse] = []
     while page := client.read_deployments(deployment_filter=ours, limit=PAGE, offset=len(found)):
@@ -66,7 +66,7 @@ def category_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 
 def _problem(deployment: DeploymentResponse, changed_only: bool) -> str | None:
-    """Why a category is not run: it is up to date, or its config or data is not good; None: it is run."""
+    """Return why a category is not run: it is up to date, or its config or data is not good; None where it is run."""
     try:
         run = prepare_run(load_config(Path(str(deployment.parameters["config_path"]))))
     except DefectFillError as error:

@@ -1,4 +1,4 @@
-"""Who paints the shards of a run: its own process, children with a GPU each, or the workers of a Dask cluster."""
+"""Who paints the shards of a run: its own process, painter processes with a GPU each, or the workers of Dask."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,12 +10,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from defectfill.config.runner import RunnerConfig
 from defectfill.io.errors import ConfigError
-from defectfill.io.progress import progress
-from defectfill.operations.remote import open_run
+from defectfill.operations.storage.fetch import open_run
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
-from defectfill.synthesis.painter_pool import open_painter_pool
-from flows.steps import CHILDREN, inpaint_shard
+from defectfill.runs.sample_progress import sample_progress
+from defectfill.synthesis.painter_pool import PainterPool, open_painter_pool
+from flows.steps import inpaint_shard
 
 WAITING = 2
 """Shards that are submitted for each process: a plan of any length is in bounded memory, and none waits for work."""
@@ -26,25 +26,25 @@ Paint = Callable[[Sequence[Shard]], None]
 
 @contextmanager
 def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
-    """What paints shards of a run, by its config's `runner`; what it started ends with the context."""
+    """Give what paints shards of a run, by its config's `runner`; what it started ends with the context."""
     run = open_run(run_uri)
     runner = run.config.runner
 
-    def parameters(shard: Shard) -> dict[str, Any]:
-        return {"run_uri": run_uri, "shard": shard.name, "gpu_limit": gpu_limit}
-
     def one_by_one(shards: Sequence[Shard]) -> None:
-        for shard in shards:
-            inpaint_shard(**parameters(shard))
+        with sample_progress(run, shards):
+            for shard in shards:
+                inpaint_shard(run_uri, shard.name, gpu_limit)
 
     if runner.kind == "local" and runner.processes == 1:
         yield one_by_one
         return
-    with _task_runner(run, runner) as task_runner:
+    with _task_runner(run, runner) as (task_runner, painters):
+        common = {"run_uri": run_uri, "gpu_limit": gpu_limit, "painters": painters}
 
         def side_by_side(shards: Sequence[Shard]) -> None:
-            waiting = map(parameters, progress(shards, "shards"))
-            run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
+            with sample_progress(run, shards):
+                waiting = ({**common, "shard": shard.name} for shard in shards)
+                run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
 
         yield side_by_side
 
@@ -52,7 +52,7 @@ def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
 def run_in_window(
     task_runner: TaskRunner[Any], task: Task[..., Any], parameters: Iterable[dict[str, Any]], size: int
 ) -> None:
-    """Runs a task with each of the parameters, `size` of them submitted at a time; raises when one has failed."""
+    """Run a task with each of the parameters, `size` of them submitted at a time; raise when one has failed."""
     submitted: deque[Any] = deque()
     for each in parameters:
         if len(submitted) >= size:
@@ -63,21 +63,18 @@ def run_in_window(
 
 
 @contextmanager
-def _task_runner(run: Run, runner: RunnerConfig) -> Iterator[TaskRunner[Any]]:
+def _task_runner(run: Run, runner: RunnerConfig) -> Iterator[tuple[TaskRunner[Any], PainterPool | None]]:
+    """Give what runs tasks side by side and, where these are threads of this process, what they have paint."""
     if runner.kind == "dask":
         with open_dask(runner) as dask:
-            yield dask
+            yield dask, None
         return
-    with open_painter_pool(run, runner.processes) as children, ThreadPoolTaskRunner(runner.processes) as threads:
-        CHILDREN[run.uri] = children
-        try:
-            yield threads
-        finally:
-            del CHILDREN[run.uri]
+    with open_painter_pool(run, runner.processes) as painters, ThreadPoolTaskRunner(runner.processes) as threads:
+        yield threads, painters
 
 
 def open_dask(runner: RunnerConfig) -> TaskRunner[Any]:
-    """The workers of a cluster, which keep the base loaded between shards. ConfigError where the extra is missing."""
+    """Open the workers of a cluster, which keep the base loaded between shards; ConfigError without the extra."""
     try:
         import dask
         from prefect_dask import DaskTaskRunner

@@ -1,14 +1,13 @@
 """The steps of a category's run as Prefect tasks: a thin layer around the library.
 
-Tasks take and give places and names, never images or models, so nothing is hashed or pickled; what is done is
-known by the library from the disk, so Prefect's cache stays off. A task is retried when a second try can
+Tasks take and give settings, uris and names, never images or models, so nothing large is hashed or pickled; what is
+done is known by the library from the disk, so Prefect's cache stays off. A task is retried when a second try can
 succeed; the user's mistakes are not.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -16,13 +15,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
 from defectfill.adapters.train import train_adapter as train
-from defectfill.config.run import load_config
+from defectfill.config.run import RunConfig
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError, is_full_disk
-from defectfill.operations.prepare import start_run
-from defectfill.operations.remote import (
-    fetch_for_shard,
-    open_run,
+from defectfill.operations.prepare import restart_run, start_run
+from defectfill.operations.storage.fetch import fetch_for_shard, open_run
+from defectfill.operations.storage.upload import (
     sync_shards,
     upload_adapter,
     upload_dataset,
@@ -32,17 +30,15 @@ from defectfill.operations.remote import (
 )
 from defectfill.records.plan import Shard
 from defectfill.runs.planner import plan_samples
+from defectfill.runs.record import RunRecord
 from defectfill.runs.run import Run
 from defectfill.synthesis.painter_pool import PainterPool
-from defectfill.synthesis.synthesize import inpaint_shard as inpaint
+from defectfill.synthesis.shards import inpaint_shard as inpaint
 from flows.artifacts import progress_artifacts
-
-CHILDREN: dict[str, PainterPool] = {}
-"""Painting processes of the runs of this process, by the run's run_uri."""
 
 
 def _can_be_retried(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether the failure is neither in the config nor in the data, nor a full disk."""
+    """Return whether the failure is neither in the config nor in the data, nor a full disk."""
     error = state.result(raise_on_failure=False)
     return not isinstance(error, ConfigError | DataError) and not is_full_disk(error)
 
@@ -52,7 +48,7 @@ step = partial(task, cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[1, 1
 
 @contextmanager
 def gpu(limit: str | None) -> Iterator[None]:
-    """A slot of the global concurrency limit of that name, waited for; none where there is no name.
+    """Wait for a slot of the global concurrency limit of that name, and hold it; none where there is no name.
 
     It is given back when its holder dies, some minutes later. Work under way goes on while the server is away.
     """
@@ -65,23 +61,26 @@ def gpu(limit: str | None) -> Iterator[None]:
 
 @contextmanager
 def opened(run_uri: str) -> Iterator[Run]:
-    """The run at a run_uri, to work on; how far the work is can be seen on Prefect's pages."""
+    """Open the run at a uri, to work on; how far the work is can be seen on Prefect's pages."""
     run = open_run(run_uri)
     with progress_artifacts(run.config.category):
         yield run
 
 
 @step()
-def ingest(config_path: Path, count: int | None = None) -> str:
-    """The run's run_uri, with every real image checked and given its role."""
-    run = start_run(load_config(config_path, count))
+def ingest(asked: RunConfig | RunRecord) -> str:
+    """Begin the run of a config, every real image checked and given its role, and return its uri.
+
+    asked: the record where this process has begun it already.
+    """
+    run = restart_run(asked) if isinstance(asked, RunRecord) else start_run(asked)
     upload_record(run)
     return run.uri
 
 
 @step(retries=1)
 def train_adapter(run_uri: str, defect: str, gpu_limit: str | None = None) -> None:
-    """One adapter, trained unless it is there."""
+    """Train one adapter, unless it is there."""
     with opened(run_uri) as run:
         with gpu(gpu_limit):
             train(run, defect)
@@ -90,7 +89,7 @@ def train_adapter(run_uri: str, defect: str, gpu_limit: str | None = None) -> No
 
 @step()
 def sample_masks(run_uri: str) -> list[Shard]:
-    """The plan, extended by what is still wanted; what is to be painted of it, in shards."""
+    """Extend the plan by what is still wanted; return what is to be painted of it, in shards."""
     with opened(run_uri) as run:
         sync_shards(run)
         shards = plan_samples(run)
@@ -99,14 +98,14 @@ def sample_masks(run_uri: str) -> list[Shard]:
 
 
 @step()
-def inpaint_shard(run_uri: str, shard: str, gpu_limit: str | None = None) -> None:
-    """One block of samples, painted: by a child of the run where it has some, else in this process."""
+def inpaint_shard(run_uri: str, shard: str, gpu_limit: str | None = None, painters: PainterPool | None = None) -> None:
+    """Paint one block of samples, in this process or, where they are given, in one of the run's painter processes."""
     block = Shard.named(shard)
     with opened(run_uri) as run:
         fetch_for_shard(run, block)
         with gpu(gpu_limit):
-            if run_uri in CHILDREN:
-                CHILDREN[run_uri].paint(block)
+            if painters:
+                painters.paint(block)
             else:
                 inpaint(run, block)
         upload_shard(run, block)
@@ -114,7 +113,7 @@ def inpaint_shard(run_uri: str, shard: str, gpu_limit: str | None = None) -> Non
 
 @step()
 def write_manifest(run_uri: str) -> None:
-    """The dataset, whole, with a contact sheet beside it."""
+    """Write the whole dataset, with a contact sheet beside it."""
     with opened(run_uri) as run:
         write_dataset(run)
         upload_dataset(run)

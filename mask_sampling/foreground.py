@@ -4,7 +4,6 @@ Distances between colours are in units of CIELAB, where black and white are 100 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mask_sampling import Mask, UncertainObject
+from mask_sampling.ground import Floats, Image, detail_px, ground_distance, perceptual, slope, smooth
 
 WORK_SIDE_PX = 1024
 """Larger images are shrunk by a whole factor, until the longer side is at most this."""
-GROUND_SHARE = 0.6
-"""At least this share of the image's border is taken to show the ground; the rest may be object."""
-MIN_UNEVENNESS = 0.25
-"""No ground is taken to be more even than this, in units of CIELAB (8 bits resolve about 0.4)."""
 GROUND_REACH = 4.0
 """What differs from the ground by less than this many times its unevenness is surely ground."""
 DOUBT = (5.3, 8.0)
@@ -31,8 +27,6 @@ EDGE_REACH = 0.02
 """What takes more than this share of the longer side to rise from ground to object is shading, not an edge."""
 MIN_EDGE_REACH_PX = 10
 """Nor, in small images, fewer than this many pixels."""
-DETAIL = 1 / 512
-"""What is finer than this share of the longer side is noise, a hair, or a leak in an edge."""
 MIN_LIT = 0.25
 """At most the rest of what stands out from the ground is taken for shadow."""
 MAX_HOLE = 0.05
@@ -54,8 +48,6 @@ COLOUR_BINS = 64
 COLOUR_FLOOR = 0.002
 """Added to each bin's share of the pixels, so that colours hardly ever seen say little."""
 
-Image: TypeAlias = NDArray[np.uint8 | np.uint16]
-Floats: TypeAlias = NDArray[np.floating]
 Probability: TypeAlias = NDArray[np.float32]
 
 
@@ -64,7 +56,7 @@ class ObjectSegmentation:
     """The object in a picture, or the texture that fills it."""
 
     probability: Probability
-    """H W: that a pixel belongs to the object; 1 everywhere for a texture."""
+    """[H, W]: that a pixel belongs to the object; 1 everywhere for a texture."""
     contrast: float
     """By how many times the ground's unevenness the object differs from it: low for a texture."""
     certainty: float
@@ -72,31 +64,31 @@ class ObjectSegmentation:
 
     @property
     def mask(self) -> Mask:
-        """H W: what is more likely object than ground."""
+        """[H, W]: what is more likely object than ground."""
         likely: Mask = self.probability >= 0.5
         return likely
 
 
 def find_object(image: Image) -> ObjectSegmentation:
-    """The object in `image`, or all of it when the image is a texture that fills the frame.
+    """Return the object in `image`, or all of it when the image is a texture that fills the frame.
 
     The ground is what most of the border shows, evenly but for a gradient. The object is what stands out from
     it in colour (or alpha), up to the sharpest edge around it; shadows rise slowly and count as ground. Images
-    are uint8 or uint16, H W C, with C = 1, 3 or 4; raises ValueError otherwise. Raises UncertainObject when the
+    are uint8 or uint16, [H, W, C], with C = 1, 3 or 4; raises ValueError otherwise. Raises UncertainObject when the
     picture is neither clearly a texture nor clearly an object on a ground.
     """
     from skimage.filters import threshold_otsu
 
     factor = min(math.ceil(max(image.shape[:2]) / WORK_SIDE_PX), *image.shape[:2])
-    smooth = _smooth(_perceptual(image, factor))
-    distance, unevenness = _ground_distance(smooth)
+    smoothed = smooth(perceptual(image, factor))
+    distance, unevenness = ground_distance(smoothed)
     threshold = float(threshold_otsu(distance))
     contrast = threshold / unevenness
     texture = ObjectSegmentation(np.ones(image.shape[:2], dtype=np.float32), contrast, 1.0)
     if contrast < DOUBT[0]:
         return texture
-    slope = _slope(smooth)
-    found = _clean(_cut_out(distance, slope, unevenness, threshold))
+    steepness = slope(smoothed)
+    found = _clean(_cut_out(distance, steepness, unevenness, threshold))
     area, largest = float(found.mean()), float(_areas(found)[1].max() / found.size)
     low, high = DOUBT if largest >= SMALL else DOUBT_IF_SMALL
     if contrast < low or area < MAX_SPECK:
@@ -111,7 +103,7 @@ def find_object(image: Image) -> ObjectSegmentation:
             f"what stands out covers {area:.1%} of the image: an object covers {MIN_OBJECT:.0%} to {MAX_OBJECT:.0%}, "
             f"a speck on a texture less than {MAX_SPECK:.1%}"
         )
-    depth, blur = _outline(found, slope, threshold)
+    depth, blur = _outline(found, steepness, threshold)
     probability = _probability(found, distance, threshold, depth, blur)
     certainty = float(np.abs(2 * probability[np.abs(depth) < _edge_reach_px(found)] - 1).mean())
     if certainty < MIN_CERTAINTY:
@@ -123,7 +115,7 @@ def find_object(image: Image) -> ObjectSegmentation:
 
 
 def _outline(found: Mask, slope: Floats, threshold: float) -> tuple[Floats, Floats]:
-    """How deep each pixel lies inside the outline (H W, negative outside), and the blur of the nearest edge, in px.
+    """Return each pixel's depth inside the outline ([H, W], negative outside) and the nearest edge's blur, in px.
 
     The blur is the standard deviation of the Gaussian that makes a step of twice the threshold as steep, but at
     most twice the reach of an edge.
@@ -138,9 +130,9 @@ def _outline(found: Mask, slope: Floats, threshold: float) -> tuple[Floats, Floa
 
 
 def _probability(found: Mask, distance: Floats, threshold: float, depth: Floats, blur: Floats) -> Probability:
-    """That each pixel belongs to the object, by where it lies and how far its colour is from the ground's.
+    """Return the probability of each pixel to be the object's, by its position and its colour's distance from ground.
 
-    By place alone it is a step blurred like the edge: 1.7 is where a logistic curve is nearest to the normal
+    By position alone it is a step blurred like the edge: 1.7 is where a logistic curve is nearest to the normal
     distribution's. No colour can take a pixel across the outline.
     """
     odds = 1.7 * depth / blur + _colour_odds(found, distance, threshold, np.abs(depth) > blur)
@@ -150,7 +142,7 @@ def _probability(found: Mask, distance: Floats, threshold: float, depth: Floats,
 
 
 def _colour_odds(found: Mask, distance: Floats, threshold: float, sure: Mask) -> Floats:
-    """The logarithm of how many times likelier each pixel's distance is in the object than on the ground (H W).
+    """Return the logarithm of how many times likelier each pixel's distance is in the object than on the ground [H, W].
 
     By the histograms of the pixels that are `sure`; 0 where both are empty.
     """
@@ -165,101 +157,15 @@ def _colour_odds(found: Mask, distance: Floats, threshold: float, sure: Mask) ->
     return odds[bins]
 
 
-def _perceptual(image: Image, factor: int) -> Floats:
-    """`image`, smaller by `factor`, in CIELAB relative to its brightest pixel: H W K.
-
-    K is 1 (lightness alone) for grey, and 4 with alpha, which counts up to 100; transparent pixels are 0.
-    """
-    from skimage.color import rgb2lab
-
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"expected uint8 or uint16 H W C, C = 1, 3 or 4, found {image.dtype} {image.shape}")
-    pixels = _shrink(image.astype(np.float32), factor)
-    rgb = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
-    lab: Floats = rgb2lab(rgb / max(1, rgb.max()))
-    if image.shape[2] == 1:
-        return lab[..., :1]
-    if image.shape[2] == 3:
-        return lab
-    alpha = pixels[..., 3:] / np.iinfo(image.dtype).max
-    return np.concatenate([lab * alpha, 100 * alpha], axis=2)
-
-
-def _shrink(pixels: Floats, factor: int) -> Floats:
-    """Means over blocks of `factor` by `factor` pixels; rows and columns left over are dropped."""
-    height, width, channels = pixels.shape[0] // factor, pixels.shape[1] // factor, pixels.shape[2]
-    blocks = pixels[: height * factor, : width * factor].reshape(height, factor, width, factor, channels)
-    means: Floats = blocks.mean(axis=(1, 3))
-    return means
-
-
 def _enlarge(probability: Probability, factor: int, shape: tuple[int, ...]) -> Probability:
-    """`probability` blown up by `factor` to `shape`, its last row and column repeated where some are missing."""
+    """Return `probability` enlarged by `factor` to `shape`, its last row and column repeated where some are missing."""
     large = probability.repeat(factor, axis=0).repeat(factor, axis=1)
     missing = [(0, whole - part) for whole, part in zip(shape, large.shape, strict=True)]
     return np.pad(large, missing, mode="edge")
 
 
-def _smooth(colours: Floats) -> list[Floats]:
-    """The channels (H W), without what is finer than detail."""
-    from scipy.ndimage import gaussian_filter
-
-    return [gaussian_filter(colours[..., k], _detail_px(colours)) for k in range(colours.shape[2])]
-
-
-def _ground_distance(smooth: Sequence[Floats]) -> tuple[Floats, float]:
-    """How far each pixel is from the ground's colour there (H W), and the ground's own unevenness.
-
-    The ground is a plane over the image in each channel (H W), fitted to the GROUND_SHARE of the border that it
-    fits best.
-    """
-    height, width = shape = smooth[0].shape
-    y, x = (np.float32(1 / max(shape)) * axis for axis in np.ogrid[:height, :width])
-    ring = _border(shape)
-    terms = np.stack([np.broadcast_to(term, shape)[ring] for term in (np.float32(1), y, x)], axis=1)
-    seen = np.stack([channel[ring] for channel in smooth], axis=1)
-    misfit = np.linalg.norm(seen - np.median(seen, axis=0), axis=1)
-    for _ in range(5):
-        kept = misfit <= np.quantile(misfit, GROUND_SHARE)
-        plane = _least_squares(terms[kept], seen[kept])
-        misfit = np.linalg.norm(seen - np.einsum("nt,tk->nk", terms, plane), axis=1)
-    unevenness = float(np.quantile(misfit, GROUND_SHARE))
-    squares = np.zeros(shape, dtype=np.float32)
-    for channel, (level, slope_y, slope_x) in zip(smooth, plane.T, strict=True):
-        squares += np.square(channel - (level + slope_y * y + slope_x * x))
-    return np.sqrt(squares), max(unevenness, MIN_UNEVENNESS)
-
-
-def _border(shape: tuple[int, ...]) -> Mask:
-    """True on the outermost fiftieth of the shorter side, at least 2 pixels."""
-    width_px = max(2, min(shape) // 50)
-    ring = np.ones(shape, dtype=np.bool_)
-    ring[width_px:-width_px, width_px:-width_px] = False
-    return ring
-
-
-def _least_squares(terms: Floats, values: Floats) -> Floats:
-    """The coefficients (T K) that bring `terms` (N T) nearest to `values` (N K).
-
-    From the normal equations, summed by einsum, which unlike BLAS adds in one order whatever the threads.
-    """
-    products = np.einsum("ni,nj->ij", terms, terms, dtype=np.float64)
-    sums = np.einsum("ni,nk->ik", terms, values, dtype=np.float64)
-    coefficients: Floats = np.linalg.lstsq(products, sums, rcond=None)[0].astype(np.float32)
-    return coefficients
-
-
-def _slope(smooth: Sequence[Floats]) -> Floats:
-    """How steeply the colour changes at each pixel (H W), per pixel."""
-    squares = np.zeros_like(smooth[0])
-    for channel in smooth:
-        padded = np.pad(channel, 1, mode="edge")
-        squares += np.square(padded[2:, 1:-1] - padded[:-2, 1:-1]) + np.square(padded[1:-1, 2:] - padded[1:-1, :-2])
-    return np.sqrt(squares) / 2
-
-
 def _cut_out(distance: Floats, slope: Floats, unevenness: float, threshold: float) -> Mask:
-    """The object, by a watershed on the slope between what is surely object and what is surely ground.
+    """Return the object, by a watershed on the slope between what is surely object and what is surely ground.
 
     Object are pixels beyond `threshold`, save shadows: those that shading leads to from the border, with no edge
     between. Should that take most of them, the object itself has no sharp edge, and nothing counts as shadow.
@@ -267,7 +173,7 @@ def _cut_out(distance: Floats, slope: Floats, unevenness: float, threshold: floa
     from scipy.ndimage import binary_dilation, binary_erosion, binary_opening
     from skimage.segmentation import watershed
 
-    hair_px = round(_detail_px(distance))
+    hair_px = round(detail_px(distance))
     near = distance < min(GROUND_REACH * unevenness, threshold / 2)
     far = distance > threshold
     shading = near | (slope < threshold / _edge_reach_px(distance))
@@ -282,7 +188,7 @@ def _cut_out(distance: Floats, slope: Floats, unevenness: float, threshold: floa
 
 
 def _joined_to_border(mask: Mask) -> Mask:
-    """The connected pieces of `mask` that touch the frame."""
+    """Return the connected pieces of `mask` that touch the frame."""
     from scipy.ndimage import label
 
     labels = label(mask)[0]
@@ -295,7 +201,7 @@ def _joined_to_border(mask: Mask) -> Mask:
 
 
 def _areas(mask: Mask) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """The connected pieces of `mask`, numbered from 1 (H W), and the pixels of each number; 0 has none."""
+    """Return the connected pieces of `mask`, numbered from 1 [H, W], and the pixels of each number; 0 has none."""
     from scipy.ndimage import label
 
     labels = label(mask)[0]
@@ -305,33 +211,28 @@ def _areas(mask: Mask) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
 
 
 def _pieces(mask: Mask, min_area: float) -> Mask:
-    """The connected pieces of `mask` that have at least `min_area` pixels."""
+    """Return the connected pieces of `mask` that have at least `min_area` pixels."""
     labels, areas = _areas(mask)
     pieces: Mask = (areas >= max(1, min_area))[labels]
     return pieces
 
 
-def _detail_px(pixels: NDArray[np.generic]) -> float:
-    """The size below which features of an image are not of interest, at least 1."""
-    return max(1.0, DETAIL * max(pixels.shape[:2]))
-
-
 def _edge_reach_px(pixels: NDArray[np.generic]) -> float:
-    """What takes more pixels than this to rise from ground to object is shading, not an edge."""
+    """Return how many pixels an edge takes at most to rise from ground to object; what takes more is shading."""
     return max(MIN_EDGE_REACH_PX, EDGE_REACH * max(pixels.shape[:2]))
 
 
 def _main_pieces(mask: Mask) -> Mask:
-    """The large connected pieces of `mask`, without hairs and specks."""
+    """Return the large connected pieces of `mask`, without hairs and specks."""
     from scipy.ndimage import binary_opening
 
-    opened = binary_opening(mask, iterations=round(_detail_px(mask)))
+    opened = binary_opening(mask, iterations=round(detail_px(mask)))
     labels, areas = _areas(opened)
     pieces: Mask = (areas >= max(1, MIN_PIECE * areas.max()))[labels]
     return pieces
 
 
 def _clean(found: Mask) -> Mask:
-    """`found` without hairs, specks and small holes."""
+    """Return `found` without hairs, specks and small holes."""
     pieces = _main_pieces(found)
     return ~_pieces(~pieces, MAX_HOLE * int(pieces.sum()))

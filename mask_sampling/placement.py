@@ -1,4 +1,4 @@
-"""A place on an object for a given shape: legal, likely by what the references show, and spread evenly."""
+"""A position on an object for a given shape: legal, likely by what the references show, and spread evenly."""
 
 import math
 from collections.abc import Sequence
@@ -9,20 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mask_sampling import Mask, PlacementError
-from mask_sampling.pose import Flip, Pose, Registration, depth
+from mask_sampling.pose import Pose, Registration, depth
 
 GRID_SIDE = 256
-"""Places are compared on a grid of at most this many cells along the longer side."""
+"""Positions are compared on a grid of at most this many cells along the longer side."""
 TRIES = 8
-"""Places tried on the grid before all pixels are computed."""
-MIN_SPREAD = 0.05
-"""No reference's neighbourhood is taken to be smaller than this standard deviation, in u, v and depth."""
-ONE_SPREAD = 0.3
-"""And where there is one reference, its position is taken to vary by this."""
-SUPPORT = 0.1
-"""Learnt places reach beyond the references along the main axis by at most this share of their range."""
+"""Positions tried on the grid before all pixels are computed."""
 SLAB = 1 / 64
-"""Share of the places, by weight, that count as one line across the object while they are spread."""
+"""Share of the positions, by weight, that count as one line across the object while they are spread."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Sides: TypeAlias = tuple[bool, bool, bool, bool]
@@ -32,27 +26,27 @@ INSIDE: Sides = (False, False, False, False)
 
 @dataclass(frozen=True)
 class Scene:
-    """An image in which places are looked for. H W pixels, h w grid cells."""
+    """An image in which a position is looked for. [H, W] pixels, [h, w] grid cells."""
 
     allowed: Mask
-    """H W: the object, without what the user has forbidden."""
+    """[H, W]: the object, without what the user has forbidden."""
     object_px: int
     """Pixels of the object."""
     pose: Pose
     factor: int
     """Pixels along the side of a grid cell."""
     share: NDArray[np.float32]
-    """h w: the allowed share of each cell."""
+    """[h, w]: the allowed share of each cell."""
     u: NDArray[np.float32]
     v: NDArray[np.float32]
     depth: NDArray[np.float32]
-    """h w: of the cells' middles."""
+    """[h, w]: of the cells' middles."""
     density: Floats | None = None
-    """h w: how likely a defect's centroid lies there; None: all places are equally likely."""
+    """[h, w]: how likely a defect's centroid lies there; None: all positions are equally likely."""
 
 
 def scene(foreground: Mask, registration: Registration, permitted: Mask | None = None) -> Scene:
-    """The scene of an object; `permitted` (H W) is where the user lets defects be.
+    """Return the scene of an object; `permitted` [H, W] is where the user lets defects be.
 
     Raises ValueError when the foreground is empty, PlacementError when nothing of it is permitted.
     """
@@ -72,7 +66,7 @@ def scene(foreground: Mask, registration: Registration, permitted: Mask | None =
 
 
 def _means(mask: Mask, factor: int) -> NDArray[np.float32]:
-    """Shares of blocks of `factor` by `factor` pixels; what is missing at the right and below counts as False."""
+    """Return the True shares of `factor` by `factor` pixels; those missing at the right and below are False."""
     missing = [(0, -length % factor) for length in mask.shape]
     padded = np.pad(mask, missing)
     blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor)
@@ -80,79 +74,7 @@ def _means(mask: Mask, factor: int) -> NDArray[np.float32]:
     return means
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a reference's defect lies on its object."""
-
-    u: float
-    v: float
-    depth: float
-    """Of its centroid."""
-    reach: tuple[float, float]
-    """u of its two ends."""
-
-
-def place_of(mask: Mask, scene_of_mask: Scene) -> Place:
-    """Where a mask lies in the coordinates of its object. Raises ValueError when it is empty."""
-    y, x = np.nonzero(mask)
-    if not x.size:
-        raise ValueError("the mask is empty")
-    u, v = scene_of_mask.pose.to_object(x, y)
-    cell = (int(y.mean()) // scene_of_mask.factor, int(x.mean()) // scene_of_mask.factor)
-    return Place(float(u.mean()), float(v.mean()), float(scene_of_mask.depth[cell]), (float(u.min()), float(u.max())))
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the references' defects lie: a density over the object, and its limits."""
-
-    places: tuple[Place, ...]
-    flips: tuple[Flip, ...]
-    """Each place stands for as many, which the object's outline does not tell apart."""
-
-    def density(self, scene: Scene) -> Floats:
-        """How likely a centroid lies in each cell of the scene's grid (h w), up to a factor.
-
-        A Gaussian kernel around every reference, with Scott's rule for its width, over u, v and depth; over depth
-        alone on round objects, over u and v alone where the object is the frame.
-        """
-        if scene.pose.kind == "round":
-            return self._by_depth(scene)
-        own = [("u", scene.u), ("v", scene.v)] + ([("depth", scene.depth)] if scene.pose.kind == "object" else [])
-        widths = [self._width(name, len(own)) for name, _ in own]
-        density = np.zeros(scene.share.shape)
-        for place in self.places:
-            for flip in self.flips:
-                middles = (place.u * flip[0], place.v * flip[1], place.depth)
-                away = [
-                    ((cells - middle) / width) ** 2
-                    for (_, cells), middle, width in zip(own, middles, widths, strict=False)
-                ]
-                density += np.exp(-sum(away) / 2)
-        return density
-
-    def _by_depth(self, scene: Scene) -> Floats:
-        """The density on a round object: each depth as likely as the references make it, however large its ring."""
-        width = self._width("depth", 1)
-        bins = np.linspace(0, 1, 33)
-        ring = np.histogram(scene.depth[scene.depth > 0], bins)[0].clip(1)
-        density = sum(np.exp(-(((scene.depth - place.depth) / width) ** 2) / 2) for place in self.places)
-        return density / ring[np.digitize(scene.depth, bins[1:-1])]
-
-    def _width(self, name: str, dimensions: int) -> float:
-        values = [getattr(place, name) for place in self.places]
-        spread = float(np.std(values)) if len(values) > 1 else ONE_SPREAD
-        return max(MIN_SPREAD, spread * len(values) ** (-1 / (dimensions + 4)))
-
-    def limits(self) -> list[tuple[float, float]]:
-        """The ranges of u, one for each end that the object's outline does not tell from the other."""
-        low, high = min(place.reach[0] for place in self.places), max(place.reach[1] for place in self.places)
-        margin = SUPPORT * (high - low)
-        ranges = {(low, high) if flip[0] > 0 else (-high, -low) for flip in self.flips}
-        return [(low - margin, high + margin) for low, high in sorted(ranges)]
-
-
-def place(
+def place_patch(
     patch: Mask,
     scene: Scene,
     rng: np.random.Generator,
@@ -164,14 +86,14 @@ def place(
     sides: Sides = INSIDE,
     free: Mask | None = None,
 ) -> Mask:
-    """`patch` (tight) at a place in the scene, what lies outside cut off: a mask of the image's size.
+    """Return `patch` (tight) at a legal position in the scene, cut to what is allowed: a mask of the image's size.
 
-    Legal are the places at which at least 1 - `max_cut` of `inside_px` (default: the whole patch) lies on what is
-    allowed, and on `free` (H W) where that is given, and which keep the centroid within the frame. A patch that
-    goes on beyond the frame does so at `sides`. With `limits`, ranges of u, places have the scene's density and
+    Legal are the positions at which at least 1 - `max_cut` of `inside_px` (default: the whole patch) lies on what is
+    allowed, and on `free` [H, W] where that is given, and which keep the centroid within the frame. A patch that
+    goes on beyond the frame does so at `sides`. With `limits`, ranges of u, positions have the scene's density and
     on an object with a main axis the patch stays within one of them; without, all are equally likely. `spread`,
-    two numbers in [0, 1), picks one: evenly spread numbers give evenly spread places. Raises PlacementError when none
-    is legal.
+    two numbers in [0, 1), picks one: evenly spread numbers give evenly spread positions. Raises PlacementError when
+    none is legal.
     """
     allowed = scene.allowed if free is None else scene.allowed & free
     share = scene.share if free is None else _means(allowed, scene.factor)
@@ -209,7 +131,7 @@ class _Moving:
     sides: Sides
 
     def legal(self, share: NDArray[np.float32], factor: int, frame: tuple[int, ...]) -> Mask:
-        """Whether the patch can lie with its centroid in each cell, of which `share` (h w) is allowed.
+        """Return whether the patch can lie with its centroid in each cell, of which `share` [h, w] is allowed.
 
         Exact for cells of one pixel, a good guess for larger ones.
         """
@@ -233,7 +155,7 @@ class _Moving:
         return legal
 
     def at(self, row: int, column: int, allowed: Mask) -> Mask | None:
-        """The mask with the patch's centroid at `row`, `column`, cut to what is allowed; None where illegal."""
+        """Return the mask with the patch's centroid at `row`, `column`, cut to what is allowed; None where illegal."""
         height, width = allowed.shape
         top, left = row - self.centroid[0], column - self.centroid[1]
         bottom, right = top + self.patch.shape[0], left + self.patch.shape[1]
@@ -250,7 +172,7 @@ class _Moving:
 def _correlated(
     field: NDArray[np.floating], kernel: NDArray[np.floating], row: int, column: int
 ) -> NDArray[np.floating]:
-    """At each cell the sum of `kernel` times what of `field` lies under it, the kernel's `row`, `column` at the cell.
+    """Return at each cell the sum of `kernel` times `field` below it, with the kernel's `row`, `column` at the cell.
 
     By FFT. In double precision whole numbers come out with errors far below the 0.5 that they are compared with.
     """
@@ -265,7 +187,7 @@ def _correlated(
 
 
 def _within(limits: Sequence[tuple[float, float]], moving: _Moving, scene: Scene) -> Mask:
-    """The cells (h w) at which the patch stays within one of the limits along the main axis."""
+    """Return the cells [h, w] at which the patch stays within one of the limits along the main axis."""
     y, x = np.nonzero(moving.patch)
     pose = scene.pose
     along = math.cos(pose.axis) * (x - moving.centroid[1]) + math.sin(pose.axis) * (y - moving.centroid[0])
@@ -275,7 +197,7 @@ def _within(limits: Sequence[tuple[float, float]], moving: _Moving, scene: Scene
 
 
 def _pick(weights: Floats, scene: Scene, first: float, second: float) -> tuple[int, int]:
-    """The cell at quantile `first` along u and, among its neighbours there, at quantile `second` along v."""
+    """Return the cell at quantile `first` along u and, among its neighbours there, at quantile `second` along v."""
     cells = np.flatnonzero(weights)
     cells = cells[np.argsort(scene.u.ravel()[cells], kind="stable")]
     shares = np.cumsum(weights.ravel()[cells])
@@ -290,7 +212,7 @@ def _pick(weights: Floats, scene: Scene, first: float, second: float) -> tuple[i
 
 
 def _anywhere(moving: _Moving, allowed: Mask, weights: Floats, factor: int, rng: np.random.Generator) -> Mask:
-    """The patch at a place found by looking at all pixels, drawn by the cells' weights."""
+    """Return the patch at a position found by looking at all pixels, drawn by the cells' weights."""
     height, width = allowed.shape
     fine = weights.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
     fine = fine * moving.legal(allowed.astype(np.float32), 1, allowed.shape)

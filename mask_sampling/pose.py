@@ -1,7 +1,7 @@
 """An object's own coordinates: where on the object something lies, however the object lies in the image.
 
 `u` runs along the object's main axis and `v` across it, both from -1 at one end to 1 at the other; `depth` is the
-distance from the outline, from 0 there to 1 at the innermost place. A texture has the frame for an object, its `u`
+distance from the outline, from 0 there to 1 at the innermost pixel. A texture has the frame for an object, its `u`
 running downwards. A round object has no direction: only depth means anything on it.
 """
 
@@ -33,7 +33,7 @@ FLIPS: tuple[Flip, ...] = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object lies in an image."""
+    """The position and direction of an object in an image."""
 
     kind: Kind
     centre: tuple[float, float]
@@ -47,20 +47,20 @@ class Pose:
     """v grows to the left of the axis instead of the right."""
 
     def to_object(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[Floats, Floats]:
-        """u and v of the pixels at x, y."""
+        """Return u and v of the pixels at x, y."""
         cos, sin = math.cos(self.axis), math.sin(self.axis)
         x, y = x - self.centre[0], y - self.centre[1]
         across = (cos * y - sin * x) / self.half_width
         return (cos * x + sin * y) / self.half_length, -across if self.mirrored else across
 
     def to_image(self, u: Floats, v: Floats) -> tuple[Floats, Floats]:
-        """x and y in pixels of the places u, v."""
+        """Return x and y in pixels of the positions u, v."""
         cos, sin = math.cos(self.axis), math.sin(self.axis)
         along, across = u * self.half_length, (-v if self.mirrored else v) * self.half_width
         return cos * along - sin * across + self.centre[0], sin * along + cos * across + self.centre[1]
 
     def flipped(self, flip: Flip) -> "Pose":
-        """The same object, with u and v times the flip's signs."""
+        """Return the same object, with u and v times the flip's signs."""
         axis = self.axis + (math.pi if flip[0] < 0 else 0)
         mirrored = self.mirrored != (flip[0] * flip[1] < 0)
         return Pose(self.kind, self.centre, axis, self.half_length, self.half_width, mirrored)
@@ -68,16 +68,16 @@ class Pose:
 
 @dataclass(frozen=True)
 class Registration:
-    """How a category's objects are brought into one pose."""
+    """The way to bring a category's objects into one pose."""
 
     kind: Kind
     outline: Floats
-    """RASTER RASTER, v by u: how often the references cover the place; empty unless the kind is object."""
+    """[RASTER, RASTER], v by u: how often the references cover the cell; empty unless the kind is object."""
     flips: tuple[Flip, ...]
-    """Those that an outline does not tell from another, doing nothing first; a place has as many equals."""
+    """Those that an outline does not tell from another, doing nothing first; a position has as many equals."""
 
     def pose(self, foreground: Mask) -> Pose:
-        """The pose of an object, its ends and sides told apart by how well its outline covers the references'.
+        """Return the pose of an object, its ends and sides told apart by how well its outline covers the references'.
 
         Raises ValueError when the foreground is empty.
         """
@@ -86,7 +86,7 @@ class Registration:
 
 
 def register(foregrounds: Sequence[Mask]) -> Registration:
-    """What the references' objects have in common: their kind, and an outline where they have a main axis.
+    """Return the registration of the references' objects: their kind, and an outline where they have a main axis.
 
     Raises ValueError when there are none, or an empty one.
     """
@@ -104,7 +104,7 @@ def register(foregrounds: Sequence[Mask]) -> Registration:
 
 
 def _kind(foregrounds: Sequence[Mask]) -> Kind:
-    """What most of a category's objects are."""
+    """Return the kind of most of a category's objects."""
     if not foregrounds:
         raise ValueError("there are no references")
     if np.median([foreground.mean() for foreground in foregrounds]) >= FRAME_COVER:
@@ -114,7 +114,7 @@ def _kind(foregrounds: Sequence[Mask]) -> Kind:
 
 
 def _spread(foreground: Mask) -> Floats:
-    """The two variances of a foreground's pixels along its axes, the smaller first."""
+    """Return the two variances of a foreground's pixels along its axes, the smaller first."""
     if not foreground.any():
         raise ValueError("the foreground is empty")
     values = np.linalg.eigvalsh(second_moments(foreground))
@@ -122,7 +122,7 @@ def _spread(foreground: Mask) -> Floats:
 
 
 def _pose(foreground: Mask, kind: Kind) -> Pose:
-    """The pose of an object by its moments; which end is which is left to chance."""
+    """Return the pose of an object by its moments; which end is which is left to chance."""
     height, width = foreground.shape
     if kind == "frame":
         return Pose("frame", ((width - 1) / 2, (height - 1) / 2), math.pi / 2, height / 2, width / 2)
@@ -146,13 +146,13 @@ def _pose(foreground: Mask, kind: Kind) -> Pose:
 
 
 def _matched(pose: Pose, foreground: Mask, outline: Floats) -> Pose:
-    """`pose` with that flip under which the object covers the outline best; at a tie the first of FLIPS."""
+    """Return `pose` with that flip under which the object covers the outline best; at a tie the first of FLIPS."""
     raster = _raster(foreground, pose)
     return pose.flipped(max(FLIPS, key=lambda flip: _overlap(_flip(raster, flip), outline)))
 
 
 def _raster(foreground: Mask, pose: Pose) -> Floats:
-    """RASTER RASTER, v by u: 1 where the object covers the cell's middle."""
+    """Return a raster [RASTER, RASTER], v by u: 1 where the object covers the cell's middle."""
     steps = (np.arange(RASTER) + 0.5) / RASTER * 2 - 1
     x, y = pose.to_image(steps[None, :], steps[:, None])
     height, width = foreground.shape
@@ -166,12 +166,12 @@ def _flip(raster: Floats, flip: Flip) -> Floats:
 
 
 def _overlap(one: Floats, other: Floats) -> float:
-    """Intersection over union, of shares."""
+    """Return the intersection over union of shares."""
     return float(np.minimum(one, other).sum() / np.maximum(one, other).sum())
 
 
 def depth(foreground: Mask) -> Floats:
-    """Distance of every pixel from the foreground's outline, over the largest: 0 outside, 1 innermost.
+    """Return the distance of every pixel from the foreground's outline, over the largest: 0 outside, 1 innermost.
 
     The frame's border is no outline of an object that goes on beyond it, but it is a texture's.
     """
@@ -184,7 +184,7 @@ def depth(foreground: Mask) -> Floats:
 
 
 def carried(mask: Mask, from_pose: Pose, to_pose: Pose, shape: tuple[int, ...]) -> Mask:
-    """A mask drawn over one object, as it lies on another in an image of `shape` (H, W); False beyond its frame."""
+    """Return a mask drawn over one object as it lies on another, in an image of `shape` [H, W]; False beyond."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     columns, rows = (np.rint(line).astype(int) for line in from_pose.to_image(*to_pose.to_object(x, y)))
     inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])

@@ -1,4 +1,4 @@
-"""What the references' masks are like, and how near the samples come to them."""
+"""Measures of masks, and how near samples come to the references in them."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is compared of a mask."""
+    """The measures by which masks are compared."""
 
     area_fraction: float
     """Of the object, not of the frame."""
@@ -41,7 +41,7 @@ class Attributes:
 
 
 def measure(mask: Mask, object_px: float, axis: float = 0.0) -> Attributes:
-    """The attributes of a mask on an object of `object_px` pixels whose main axis lies in direction `axis`.
+    """Return the attributes of a mask on an object of `object_px` pixels whose main axis lies in direction `axis`.
 
     Raises ValueError when the mask is empty.
     """
@@ -63,7 +63,7 @@ def measure(mask: Mask, object_px: float, axis: float = 0.0) -> Attributes:
 
 
 def area_fraction_at(quantile: float, references: Sequence[float]) -> float:
-    """The area fraction at a quantile of the references', interpolated between them and WIDEN beyond.
+    """Return the area fraction at a quantile of the references', interpolated between them and WIDEN beyond.
 
     Interpolation in the logarithm, each reference in the middle of its share of the quantiles.
     """
@@ -74,7 +74,7 @@ def area_fraction_at(quantile: float, references: Sequence[float]) -> float:
 
 
 def departure(sample: Attributes, references: Sequence[Attributes], area_tolerance: float) -> str | None:
-    """What of a sample is unlike any reference, or None; area's range is widened by `area_tolerance` both ways."""
+    """Return the attribute of a sample that is unlike any reference's, or None. Areas may leave by `area_tolerance`."""
     ranges = (("area_fraction", area_tolerance), ("elongation", SLACK), ("width_px", WIDTH_SLACK))
     for name, slack in ranges:
         most = LINE if name == "elongation" else math.inf
@@ -101,7 +101,7 @@ class Comparison:
 
 
 def compare(references: Sequence[Attributes], samples: Sequence[Attributes]) -> list[Comparison]:
-    """The two-sample distances of every attribute that both sides have."""
+    """Return the two-sample distances of every attribute that both sides have."""
     from scipy.stats import ks_2samp, wasserstein_distance
 
     comparisons = []
@@ -119,13 +119,13 @@ def compare(references: Sequence[Attributes], samples: Sequence[Attributes]) -> 
 
 
 def axial_spread(directions_degrees: Sequence[float]) -> float:
-    """The standard deviation, in degrees, of directions that repeat every 180 degrees; 90 at most."""
+    """Return the standard deviation, in degrees, of directions that repeat every 180 degrees; 90 at most."""
     length = abs(np.exp(2j * np.radians(directions_degrees)).mean())
     return min(90.0, math.degrees(math.sqrt(-2 * math.log(length)) / 2)) if length > 0 else 90.0
 
 
 def _unrolled(references: Floats, samples: Floats) -> list[Floats]:
-    """Directions, which repeat every 180 degrees, within 90 degrees of the references' mean direction."""
+    """Return directions, which repeat every 180 degrees, within 90 degrees of the references' mean direction."""
     doubled = np.exp(2j * np.radians(references)).mean()
     middle = math.degrees(np.angle(doubled)) / 2
     return [(side - middle + 90) % 180 - 90 + middle for side in (references, samples)]

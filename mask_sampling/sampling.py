@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 
 from mask_sampling import Mask, PlacementError, bounding_box
-from mask_sampling.placement import INSIDE, Places, Scene, Sides, place, place_of, scene
+from mask_sampling.frame import BEYOND, reference_shape, sides_touched
+from mask_sampling.placement import INSIDE, Scene, Sides, place_patch, scene
 from mask_sampling.pose import Registration, register
+from mask_sampling.positions import LearntPositions, position_of
 from mask_sampling.priors import area_fraction_at, axial_spread, departure, measure
 from mask_sampling.shapes import Sampler, Shape, ShapeRequest, ShapeSettings, patch_area_px
 from mask_sampling.shapes.blob import blob
@@ -19,6 +21,7 @@ from mask_sampling.shapes.morph import morph
 from mask_sampling.shapes.outlines import box, polygon, star
 from mask_sampling.shapes.reference import reference
 from mask_sampling.shapes.stroke import stroke
+from mask_sampling.spots import Spot, grown, overlap, spot_of
 
 SAMPLERS: dict[str, Sampler] = {
     "reference": reference,
@@ -41,9 +44,9 @@ MAX_OVERLAP = 0.9
 FITS = 6
 """Sizes tried of each."""
 MAX_SCALE = 1.25
-"""A shape follows a reference of the wished size up to this factor, as long as there is one."""
+"""A shape follows a reference of the requested size up to this factor, as long as there is one."""
 AREA_ERROR = 0.006
-"""A mask's area differs from what was wished for by at most this share, once it is cut at the outline."""
+"""A mask's area differs from the requested one by at most this share, once it is cut at the outline."""
 LOOSE_AREA_ERROR = 0.15
 """By this much after a third of the tries: where there is hardly any room, or the frame bounds what can be had."""
 AREA_ERROR_PX = 3
@@ -52,8 +55,6 @@ OBJECT_SLACK = 1.8
 """An object whose share of the frame is beyond the references' by this factor was not rightly found."""
 MIN_ROTATION = 3.0
 """Shapes turn by at least this many degrees, unless the settings allow less."""
-BEYOND = 0.3
-"""What the frame cut off is made up for by this share of the patch, mirrored at the frame."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ class Reference:
 
     mask: Mask
     foreground: Mask
-    """Its object, H W like the mask; the mask may lie partly outside."""
+    """Its object, [H, W] like the mask; the mask may lie partly outside."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How masks are sampled."""
+    """Settings of the sampling of masks."""
 
     samplers: Mapping[str, float]
     """Name in SAMPLERS, or FOLDER -> weight."""
@@ -82,7 +83,7 @@ class Settings:
     max_cut: float = 0.1
     """At most this share of a shape may be cut off at the object's outline."""
     area_tolerance: float = 1.5
-    """Area fractions lie within the references' range, widened by this factor both ways."""
+    """Area fractions lie within the references' range, extended by this factor both ways."""
     count: tuple[int, int] = (1, 1)
     """Fewest and most defects in one mask."""
     min_distance_px: int = 0
@@ -90,42 +91,11 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Spot:
-    """A mask without what is empty around it."""
-
-    top: int
-    left: int
-    patch: Mask
-
-
-def spot_of(mask: Mask) -> Spot:
-    """The spot that a mask covers. Raises ValueError when it is empty."""
-    rows, columns = bounding_box(mask)
-    return Spot(rows.start, columns.start, mask[rows, columns].copy())
-
-
-def overlap(one: Spot, other: Spot) -> float:
-    """Intersection over union of two masks on the same image."""
-    top, left = max(one.top, other.top), max(one.left, other.left)
-    bottom, right = (
-        min(one.top + one.patch.shape[0], other.top + other.patch.shape[0]),
-        min(one.left + one.patch.shape[1], other.left + other.patch.shape[1]),
-    )
-    if bottom <= top or right <= left:
-        return 0.0
-    parts = [
-        spot.patch[top - spot.top : bottom - spot.top, left - spot.left : right - spot.left] for spot in (one, other)
-    ]
-    both = int((parts[0] & parts[1]).sum())
-    return both / (int(one.patch.sum()) + int(other.patch.sum()) - both)
-
-
-@dataclass(frozen=True)
 class SampledMask:
-    """Where a defect is asked for."""
+    """A mask that says where a defect is asked for."""
 
     mask: Mask
-    """H W, the size of the image."""
+    """[H, W], the size of the image."""
     sampler: str
     """Which of SAMPLERS drew it; several are joined by a plus."""
     like: tuple[int, ...]
@@ -157,7 +127,7 @@ class MaskSampler:
     """Masks of one defect: learns from the references once, then gives the mask of any index on any scene.
 
     The same references, settings, seed, scene and index give the same mask, whatever was asked before. Sizes and
-    places of successive indices are spread evenly, by a Halton sequence that the seed scrambles.
+    positions of successive indices are spread evenly, by a Halton sequence that the seed scrambles.
     Raises ValueError where there are no references or one of them has an empty mask.
     """
 
@@ -173,16 +143,17 @@ class MaskSampler:
         self._object_shares = [float(foreground.mean()) for foreground in foregrounds]
         scenes = [scene(foreground, self.registration) for foreground in foregrounds]
         pairs = list(zip(references, scenes, strict=True))
-        self.places = Places(tuple(place_of(each.mask, own) for each, own in pairs), self.registration.flips)
+        positions = tuple(position_of(each.mask, own) for each, own in pairs)
+        self.positions = LearntPositions(positions, self.registration.flips)
         self.attributes = [measure(each.mask, own.object_px, own.pose.axis) for each, own in pairs]
         whole_frame = self.registration.kind == "frame"
-        self._shapes = [_shape(each.mask, own, beyond=whole_frame) for each, own in pairs]
-        self._sides = [_sides(each.mask) if whole_frame else INSIDE for each in references]
+        self._shapes = [reference_shape(each.mask, own, beyond=whole_frame) for each, own in pairs]
+        self._sides = [sides_touched(each.mask) if whole_frame else INSIDE for each in references]
         self._rotation_degrees = self._learnt_rotation()
         self._folder = [Shape(mask[bounding_box(mask)], float(mask.sum()), 0.0) for mask in folder]
 
     def scene(self, foreground: Mask, permitted: Mask | None = None) -> Scene:
-        """The scene of a normal, with its object as found; where the references are textures it is the whole frame.
+        """Return the scene of a normal, with its object as found, or with the whole frame where those are textures.
 
         Raises PlacementError where the object is much larger or smaller than the references', or nothing is permitted.
         """
@@ -193,10 +164,10 @@ class MaskSampler:
             expected = f"{low:.1%} to {high:.1%} as in the references"
             raise PlacementError(f"expected an object that covers {expected}, found {share:.1%}")
         own = scene(foreground, self.registration, permitted)
-        return replace(own, density=self.places.density(own)) if self.settings.placement == "learned" else own
+        return replace(own, density=self.positions.density(own)) if self.settings.placement == "learned" else own
 
     def sample(self, on: Scene, index: int, others: Sequence[Spot] = ()) -> SampledMask:
-        """The mask of an index on a scene; drawn again while it is nearly one of `others`, masks on the same image.
+        """Return the mask of an index on a scene, drawn again while it is nearly one of `others` on the same image.
 
         Raises PlacementError, with what was tried, when TRIES shapes in a row are unlike the references or lack room.
         """
@@ -207,7 +178,7 @@ class MaskSampler:
         raise PlacementError(f"each of {REDRAWS} masks was nearly one that is there already")
 
     def _sample(self, on: Scene, index: int, redraw: int) -> SampledMask:
-        """One draw; the first takes the evenly spread size and place of its index."""
+        """Return one draw; the first takes the evenly spread size and position of its index."""
         rng = np.random.default_rng([self._seed, index, redraw])
         count = int(rng.integers(self.settings.count[0], self.settings.count[1] + 1))
         mask, free = np.zeros_like(on.allowed), None
@@ -219,18 +190,18 @@ class MaskSampler:
             one = self._one(on, quantiles, free, rng)
             mask |= one.mask
             if number + 1 < count:
-                free = ~_grown(mask, self.settings.min_distance_px + 1)
+                free = ~grown(mask, self.settings.min_distance_px + 1)
             names.append(one.sampler)
             likes += one.like
         return SampledMask(mask, "+".join(names), tuple(likes))
 
     def _one(self, on: Scene, quantiles: Sequence[float], free: Mask | None, rng: np.random.Generator) -> SampledMask:
-        """One defect at the place and of the area of `quantiles`: along and across the object, and of area."""
+        """Return one defect, at the `quantiles` of position along and across the object, and of area."""
         settings = self.settings
         name = _draw(settings.samplers, rng)
         learned = settings.placement == "learned" and rng.random() >= settings.novelty
         fraction = min(1.0, area_fraction_at(quantiles[2], [each.area_fraction for each in self.attributes]))
-        limits = self.places.limits() if learned else None
+        limits = self.positions.limits() if learned else None
         refused: Counter[str] = Counter()
         for attempt in range(TRIES):
             like, seed = self._like(fraction, rng), int(rng.integers(2**63))
@@ -247,30 +218,30 @@ class MaskSampler:
         raise PlacementError(f"none of {TRIES} shapes of the sampler '{name}' could be used: {told}")
 
     def _fitted(self, ask: _Ask, on: Scene, seed: int) -> Mask:
-        """The mask that the seed gives, asked for larger or smaller until its area is right once it is cut."""
-        settings, wished_px = self.settings, ask.fraction * on.object_px
-        asked_px = wished_px
+        """Return the mask that the seed gives, asked for larger or smaller until its area is right once it is cut."""
+        settings, requested_px = self.settings, ask.fraction * on.object_px
+        asked_px = requested_px
         for _ in range(FITS):
             rng = np.random.default_rng(seed)
             patch, sides, inside_px = self._shape_for(ask.sampler, ask.like, asked_px, on, rng)
             sides = sides if ask.beyond else INSIDE
             max_cut = max(settings.max_cut, BEYOND) if any(sides) else settings.max_cut
-            mask = place(
+            mask = place_patch(
                 patch, on, rng, limits=ask.limits, spread=ask.spread, max_cut=max_cut, inside_px=inside_px,
                 sides=sides, free=ask.free,
             )  # fmt: skip
-            error = float(mask.sum()) / wished_px
-            if abs(error - 1) <= max(ask.area_error, AREA_ERROR_PX / wished_px):
+            error = float(mask.sum()) / requested_px
+            if abs(error - 1) <= max(ask.area_error, AREA_ERROR_PX / requested_px):
                 found = measure(mask, on.object_px, on.pose.axis)
                 unlike = departure(found, self.attributes, settings.area_tolerance)
                 if unlike:
                     raise PlacementError(f"another {unlike} than the references")
                 return mask
             asked_px *= min(max(1 / error, 0.5), 2.0)
-        raise PlacementError("another area than was wished")
+        raise PlacementError("another area than was requested")
 
     def _learnt_rotation(self) -> float:
-        """How far shapes turn beyond their own direction: as far as the references' directions differ, in degrees."""
+        """Return the degrees that shapes turn beyond their own direction: as far as the references' differ."""
         most = self.settings.shapes.rotation_degrees
         if self.settings.turn_freely or self.registration.kind == "round":
             return 180.0
@@ -280,7 +251,7 @@ class MaskSampler:
         return float(np.clip(axial_spread(directions) * len(directions) ** -0.2, min(MIN_ROTATION, most), most))
 
     def _like(self, fraction: float, rng: np.random.Generator) -> int:
-        """A reference of about that area fraction, or the nearest one."""
+        """Return a reference of about that area fraction, or the nearest one."""
         away = np.abs(np.log([each.area_fraction / fraction for each in self.attributes]))
         near = np.flatnonzero(away <= 2 * math.log(MAX_SCALE))
         return int(rng.choice(near)) if near.size else int(away.argmin())
@@ -288,7 +259,7 @@ class MaskSampler:
     def _shape_for(
         self, name: str, like: int, area_px: float, on: Scene, rng: np.random.Generator
     ) -> tuple[Mask, Sides, float]:
-        """A patch, the sides at which it goes on beyond the frame, and how much of it lies within."""
+        """Return a patch, the sides at which it goes on beyond the frame, and how much of it lies within."""
         settings, kind = self.settings, self.registration.kind
         mirrored = on.pose.mirrored
         sides = self._sides[like]
@@ -304,35 +275,8 @@ class MaskSampler:
         return patch, sides, float(patch.sum()) * area_px / patch_area_px(self._shapes[like], request)
 
 
-def _shape(mask: Mask, own: Scene, *, beyond: bool) -> Shape:
-    """The shape of a reference, as on an object that is not mirrored."""
-    patch, axis = mask[bounding_box(mask)], own.pose.axis
-    if beyond:
-        sides = _sides(mask)
-        reach = [max(1, math.ceil(BEYOND * length)) for length in patch.shape for _ in range(2)]
-        top, bottom, left, right = (length if side else 0 for length, side in zip(reach, sides, strict=True))
-        patch = np.pad(patch, [(top, bottom), (left, right)], mode="symmetric")
-        patch = patch[bounding_box(patch)]
-    if own.pose.mirrored:
-        patch, axis = patch[::-1], -axis
-    return Shape(patch, float(mask.sum()), axis)
-
-
-def _sides(mask: Mask) -> Sides:
-    """The sides of the frame that a mask touches."""
-    return bool(mask[0].any()), bool(mask[-1].any()), bool(mask[:, 0].any()), bool(mask[:, -1].any())
-
-
-def _grown(mask: Mask, distance_px: int) -> Mask:
-    """The mask and everything nearer to it than `distance_px`."""
-    from scipy.ndimage import distance_transform_edt
-
-    grown: Mask = distance_transform_edt(~mask) < distance_px
-    return grown
-
-
 def _spread_evenly(seed: int, index: int) -> list[float]:
-    """The point of an index in a scrambled Halton sequence over [0, 1)^3."""
+    """Return the point of an index in a scrambled Halton sequence over [0, 1)^3."""
     from scipy.stats import qmc
 
     sequence = qmc.Halton(3, rng=np.random.default_rng(seed))
@@ -341,7 +285,7 @@ def _spread_evenly(seed: int, index: int) -> list[float]:
 
 
 def _draw(samplers: Mapping[str, float], rng: np.random.Generator) -> str:
-    """The name of a sampler, drawn by weight; the order of `samplers` does not matter."""
+    """Return the name of a sampler, drawn by weight; the order of `samplers` does not matter."""
     names = sorted(samplers)
     weights = np.array([samplers[name] for name in names], dtype=np.float64)
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]

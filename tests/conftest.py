@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from defectfill.config.base import BaseConfig
 from defectfill.config.run import RunConfig, load_config
-from defectfill.operations.environment import ENVIRONMENT
+from defectfill.operations.environment import ENVIRONMENT, set_environment
 from defectfill.records.snapshot import ImageRecord
 
-for _name, _value in ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+set_environment()
+
+settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=60)
+settings.register_profile(
+    "fuzz", database=None, deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")  # `--hypothesis-profile fuzz` takes the other: new examples on every run, and many
 
 if TYPE_CHECKING:
     from defectfill.model.base.base import Base
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def real_data() -> Path:
-    """The folder of real categories that DEFECTFILL_REAL_DATA names; the test is skipped without it."""
+    """Return the folder of real categories that DEFECTFILL_REAL_DATA names; the test is skipped without it."""
     folder = os.environ.get("DEFECTFILL_REAL_DATA")
     if not folder:
         pytest.skip("DEFECTFILL_REAL_DATA names no folder of real images")
@@ -38,7 +44,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small base with random weights, in the diffusers folder format."""
+    """Return the folder of the small base with random weights, in the diffusers folder format."""
     from defectfill.model.pretraining.architectures import write_random_base
 
     return write_random_base(tmp_path_factory.mktemp("models") / "small")
@@ -46,14 +52,14 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def base(base_folder: Path) -> "Base":
-    """The small base, loaded anew, so that a test may put adapters into it."""
+    """Return the small base, loaded anew, so that a test may put adapters into it."""
     from defectfill.model.base.base import load_base
 
     return load_base(BaseConfig(model=str(base_folder), resolution=64, device="cpu"))
 
 
 def with_velocity(base: "Base") -> "Base":
-    """The base, taken for one that predicts velocity."""
+    """Return the base, taken for one that predicts velocity."""
     return replace(base, scheduler_config={**base.scheduler_config, "prediction_type": "v_prediction"})
 
 
@@ -72,12 +78,12 @@ output: {{root: {root}/out}}
 
 @pytest.fixture
 def toy_config(tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
-    """A config file in an empty folder, over a copy of the toy category that a test may break."""
+    """Return a config file in an empty folder, over a copy of the toy category that a test may break."""
     return write_toy_config(tmp_path, base_folder, toy_data)
 
 
 def write_toy_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
-    """`folder`/toy.yaml with the toy category in `folder`/data and the output in `folder`/out."""
+    """Write and return `folder`/toy.yaml, with the toy category in `folder`/data and the output in `folder`/out."""
     shutil.copytree(toy_data, folder / "data")
     path = folder / "toy.yaml"
     path.write_text(TOY_CONFIG.format(root=folder, base=base_folder))
@@ -86,7 +92,7 @@ def write_toy_config(folder: Path, base_folder: Path, toy_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a small toy category; not to be changed."""
+    """Return the root of a small toy category; not to be changed."""
     from defectfill.toy import write_category
 
     root = tmp_path_factory.mktemp("toy")
@@ -97,12 +103,12 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> "Run":
-    """A finished run over the toy category; not to be changed."""
+    """Return a finished run over the toy category; not to be changed."""
     return run_all_steps(write_toy_config(tmp_path_factory.mktemp("finished"), base_folder, toy_data))
 
 
 def run_all_steps(config_path: Path) -> "Run":
-    """The steps of the flow, in its order, without Prefect."""
+    """Run the steps of the flow, in its order, without Prefect."""
     from defectfill.adapters.train import train_adapter
     from defectfill.dataset.writer import write_dataset
     from defectfill.operations.prepare import start_run
@@ -116,9 +122,9 @@ def run_all_steps(config_path: Path) -> "Run":
 
 
 def paint(run: "Run") -> None:
-    """Plans and paints until enough samples are kept."""
+    """Plan and paint until enough samples are kept."""
     from defectfill.runs.planner import plan_samples
-    from defectfill.synthesis.synthesize import inpaint_shard
+    from defectfill.synthesis.shards import inpaint_shard
 
     while shards := plan_samples(run):
         for shard in shards:
@@ -126,14 +132,14 @@ def paint(run: "Run") -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` by its relative path."""
+    """Return every file below `folder` by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def config_for(
     root: Path, defects: Sequence[str] = ("hole",), seed: int = 0, category: str = "nut", **data: Any
 ) -> RunConfig:
-    """A config of the category `nut` in `root`, with more keys for its data block."""
+    """Return a config of the category `nut` in `root`, with more keys for its data block."""
     return RunConfig.model_validate(
         {
             "category": category,
@@ -147,18 +153,18 @@ def config_for(
 
 
 def references(records: Sequence[ImageRecord], defect: str = "hole") -> list[str]:
-    """Paths of the references among `records`."""
+    """Return the paths of the references among `records`."""
     return [record.path for record in records if record.role == "reference" and record.defect == defect]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """The process's environment with a Prefect home of its own."""
+    """Return the process's environment with a Prefect home of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**kept, **ENVIRONMENT, "PREFECT_HOME": str(home), **more}
 
 
 def free_port() -> str:
-    """A port of this machine on which no one listens."""
+    """Return a port of this machine on which no one listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return str(free.getsockname()[1])
@@ -166,7 +172,7 @@ def free_port() -> str:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Prefect server with its services; the environment that reaches it."""
+    """Start a Prefect server with its services, yield the environment that reaches it, stop it in the end."""
     port = free_port()
     env = environment(tmp_path_factory.mktemp("server"), PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
     command = [
@@ -191,6 +197,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 def wait_for_server(url: str) -> None:
+    """Return once the server at `url` answers; TimeoutError where it does not within minutes."""
     for _ in range(180):
         try:
             if httpx.get(f"{url}/health").is_success:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import with_velocity
 
-from benchmarks.broken import problems
-from benchmarks.mutations import ELSEWHERE, Place, Trial, trials
+from benchmarks.mutations import ELSEWHERE, Sandbox, Trial, trials
+from benchmarks.mutations.judge import problems
 from benchmarks.painting import compare
 from benchmarks.training import (
     first_losses,
@@ -58,20 +58,20 @@ def test_more_than_three_hundred_inputs_are_broken_each_in_its_own_way() -> None
 
 
 def test_a_trial_is_wrong_whose_message_names_another_thing_or_that_writes_outside(tmp_path: Path) -> None:
-    place = Place(tmp_path / "trial")
+    sandbox = Sandbox(tmp_path / "trial")
     (tmp_path / ELSEWHERE).mkdir()
-    place.root.mkdir()
-    trial = Trial("config", "a key", "check", lambda place: None, "refused", ("generate.count",))
-    right = list(problems(trial, place, tmp_path, {}, 2, "generate.count: expected 1", 0.1))
+    sandbox.root.mkdir()
+    trial = Trial("config", "a key", "check", lambda sandbox: None, "refused", ("generate.count",))
+    right = list(problems(trial, sandbox, tmp_path, {}, 2, "generate.count: expected 1", 0.1))
     assert right == []
     (tmp_path / ELSEWHERE / "x.png").touch()
-    half = place.root / "out" / f".half{PARTIAL}1"
+    half = sandbox.root / "out" / f".half{PARTIAL}1"
     half.parent.mkdir()
     half.touch()
-    wrong = list(problems(trial, place, tmp_path, {}, 2, "something is wrong", 0.1))
+    wrong = list(problems(trial, sandbox, tmp_path, {}, 2, "something is wrong", 0.1))
     for told in ("written outside: ['x.png']", "half-written", "nothing named of ['generate.count']", "but it wrote"):
         assert any(told in problem for problem in wrong)
     before = {f"out/{half.name}": b""}
-    assert list(problems(trial, place, tmp_path, before, 1, "Traceback", 0.1)) == ["exit code 1"]
-    accepted = list(problems(trial, place, tmp_path, before, 0, "", 0.1))
+    assert list(problems(trial, sandbox, tmp_path, before, 1, "Traceback", 0.1)) == ["exit code 1"]
+    accepted = list(problems(trial, sandbox, tmp_path, before, 0, "", 0.1))
     assert accepted == ["accepted, but it is to be refused"]

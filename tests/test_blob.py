@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.ndimage import label
@@ -30,7 +30,6 @@ def pieces(mask: Mask) -> int:
     return int(label(mask, np.ones((3, 3)))[1])
 
 
-@settings(max_examples=60, deadline=None)
 @given(masks, seeds, st.floats(1, 400), st.booleans())
 def test_a_blob_is_a_tight_patch_of_the_wished_area_in_no_more_pieces(
     mask: Mask, seed: int, area_px: float, mirrored: bool

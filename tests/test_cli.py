@@ -1,24 +1,27 @@
 """The command line: what the user's mistakes lead to."""
 
 import errno
+import json
 import os
 import shutil
 import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import contents
 
+import defectfill
 from defectfill.cli import exit_codes, main
 from defectfill.io.images import write_png
 from defectfill.runs.run import Run
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
-    """(exit code, stderr without progress bars) of a command."""
+    """Call a command; return (exit code, stderr without progress bars)."""
     monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -29,7 +32,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
 
 
 def png_header(side: int) -> bytes:
-    """A PNG that says it is side x side pixels and holds nothing."""
+    """Return a PNG that says it is side x side pixels and holds nothing."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -250,18 +253,87 @@ def test_running_a_finished_config_again_prints_its_dataset(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    _, hole, scratch, *places = capsys.readouterr().out.splitlines()
+    _, hole, scratch, *paths = capsys.readouterr().out.splitlines()
     assert [hole.split(), scratch.split()] == [[each, "5", "0", "5", "of", "5"] for each in ("hole", "scratch")]
-    assert places == [str(finished.folder / "contact_sheet.png"), str(finished.dataset)]
+    assert paths == [str(finished.folder / "contact_sheet.png"), str(finished.dataset)]
     assert contents(finished.category_output) == before
 
 
-def test_verify_exits_with_2_and_names_what_is_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("there", [True, False])
+def test_verify_of_what_is_no_dataset_exits_with_2_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    code, errors = call(capsys, monkeypatch, "verify", tmp_path)
+    folder = tmp_path if there else tmp_path / "none"
+    code, errors = call(capsys, monkeypatch, "verify", folder)
     assert code == 2
-    assert str(tmp_path / "manifest.parquet") in errors
+    found = "an empty folder" if there else "nothing"
+    assert errors == f"{folder}: expected a dataset folder with manifest.parquet, found {found}"
+
+
+def as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, Any]:
+    """Return the object that a command prints with --json, and nothing else."""
+    monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments), "--json"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_check_status_masks_and_gc_print_one_json_object(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = as_json(capsys, monkeypatch, "check", toy_config)
+    assert [check[key] for key in ("category", "normals", "test_normals", "forecast")] == ["washer", 6, 2, None]
+    assert check["defects"][0].keys() == {"defect", "references", "held_out"}
+    assert check["work"]["defects"][1] == {"defect": "scratch", "is_trained": False, "samples": 5, "unet_passes": 40}
+    status = as_json(capsys, monkeypatch, "status", toy_config)
+    assert (status["state"], status["dataset"], status["work"]) == ("never finished", None, check["work"])
+    sheet = toy_config.with_name("masks.png")
+    masks = as_json(capsys, monkeypatch, "masks", toy_config, "--out", sheet, "--count", 4)
+    assert masks.keys() == {"sheet", "masks"}
+    assert masks["sheet"] == str(sheet)
+    assert as_json(capsys, monkeypatch, "gc", toy_config) == {"category": "washer", "removed": []}
+
+
+def test_run_and_verify_of_a_finished_dataset_print_one_json_object(
+    finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_path = Path(finished.config.output.root).parent / "toy.yaml"
+    run = as_json(capsys, monkeypatch, "run", config_path, "--count", finished.config.generate.count)
+    assert run.keys() == {"dataset", "contact_sheet", "summary"}
+    assert run["dataset"] == str(finished.dataset)
+    assert Path(run["contact_sheet"]).is_file()
+    assert as_json(capsys, monkeypatch, "verify", finished.dataset) == {"dataset": run["dataset"], "rows": 26}
+    status = as_json(capsys, monkeypatch, "status", config_path)
+    assert (status["state"], status["dataset"]) == ("up to date", run["dataset"])
+
+
+def test_a_count_that_cannot_be_is_a_mistake(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 0)
+    assert (code, errors) == (2, "count: expected at least 1, found 0")
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["defectfill", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert capsys.readouterr().out == f"defectfill {defectfill.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["run", "check", "masks", "status", "gc", "demo", "pretrain", "deploy"])
+def test_usage_and_help_both_say_config(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["defectfill", command, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    usage, *text = (line for line in capsys.readouterr().out.split("Arguments")[0].splitlines() if line.strip())
+    assert "CONFIG" in usage
+    assert "CONFIG" in " ".join(text)
 
 
 @pytest.mark.parametrize(

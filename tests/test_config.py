@@ -245,6 +245,23 @@ def test_a_mistake_is_told_with_its_key_and_what_was_found(tmp_path: Path, line:
     assert re.fullmatch(message, problem)
 
 
+RENAMED = {
+    "train.pool": "train.latent_cache",
+    "train.pool_boxes": "train.latent_cache_boxes",
+    "train.look_every": "train.eval_every",
+    "train.memory": "train.gradient_checkpointing",
+    "generate.codec_normals": "generate.vae_normals",
+    "gates.max_likeness": "gates.max_reference_correlation",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_key_that_was_renamed_is_told_its_new_name(tmp_path: Path, old: str, new: str) -> None:
+    section, name = old.split(".")
+    (problem,) = problems_of(write(tmp_path, MINIMAL + f"{section}: {{{name}: 1}}\n"))
+    assert problem == f"{old}: renamed, now {new}"
+
+
 @pytest.mark.parametrize("key", ["category", "object_name", "data", "base", "output"])
 def test_a_missing_key_is_told(tmp_path: Path, key: str) -> None:
     lines = [line for line in MINIMAL.splitlines() if not line.startswith(f"{key}:")]

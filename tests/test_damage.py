@@ -33,7 +33,7 @@ Change = Callable[[Path], Any]
 
 @pytest.fixture
 def run(finished: Run, tmp_path: Path) -> Run:
-    """A copy of a finished run, to break."""
+    """Copy a finished run, to break."""
     before = Path(finished.config.output.root).parent
     folder = shutil.copytree(before, tmp_path / "copy")
     text = (folder / "toy.yaml").read_text().replace(str(before), str(folder))
@@ -42,7 +42,7 @@ def run(finished: Run, tmp_path: Path) -> Run:
 
 
 def repaint(run: Run) -> None:
-    """Paints and writes the dataset anew, as far as it is not there."""
+    """Paint and write the dataset anew, as far as it is not there."""
     paint(run)
     write_dataset(run)
 
@@ -52,7 +52,7 @@ def unpaint(run: Run) -> None:
 
 
 def problem_of(run: Run) -> str:
-    """The one problem that painting and writing the dataset end with, leaving nothing half-written."""
+    """Return the one problem that painting and writing the dataset end with, leaving nothing half-written."""
     with pytest.raises(DataError) as caught:
         repaint(run)
     (problem,) = caught.value.problems

@@ -2,16 +2,20 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
+from conftest import TOY_CONFIG as TOY_CONFIG_TEXT
 
 from defectfill.config.base import BUNDLED_BASES, BaseConfig
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.run import RunConfig, load_config
-from defectfill.demo import COUNTS, make_toy_category, toy_windows
+from defectfill.demo import COUNTS, TOY_CONFIG, make_toy_category, shipped_config, toy_windows
 from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
 from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
 from defectfill.model.inpaint.perceptual import vae_distance
@@ -29,7 +33,7 @@ def demo_config() -> RunConfig:
 
 @pytest.fixture(scope="module")
 def mini() -> Base:
-    """The bundled base; adapters must be taken out again."""
+    """Load the bundled base; adapters must be taken out again."""
     return load_base(BaseConfig(model=str(BUNDLED_BASES / "mini"), resolution=128, device="cpu"))
 
 
@@ -95,3 +99,58 @@ def test_windows_of_good_toys_show_no_defect_where_it_would_be(demo_config: RunC
         assert (good.mask == damaged.mask).all()
         changed = np.abs(good.image - damaged.image).max(axis=2)
         assert changed[good.mask].mean() > 5 * changed[~good.mask].mean()
+
+
+def test_the_demos_config_is_the_one_in_configs_but_for_its_folders(demo_config: RunConfig, tmp_path: Path) -> None:
+    shipped = shipped_config(tmp_path)
+    assert (shipped.data.root, shipped.output.root) == (str(tmp_path / "data"), str(tmp_path / "out"))
+    here = {name: getattr(demo_config, name) for name in ("data", "output")}
+    roots = {name: each.model_copy(update={"root": here[name].root}) for name, each in shipped if name in here}
+    assert shipped.model_copy(update=roots) == demo_config
+
+
+def test_the_demos_config_is_in_what_is_installed(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
+    for name in ("defectfill", "flows", "mask_sampling", "configs"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(source)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("defectfill-*.whl")
+    with ZipFile(wheel) as files:
+        assert files.read("defectfill/toy/washer.yaml") == TOY_CONFIG.read_bytes()
+
+
+DEMO = """
+import sys
+from pathlib import Path
+import defectfill.demo as demo
+from defectfill.cli import main
+
+demo.TOY_CONFIG, demo.LEARNT, demo.TRIED = Path(sys.argv.pop()), 3, 2
+main()
+"""
+
+
+@pytest.mark.server
+def test_the_demo_runs_in_any_folder_without_an_argument(
+    server: dict[str, str], base_folder: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "tiny.yaml"
+    text = TOY_CONFIG_TEXT.format(root=tmp_path / "elsewhere", base=base_folder)
+    config.write_text(text.replace("count: 5", "count: 1"))
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    command = [sys.executable, "-c", DEMO, "demo", str(config)]
+    env = {**server, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    *_, hole, scratch, sheet, dataset = done.stdout.splitlines()
+    assert "hole: a plain classifier calls" in hole
+    assert "scratch: a plain classifier calls" in scratch
+    assert Path(sheet).is_file()
+    assert Path(dataset).is_relative_to(cwd / "demo/out/washer/runs")
+    assert (cwd / "demo/data/washer").is_dir()
+    assert not (tmp_path / "elsewhere").exists()

@@ -27,7 +27,7 @@ CATEGORIES = ("washer", "Metal_nut.v2")
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> dict[str, Path]:
-    """The files of two categories, to run once a year."""
+    """Write the files of two categories, to run once a year."""
     root, found = tmp_path_factory.mktemp("fleet"), {}
     for category in CATEGORIES:
         shutil.copytree(toy_data / "washer", root / "data" / category)
@@ -40,7 +40,7 @@ def configs(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_dat
 
 @pytest.fixture(scope="module")
 def worker(server: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A process worker of the pool, which it has made; the environment that reaches its server."""
+    """Start a process worker of the pool, which it makes; give the environment that reaches its server."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     env = {**server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
     quiet = subprocess.DEVNULL
@@ -178,7 +178,7 @@ with get_client(sync_client=True) as client:
 
 
 def deploy_consumer(env: dict[str, str], folder: Path) -> Path:
-    """A consumer's deployment; the file to which it adds the datasets that it is started with."""
+    """Deploy a consumer; return the file to which it adds the datasets that it is started with."""
     (folder / "consumer.py").write_text(CONSUMER.format(folder=folder))
     subprocess.run([sys.executable, "consumer.py", POOL], cwd=folder, env=env, check=True, capture_output=True)
     return folder / "consumed.txt"
@@ -220,7 +220,7 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     wait_until(lambda: consumed.is_file() and len(consumed.read_text().splitlines()) == 2, 60)
     assert consumed.read_text().splitlines() == [str(run.dataset) for run in made]
     assert json.loads(python(worker, MATERIALIZED)) == {
-        f"defectfill://{run.config.category}/manifest.parquet": verify_dataset(run.dataset) for run in made
+        f"defectfill://{run.config.category}/manifest.parquet": verify_dataset(run.dataset).rows for run in made
     }
 
     broken = next((plain.parent / "data" / "Metal_nut.v2" / "train" / "good").iterdir())
@@ -266,7 +266,9 @@ def test_a_cancelled_run_ends_its_painters_and_is_gone_on_with(
     config = toy_config.rename(toy_config.with_name("cancelled.yaml"))
     config.write_text(text.replace("count: 5", "count: 300"))
     run = prepare_run(load_config(config))
-    assert defectfill(worker, "deploy", config, "--work-pool", POOL).returncode == 0
+    report = json.loads(defectfill(worker, "deploy", config, "--work-pool", POOL, "--json").stdout)
+    assert report["deployments"][0] == {"name": "synthesize-category/cancelled", "starts": "no schedule"}
+    assert report["removed"] == []
     python(worker, CANCELLED, "synthesize-category/cancelled", run.folder)
     painted = len(list(run.folder.glob("shards/*/[!.]*/digest")))
     assert 0 < painted < 300

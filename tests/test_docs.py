@@ -31,7 +31,7 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert [link for pair in links for link in pair if link and not (page.parent / link).exists()] == []
     paths = re.findall(r"`((?:defectfill|flows|mask_sampling|configs|benchmarks|tests|docs)/[\w./*-]+)`", text)
     assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
-    modules = re.findall(r"python -m ((?:benchmarks|defectfill|flows)[\w.]+)", text)
+    modules = re.findall(r"python -m ((?:benchmarks|defectfill|flows)\.[\w.]*\w)", text)
     assert [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").is_file()] == []
 
 

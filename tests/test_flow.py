@@ -1,5 +1,6 @@
 """The flow through Prefect itself: its temporary server, and a server with a schedule."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -63,8 +64,8 @@ from defectfill.operations.prepare import start_run
 from flows.steps import train_adapter
 
 @flow
-def attempts(place: str) -> int:
-    state = train_adapter(place, "hole", return_state=True)
+def attempts(run_uri: str) -> int:
+    state = train_adapter(run_uri, "hole", return_state=True)
     print(repr(state.result(raise_on_failure=False)), file=sys.stderr)
     with get_client(sync_client=True) as client:
         for _ in range(120):  # the server hears of tasks by events, a little later
@@ -125,3 +126,42 @@ def test_what_takes_long_has_a_progress_artifact(server: dict[str, str]) -> None
     done = subprocess.run([sys.executable, "-c", SHOWN], env=server, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "progress 100 Metal_nut.v2: inpaint hole"
+
+
+READ_ONCE = """
+import json, sys
+from collections import Counter
+from pathlib import Path
+import defectfill
+import defectfill.ingest.ingest as ingest
+from defectfill.runs.run import Run
+from flows.category import synthesize_category
+
+config_path, decoded, read_image = Path(sys.argv[1]), Counter(), ingest.read_image
+text = config_path.read_text()
+
+def counting(path):
+    config_path.write_text("edited")
+    decoded[str(path)] += 1
+    return read_image(path)
+
+ingest.read_image = counting
+commanded = defectfill.run_category(defectfill.load_config(config_path))
+config_path.write_text(text.replace("candidates: 2", "candidates: 1"))
+deployed = synthesize_category(config_path)
+print(json.dumps([commanded, Run.at(Path(deployed).parent).config.generate.candidates, decoded]))
+"""
+
+
+def test_a_run_reads_its_config_once_and_each_real_image_once(
+    server: dict[str, str], toy_config: Path, finished: Run
+) -> None:
+    command = [sys.executable, "-c", READ_ONCE, str(toy_config)]
+    done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    commanded, candidates, decoded = json.loads(done.stdout)
+    assert contents(Path(commanded)) == contents(finished.dataset)
+    assert candidates == 1
+    assert toy_config.read_text() == "edited"
+    runs = 2
+    assert decoded == {str(toy_config.parent / "data/washer" / each.path): runs for each in finished.snapshot()}

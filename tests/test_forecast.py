@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import contents
 
+from defectfill.cli_format import check_lines, duration
 from defectfill.config.run import load_config
-from defectfill.model.forecast import _span
 from defectfill.operations.check import check_config
 from defectfill.runs.run import Run
 
@@ -16,7 +16,7 @@ def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) 
     before = contents(toy_config.parent)
     few = load_config(toy_config)
     many = few.model_copy(update={"train": few.train.model_copy(update={"steps": 40_000, "latent_cache": 0})})
-    told = [check_config(config, measure=True)[-2:] for config in (few, many)]
+    told = [list(check_lines(check_config(config, measure=True)))[-2:] for config in (few, many)]
     spans = [re.findall(r"forecast: 2 trainings of (.*), 10 paintings of [\d.]+ s", lines[0])[0] for lines in told]
     assert "min" not in spans[0]
     assert "min" in spans[1]
@@ -31,4 +31,4 @@ def test_nothing_is_measured_where_everything_is_done(finished: Run) -> None:
 
 @pytest.mark.parametrize(("seconds", "span"), [(3.4, "3 s"), (75, "1 min 15 s"), (7300, "2 h 1 min")])
 def test_spans_read_well(seconds: float, span: str) -> None:
-    assert _span(seconds) == span
+    assert duration(seconds) == span

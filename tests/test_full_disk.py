@@ -15,7 +15,7 @@ from pathlib import Path
 from conftest import run_all_steps
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
-from defectfill.runs.plan import plan_samples
+from defectfill.runs.planner import plan_samples
 from defectfill.operations.prepare import prepare_run
 from defectfill.synthesis.painter_pool import open_painter_pool
 
@@ -46,8 +46,8 @@ run = prepare_run(load_config(config))
 shutil.rmtree(run.folder / "shards" / "scratch")
 (shard, *_) = plan_samples(run)
 leave(4096)
-with open_painter_pool(run, 1) as children:
-    full(lambda: children.paint(shard))
+with open_painter_pool(run, 1) as painters:
+    full(lambda: painters.paint(shard))
 filler.unlink()
 dataset = run_all_steps(config).dataset
 os.execlp("cp", "cp", "-r", dataset, sys.argv[2] + ".copy")
@@ -56,7 +56,7 @@ os.execlp("cp", "cp", "-r", dataset, sys.argv[2] + ".copy")
 
 @pytest.fixture
 def namespace() -> list[str]:
-    """A command's beginning by which it may mount."""
+    """Return a command's beginning by which it may mount."""
     for options in ("-m", "-rm"):
         mount = ["unshare", options, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
         if subprocess.run(mount, capture_output=True).returncode == 0:

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from defectfill.io.hashing import derive_seed, digest
@@ -13,7 +13,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-quickly = settings(deadline=None, max_examples=100)
 
 
 def test_a_digest_is_the_sha256_of_compact_json() -> None:
@@ -22,7 +21,6 @@ def test_a_digest_is_the_sha256_of_compact_json() -> None:
     assert digest(value) == hashlib.sha256(text.encode()).hexdigest()
 
 
-@quickly
 @given(st.dictionaries(st.text(), values, max_size=5))
 def test_the_order_of_keys_does_not_count(value: dict[str, object]) -> None:
     assert digest(value) == digest(dict(reversed(value.items())))
@@ -42,7 +40,6 @@ def test_seeds_stay_what_they_are() -> None:
     assert derive_seed(0, "hazelnut", "hole", 0, "painting") == 4169594103101990498
 
 
-@quickly
 @given(st.lists(st.integers(0, 2**40) | st.text(max_size=9), max_size=5))
 def test_a_seed_fits_a_signed_64_bit_integer(parts: list[int | str]) -> None:
     assert 0 <= derive_seed(*parts) < 2**63

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -61,7 +61,6 @@ def test_a_change_inside_the_planned_mask_is_found_exactly(change: float) -> Non
     np.testing.assert_array_equal(draw(painted(DISC, change)), DISC)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(16, 24), st.integers(14, 22), st.integers(1, 5), st.integers(3, 5))
 def test_any_painted_rectangle_is_found_exactly(top: int, left: int, height: int, width: int) -> None:
     rectangle = np.zeros_like(DISC)
@@ -76,7 +75,6 @@ def test_a_change_in_one_channel_is_a_change() -> None:
     np.testing.assert_array_equal(draw(candidate), DISC)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 99), st.floats(0, 0.2))
 def test_the_codecs_own_error_is_not_drawn(seed: int, strength: float) -> None:
     error = np.float32(strength) * np.random.default_rng(seed).standard_normal((SIDE, SIDE, 3), np.float32)
@@ -134,7 +132,6 @@ def test_what_a_painter_filled_is_the_drawn_mask(name: str, least: float, enlarg
         assert intersection_over_union(drawn, planned[..., 0]) >= least
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 999), st.integers(8, 40), st.integers(8, 40), st.integers(4, 50))
 def test_the_drawn_mask_lies_in_the_blend_region(seed: int, height: int, width: int, resolution: int) -> None:
     rng = np.random.default_rng(seed)

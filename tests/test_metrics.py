@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from defectfill.model.evaluation.metrics import auroc, average_precision
@@ -16,7 +16,6 @@ def split(pairs: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(pairs)
-@settings(deadline=None)
 def test_auroc_is_the_share_of_pairs_in_order(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = split(pairs)
     differences = [float(np.sign(one - other)) for one in scores[labels] for other in scores[~labels]]
@@ -26,7 +25,6 @@ def test_auroc_is_the_share_of_pairs_in_order(pairs: list[tuple[int, bool]]) -> 
 
 
 @given(pairs)
-@settings(deadline=None)
 def test_average_precision_goes_through_every_threshold(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = split(pairs)
     expected, before = 0.0, 0.0

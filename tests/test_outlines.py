@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.ndimage import label
@@ -32,7 +32,6 @@ def draw(
 
 
 @samplers
-@settings(max_examples=40, deadline=None)
 @given(mask=masks, seed=seeds, area_px=st.floats(1, 400), mirrored=st.booleans())
 def test_an_outline_gives_a_tight_patch_in_one_piece(
     sampler: Sampler, mask: Mask, seed: int, area_px: float, mirrored: bool

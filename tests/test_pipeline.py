@@ -16,7 +16,7 @@ from PIL import Image
 
 from defectfill.adapters.train import train_adapter
 from defectfill.config.run import load_config
-from defectfill.dataset.summary import summary
+from defectfill.dataset.summary import DefectSummary, format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
 from defectfill.runs.run import Run
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 
 
 def manifest(run: Run) -> list[dict[str, object]]:
@@ -47,7 +47,7 @@ def test_every_image_real_and_synthetic_has_its_row(finished: Run) -> None:
         ("scratch", "test", "real"): 2,
         ("scratch", "train", "synthetic"): 5,
     }
-    assert verify_dataset(finished.dataset) == 26
+    assert verify_dataset(finished.dataset).rows == 26
 
 
 def test_a_synthetic_image_is_its_source_but_for_the_defect(finished: Run) -> None:
@@ -225,8 +225,11 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
     assert not any(row["image_path"] for row in rejected)
     assert not (run.dataset / "rejected").exists()
     assert all(row["origin"] == "real" for row in manifest(run))
-    title, hole, scratch, *why = summary(run.dataset)
-    assert title.split() == ["planned", "no", "place", "mask_lost", "kept"]
+    outcome = summary(run.dataset)
+    expected = DefectSummary(planned=4, no_room=0, rejected={"mask_lost": 4}, kept=0, wanted=2)
+    assert outcome.defects == {"hole": expected, "scratch": expected}
+    title, hole, scratch, *why = format_summary(outcome)
+    assert title.split() == ["planned", "no", "room", "mask_lost", "kept"]
     assert hole.split() == ["hole", "4", "0", "4", "0", "of", "2"]
     assert scratch.split()[1:] == hole.split()[1:]
     assert why[0].startswith(
@@ -269,7 +272,7 @@ def test_codec_normals_are_the_same_windows_without_a_defect(toy_config: Path) -
         assert (row["source_path"], row["window"]) == (painted["source_path"], painted["window"])
         source, passed = (read_image(run.dataset / str(row[name])) for name in ("source_path", "image_path"))
         assert (source != passed).any()
-    assert verify_dataset(run.dataset) == len(rows)
+    assert verify_dataset(run.dataset).rows == len(rows)
 
 
 def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path) -> None:
@@ -341,7 +344,7 @@ def test_the_planned_mask_is_the_label_where_that_is_asked_for(copied: Run, fini
     for row, drawn in zip(manifest(run), manifest(finished), strict=True):
         assert row["drawn_mask_path"] == drawn["drawn_mask_path"]
         assert row["mask_path"] == (row["planned_mask_path"] or drawn["mask_path"])
-    assert verify_dataset(run.dataset) == len(manifest(run))
+    assert verify_dataset(run.dataset).rows == len(manifest(run))
 
 
 def test_a_run_stopped_between_dataset_and_mark_is_not_finished(copied: Run) -> None:

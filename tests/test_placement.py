@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.stats import qmc
 
 from mask_sampling import Mask, PlacementError, bounding_box
-from mask_sampling.placement import Places, Scene, place, place_of, scene
+from mask_sampling.placement import Scene, place_patch, scene
 from mask_sampling.pose import register
+from mask_sampling.positions import LearntPositions, position_of
 
 seeds = st.integers(0, 2**32 - 1)
 patches = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=5)).filter(np.any)
@@ -26,7 +27,7 @@ def scene_of(foreground: Mask) -> Scene:
 
 
 def every_place(patch: Mask, foreground: Mask) -> list[Mask]:
-    """All masks that `place` may return without cutting: the slow, obvious way."""
+    """All masks that `place_patch` may return without cutting: the slow, obvious way."""
     height, width = patch.shape
     places = []
     for row in range(foreground.shape[0] - height + 1):
@@ -38,13 +39,12 @@ def every_place(patch: Mask, foreground: Mask) -> list[Mask]:
     return places
 
 
-@settings(max_examples=200, deadline=None)
 @given(patches, foregrounds, seeds)
 def test_a_placed_mask_is_the_shape_inside_the_foreground(shape: Mask, foreground: Mask, seed: int) -> None:
     patch = shape[bounding_box(shape)]
     allowed = {mask.tobytes() for mask in every_place(patch, foreground)}
     try:
-        placed = place(patch, scene_of(foreground), np.random.default_rng(seed))
+        placed = place_patch(patch, scene_of(foreground), np.random.default_rng(seed))
     except PlacementError:
         assert not allowed
     else:
@@ -57,7 +57,7 @@ def test_the_only_place_in_a_large_picture_is_found() -> None:
     foreground = np.zeros((700, 900), dtype=np.bool_)
     foreground[213:514, 377:678] = ring
     foreground[::7] = True
-    assert_array_equal(place(ring, scene_of(foreground), np.random.default_rng(0))[213:514, 377:678], ring)
+    assert_array_equal(place_patch(ring, scene_of(foreground), np.random.default_rng(0))[213:514, 377:678], ring)
 
 
 def test_one_pixel_too_few_is_no_room_unless_some_may_be_cut_off() -> None:
@@ -65,18 +65,17 @@ def test_one_pixel_too_few_is_no_room_unless_some_may_be_cut_off() -> None:
     foreground[299:301, 299:301] = False
     block = np.ones((400, 400), dtype=np.bool_)
     with pytest.raises(PlacementError, match="no place"):
-        place(block, scene_of(foreground), np.random.default_rng(0))
-    placed = place(block, scene_of(foreground), np.random.default_rng(0), max_cut=0.01)
+        place_patch(block, scene_of(foreground), np.random.default_rng(0))
+    placed = place_patch(block, scene_of(foreground), np.random.default_rng(0), max_cut=0.01)
     assert placed.sum() >= 0.99 * block.sum()
     assert not (placed & ~foreground).any()
 
 
-@settings(max_examples=50, deadline=None)
 @given(seeds, st.floats(0, 0.6))
 def test_no_more_than_is_allowed_is_cut_off(seed: int, max_cut: float) -> None:
     y, x = np.mgrid[:300, :300]
     foreground = np.hypot(y - 150, x - 150) < 60
-    placed = place(
+    placed = place_patch(
         np.ones((40, 50), dtype=np.bool_), scene_of(foreground), np.random.default_rng(seed), max_cut=max_cut
     )
     assert not (placed & ~foreground).any()
@@ -86,7 +85,7 @@ def test_no_more_than_is_allowed_is_cut_off(seed: int, max_cut: float) -> None:
 @pytest.mark.parametrize("foreground", [np.eye(5, dtype=np.bool_), np.ones((5, 2), dtype=np.bool_)])
 def test_a_shape_without_room_is_refused(foreground: Mask) -> None:
     with pytest.raises(PlacementError):
-        place(np.ones((2, 3), dtype=np.bool_), scene_of(foreground), np.random.default_rng(0))
+        place_patch(np.ones((2, 3), dtype=np.bool_), scene_of(foreground), np.random.default_rng(0))
 
 
 def test_zones_that_leave_nothing_are_refused() -> None:
@@ -100,7 +99,7 @@ def test_what_is_not_permitted_stays_free() -> None:
     permitted[20:60, 100:180] = True
     on = scene(foreground, register([foreground]), permitted)
     for seed in range(20):
-        assert not (place(np.ones((9, 9), dtype=np.bool_), on, np.random.default_rng(seed)) & ~permitted).any()
+        assert not (place_patch(np.ones((9, 9), dtype=np.bool_), on, np.random.default_rng(seed)) & ~permitted).any()
 
 
 def test_evenly_spread_numbers_give_evenly_spread_places() -> None:
@@ -108,7 +107,7 @@ def test_evenly_spread_numbers_give_evenly_spread_places() -> None:
     on, dot = scene_of(np.ones((256, 256), dtype=np.bool_)), np.ones((1, 1), dtype=np.bool_)
     rng = np.random.default_rng(0)
     numbers = qmc.Halton(2, rng=rng).random(50)
-    places = np.array([np.argwhere(place(dot, on, rng, spread=pair))[0] / 256 for pair in numbers])
+    places = np.array([np.argwhere(place_patch(dot, on, rng, spread=pair))[0] / 256 for pair in numbers])
     of_random_ones = np.sqrt((1 / 4 - 1 / 9) / 500)
     assert qmc.discrepancy(places, method="L2-star") < of_random_ones
 
@@ -127,14 +126,17 @@ def test_learnt_places_are_where_the_references_are() -> None:
         mask = np.zeros_like(rod())
         mask[57:63, column : column + 8] = True
         masks.append(mask)
-    places = Places(tuple(place_of(mask, scene(rod(), registration)) for mask in masks), registration.flips)
+    positions = LearntPositions(
+        tuple(position_of(mask, scene(rod(), registration)) for mask in masks), registration.flips
+    )
     on = scene(rod(40), registration)
-    density = places.density(on)
+    density = positions.density(on)
     assert density.argmax() % density.shape[1] in range(70, 90)
     patch = np.ones((6, 8), dtype=np.bool_)
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        columns = np.flatnonzero(place(patch, replace(on, density=density), rng, limits=places.limits()).any(axis=0))
+        placed = place_patch(patch, replace(on, density=density), rng, limits=positions.limits())
+        columns = np.flatnonzero(placed.any(axis=0))
         assert columns[0] >= 140 - 6
         assert columns[-1] <= 172 + 6
 
@@ -143,14 +145,14 @@ def test_a_patch_that_goes_on_beyond_the_frame_touches_its_side() -> None:
     on = scene_of(np.ones((100, 80), dtype=np.bool_))
     line = np.ones((130, 3), dtype=np.bool_)
     for seed in range(10):
-        placed = place(
+        placed = place_patch(
             line, on, np.random.default_rng(seed), max_cut=0.1, inside_px=300, sides=(True, True, False, False)
         )
         assert placed[0].any()
         assert placed[-1].any()
 
 
-def test_the_same_seed_gives_the_same_place() -> None:
+def test_the_same_seed_gives_the_same_position() -> None:
     shape, on = np.tri(20, dtype=np.bool_), scene_of(np.ones((100, 100), dtype=np.bool_))
-    first, second = (place(shape, on, np.random.default_rng(3)) for _ in range(2))
+    first, second = (place_patch(shape, on, np.random.default_rng(3)) for _ in range(2))
     assert_array_equal(first, second)

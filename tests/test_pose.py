@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mask_sampling import Mask
@@ -55,7 +55,6 @@ def test_objects_without_a_main_axis_are_round_and_textures_are_the_frame() -> N
     assert register([pin(0.0)]).kind == "object"
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.floats(0, 7), st.floats(5, 50), st.floats(5, 50), st.booleans(), st.floats(-1, 1), st.floats(-1, 1))
 def test_coordinates_there_and_back_are_the_same(
     axis: float, length: float, width: float, mirrored: bool, u: float, v: float

@@ -14,7 +14,8 @@ from defectfill.io.files import read_table
 from defectfill.io.images import ImageArray, read_image
 from defectfill.masks.category import CategoryMasks
 from mask_sampling.priors import compare, measure
-from mask_sampling.sampling import SampledMask, overlap
+from mask_sampling.sampling import SampledMask
+from mask_sampling.spots import overlap
 
 pytestmark = pytest.mark.real_data
 
@@ -47,7 +48,7 @@ def test_sixteen_images_are_kept_at_the_sources_resolution_and_verified(
         source = rows[row["source_path"]]
         assert (row["width"], row["height"]) == (source["width"], source["height"])
         assert source["split"] == "train"
-    assert verify_dataset(run.dataset) == len(rows)
+    assert verify_dataset(run.dataset).rows == len(rows)
 
 
 MASKS_CONFIG = """
@@ -81,7 +82,7 @@ def test_masks_could_have_been_real(real_data: Path, tmp_path: Path, category: s
     normals = [config.category_folder / record.path for record in records if record.role == "normal"][:6]
     images = [read_image(normal) for normal in normals]
     scenes = [masks.scene(image) for image in images]
-    reaches = [place.reach for place in masks.sampler.places.places]
+    reaches = [position.reach for position in masks.sampler.positions.positions]
     low, high = min(reach[0] for reach in reaches), max(reach[1] for reach in reaches)
     attributes = []
     drawn: list[SampledMask] = []

@@ -24,18 +24,19 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, DataError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
-from defectfill.operations import remote as sharing
-from defectfill.operations.check import check_config
+from defectfill.operations.check import check_config, read_checked
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
-from defectfill.operations.prepare import prepare_run
+from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.operations.status import status
+from defectfill.operations.storage import fetch
+from defectfill.operations.storage.layout import DATA_FOLDERS, output_of
 from defectfill.runs.run import Run
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """The URL of an S3-compatible server."""
+    """Start an S3-compatible server, and give its URL."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -54,7 +55,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    """An empty bucket; the environment that reaches it, and a cache of this machine's own."""
+    """Make an empty bucket, the environment that reaches it, and a cache of this machine's own."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "key",
@@ -71,7 +72,7 @@ def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Re
 
 @pytest.fixture
 def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
-    """The toy config with its data and its output on storage."""
+    """Write the toy config with its data and its output on storage."""
     (bucket / "images").upload(contents(toy_data), toy_data)
     httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket.url.removeprefix('s3://')}/images/washer/train/good/")
     text = TOY_CONFIG.format(root=tmp_path, base=base_folder)
@@ -84,26 +85,26 @@ def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Pat
 
 
 def on_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
-    """From now on the cache is another machine's."""
+    """Make the cache another machine's from now on."""
     monkeypatch.setenv("DEFECTFILL_CACHE", str(tmp_path / name))
-    sharing._fetch_data_of.cache_clear()
+    fetch.fetch_data_once.cache_clear()
 
 
 def run_shared(config_path: Path) -> Run:
-    """The steps of the flow, each with what it hands over, without Prefect."""
+    """Do the steps of the flow, each with what it uploads, without Prefect."""
     from flows.steps import ingest, inpaint_shard, sample_masks, train_adapter, write_manifest
 
     with locked(load_config(config_path)):
-        place = ingest.fn(config_path)
-        run = sharing.open_run(place)
+        run_uri = ingest.fn(load_config(config_path))
+        run = fetch.open_run(run_uri)
         if run.is_finished():
             return run
         for defect in run.config.data.defects:
-            train_adapter.fn(place, defect)
-        while shards := sample_masks.fn(place):
+            train_adapter.fn(run_uri, defect)
+        while shards := sample_masks.fn(run_uri):
             for shard in shards:
-                inpaint_shard.fn(place, shard.name)
-        write_manifest.fn(place)
+                inpaint_shard.fn(run_uri, shard.name)
+        write_manifest.fn(run_uri)
     return run
 
 
@@ -120,18 +121,44 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     assert in_bucket(dataset) == contents(finished.dataset)
 
     on_another_machine(monkeypatch, tmp_path)
-    assert status(load_config(config_path)) == [f"washer: up to date: {dataset.url}"]
+    found = status(load_config(config_path))
+    assert (found.state, found.dataset) == ("up to date", dataset.url)
     assert list(prepare_run(load_config(config_path)).folder.rglob("*.png")) == [], "images were fetched for nothing"
-    assert verify_dataset(sharing.fetch_dataset(dataset.url)) == 26
+    assert verify_dataset(fetch.fetch_dataset(dataset.url)).rows == 26
 
     config_path.write_text(config_path.read_text().replace("count: 5", "count: 7"))
-    assert "2 of 7 samples to paint" in "\n".join(status(load_config(config_path)))
+    assert [each.samples for each in status(load_config(config_path)).work.defects] == [2, 2]
     run_shared(config_path)
     shutil.copytree(finished.config.output.root, tmp_path / "out")
     text = (Path(finished.config.output.root).parent / "toy.yaml").read_text()
     grown = tmp_path / "grown.yaml"
     grown.write_text(text.replace("count: 5", "count: 7").replace(finished.config.output.root, "out"))
     assert in_bucket(dataset) == contents(run_all_steps(grown).dataset)
+
+
+def test_a_run_lists_its_images_on_storage_once_before_it_begins(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.steps import ingest
+
+    listed: list[str] = []
+    files = Remote.files
+
+    def listing(self: Remote) -> dict[str, str]:
+        listed.append(self.url)
+        return files(self)
+
+    monkeypatch.setattr(Remote, "files", listing)
+    config = load_config(config_path)
+    prepared = prepare_run(config)
+    records = read_checked(config, prepared)
+    with locked(config):
+        run = start_run(config, prepared, records)
+    with locked(config):
+        ingest.fn(run.record)
+    images = [url for url in listed if url.startswith(f"{config.data.root}/washer/")]
+    assert len(images) == len(set(images)) == len(DATA_FOLDERS)
+    assert Remote(run.uri).files().keys() == {"run.json", "snapshot.parquet"}
 
 
 class Killed(Exception):
@@ -142,7 +169,7 @@ class Killed(Exception):
 def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     config_path: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Cut short after so many uploads, the last of which stops half-way."""
+    """Cut a run short after so many uploads, the last of which stops half-way."""
     upload, calls = Remote.upload, 0
 
     def half(self: Remote, names: Iterable[str], folder: Path) -> None:
@@ -175,7 +202,7 @@ def test_images_that_change_on_storage_are_fetched_and_those_that_go_go(bucket: 
     images.remove([f"test/good/{second}"])
     (config.category_folder / "train/good/000.png").unlink()
     (config.category_folder / "train/good/001.png").write_bytes(b"never fetched to its end")
-    known = config.category_folder / sharing.ETAGS_FILE
+    known = config.category_folder / fetch.ETAGS_FILE
     etags = json.loads(known.read_bytes())
     del etags["train/good/001.png"]
     known.write_text(json.dumps(etags))
@@ -188,7 +215,7 @@ def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(
     config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(config_path)
-    for name, seconds in {"LEASE_S": 3, "RENEWED_EVERY_S": 0.2, "LOOK_EVERY_S": 0.5}.items():
+    for name, seconds in {"LEASE_S": 3, "RENEWED_EVERY_S": 0.2, "POLL_EVERY_S": 0.5}.items():
         monkeypatch.setattr(lock, name, seconds)
     with locked(config) as still_held:
         with pytest.raises(ConfigError, match="another run is working in"), locked(config):
@@ -223,7 +250,7 @@ def test_a_lock_of_a_process_that_died_on_this_machine_does_not_hold(config_path
 
 
 def output_files(config: RunConfig) -> list[str]:
-    remote = sharing.output_of(config)
+    remote = output_of(config)
     assert remote is not None
     return list(remote.files())
 
@@ -237,15 +264,15 @@ def test_garbage_goes_from_storage_and_from_the_copy(
     dataset = in_bucket(Remote(second.dataset_uri))
     on_another_machine(monkeypatch, tmp_path)
     config = load_config(config_path)
-    removed = collect_garbage(config, keep=0)
+    removed = collect_garbage(config, keep=0).removed
     adapters = [
         f"{config.output.root}/washer/adapters/{first.adapter_folder(each).name}" for each in ("hole", "scratch")
     ]
-    assert removed == [first.place, *adapters]
-    assert Remote(first.place).files() == {}
+    assert removed == (first.uri, *adapters)
+    assert Remote(first.uri).files() == {}
     assert in_bucket(Remote(second.dataset_uri)) == dataset
     assert len({path.split("/")[1] for path in output_files(config) if path.startswith("adapters/")}) == 2
-    assert collect_garbage(config, keep=0) == []
+    assert collect_garbage(config, keep=0).removed == ()
 
 
 def test_what_is_wrong_is_told_by_its_kind(
@@ -260,7 +287,7 @@ def test_what_is_wrong_is_told_by_its_kind(
         check_config(nothing)
     assert refused.value.problems == (f"{bucket.url}/no/washer: expected the category's images, found none",)
     with pytest.raises(DataError, match="expected a finished dataset, found none"):
-        sharing.fetch_dataset(f"{bucket.url}/made/here/washer/runs/0/dataset")
+        fetch.fetch_dataset(f"{bucket.url}/made/here/washer/runs/0/dataset")
     with pytest.raises(ConfigError, match="s3://there-is-none/a: expected to be there"):
         Remote("s3://there-is-none/a").files()
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -317,7 +344,7 @@ def test_urls_that_are_none_are_refused(config_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.root: .*expected s3://bucket|data\.root: .*below its folder"):
         load_config(config_path)
     with pytest.raises(DataError, match=re.escape(url)):
-        sharing.fetch_dataset(url)
+        fetch.fetch_dataset(url)
 
 
 @pytest.mark.server
@@ -325,7 +352,7 @@ def test_urls_that_are_none_are_refused(config_path: Path, url: str) -> None:
 def test_workers_of_other_machines_paint_what_one_process_paints(
     server: dict[str, str], config_path: Path, finished: Run, tmp_path: Path
 ) -> None:
-    """Two Dask workers with caches of their own stand for two machines that share nothing but storage."""
+    """Let two Dask workers with caches of their own stand for two machines that share nothing but storage."""
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     config_path.write_text(config_path.read_text() + f"runner: {{kind: dask, address: '{address}', processes: 2}}\n")

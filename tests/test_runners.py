@@ -1,4 +1,4 @@
-"""The same bytes whoever paints: one process, children, Dask's workers; and what dies costs its shard's time only."""
+"""The same bytes whoever paints: one process, painter processes, Dask's workers; what dies costs its shard's time."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.synthesis.painter_pool import open_painter_pool
 
-RUNNERS = {"children": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
+RUNNERS = {"processes": "{processes: 2}", "dask": "{kind: dask, processes: 2}"}
 
 every_runner = pytest.mark.parametrize("runner", RUNNERS.values(), ids=RUNNERS)
 pytestmark = pytest.mark.timeout(600)
@@ -34,7 +34,7 @@ def start(env: dict[str, str], config: Path) -> subprocess.Popen[str]:
 
 
 def painters(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes below one that paint: its children, or Dask's workers."""
+    """Return the processes below one that paint: painter processes, or Dask's workers."""
     below = psutil.Process(process.pid).children(recursive=True)
     return [
         each
@@ -58,7 +58,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 def shards(config: Path, name: str) -> list[Path]:
-    """The folders of shards whose names are like that; of those that are being painted it begins with a dot."""
+    """Return the folders of shards whose names are like that; of those that are being painted it begins with a dot."""
     return list(prepare_run(load_config(config)).folder.glob(f"shards/*/{name}"))
 
 
@@ -89,7 +89,7 @@ def test_a_dead_painter_costs_its_shard_a_dead_flow_leaves_none_behind_and_the_b
     assert contents(prepare_run(load_config(two_processes)).dataset) == contents(finished.dataset)
 
 
-def test_a_childs_error_is_raised_by_its_kind(toy_config: Path, finished: Run) -> None:
+def test_an_error_of_a_painter_process_is_raised_by_its_kind(toy_config: Path, finished: Run) -> None:
     run = start_run(load_config(toy_config))
     for defect in run.config.data.defects:
         shutil.copytree(finished.adapter_folder(defect), run.adapter_folder(defect))
@@ -97,5 +97,5 @@ def test_a_childs_error_is_raised_by_its_kind(toy_config: Path, finished: Run) -
     (spec, *_) = read_plan(run, shard.defect)
     source = run.config.category_folder / spec.source_path
     write_png(source, read_image(source)[::-1])
-    with open_painter_pool(run, 1) as children, pytest.raises(DataError, match=spec.source_path):
-        children.paint(shard)
+    with open_painter_pool(run, 1) as painters, pytest.raises(DataError, match=spec.source_path):
+        painters.paint(shard)

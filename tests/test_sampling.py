@@ -13,8 +13,9 @@ from scipy.ndimage import distance_transform_edt, label
 
 from mask_sampling import Mask, PlacementError
 from mask_sampling.priors import compare, measure
-from mask_sampling.sampling import SAMPLERS, MaskSampler, Reference, Settings, Spot
+from mask_sampling.sampling import SAMPLERS, MaskSampler, Reference, Settings
 from mask_sampling.shapes import ShapeSettings
+from mask_sampling.spots import Spot
 
 SETTINGS = Settings({"reference": 0.6, "morph": 0.4}, ShapeSettings(rotation_degrees=15))
 

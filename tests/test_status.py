@@ -1,14 +1,20 @@
-"""What is up to date, what is stale and why, and what is removed."""
+"""The status: what is up to date, what is stale and why; and what garbage collection removes."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import contents, run_all_steps
 
+from defectfill.cli_format import status_lines
 from defectfill.config.run import load_config
 from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
+from defectfill.operations.prepare import latest_run, start_run
 from defectfill.operations.status import status
+from defectfill.runs.record import METHOD_VERSION
 from defectfill.runs.run import Run
 
 
@@ -18,19 +24,24 @@ def edit(config: Path, old: str, new: str) -> Path:
     return config
 
 
+def lines_of(config: Path) -> list[str]:
+    """Return what the command prints."""
+    return list(status_lines(status(load_config(config))))
+
+
 def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -> None:
-    assert status(load_config(toy_config))[0] == "washer: no run has been finished"
+    assert lines_of(toy_config)[0] == "washer: no run has been finished"
     run = run_all_steps(toy_config)
-    assert status(load_config(toy_config)) == [f"washer: up to date: {run.dataset}"]
+    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
 
     edit(toy_config, "count: 5", "count: 7")
-    lines = status(load_config(toy_config))
+    lines = lines_of(toy_config)
     assert lines[:2] == [f"washer: stale: {run.dataset}", "  generate.count was 5, is 7"]
     assert lines[2].startswith("hole: adapter is there; 2 of 7 samples to paint")
     assert lines[-1].endswith("by what the last run took")
 
     edit(toy_config, "count: 7, candidates: 2", "count: 5, candidates: 3")
-    assert status(load_config(toy_config))[1] == "  generate.candidates was 2, is 3"
+    assert lines_of(toy_config)[1] == "  generate.candidates was 2, is 3"
     edit(toy_config, "candidates: 3", "candidates: 2")
 
     reference = next(each for each in run.snapshot() if (each.role, each.defect) == ("reference", "hole"))
@@ -43,10 +54,43 @@ def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -
         status(load_config(toy_config))
     (normal.parent / "more.png").unlink()
     normal.unlink()
-    lines = status(load_config(toy_config))
+    lines = lines_of(toy_config)
     assert lines[1:3] == ["  1 files removed: train/good/000.png", f"  1 files changed: {reference.mask_path}"]
     assert lines[3].startswith("hole: adapter to be trained for 2 steps; 5 of 5 samples to paint")
     assert lines[4].startswith("scratch: adapter is there")
+
+
+def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_config: Path) -> None:
+    run = run_all_steps(toy_config)
+    record = json.loads((run.folder / "run.json").read_bytes())
+    record["method_version"] = METHOD_VERSION - 1
+    record["config"]["train"]["pool"] = record["config"]["train"].pop("latent_cache")
+    old = run.folder.rename(run.folder.with_name("000000000000"))
+    (old / "run.json").write_text(json.dumps(record))
+    (run.category_output / "latest").write_text("000000000000\n")
+
+    config = load_config(toy_config)
+    assert latest_run(config) is None
+    lines = lines_of(toy_config)
+    assert lines[:2] == [f"washer: stale: {old}/dataset", "  it was made by another version of defectfill"]
+    assert lines[2].startswith("hole: adapter is there; 5 of 5 samples to paint")
+    assert collect_garbage(config, keep=0).removed == ()
+    assert run_all_steps(toy_config).folder == run.folder
+    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    assert collect_garbage(config, keep=0).removed == (str(old),)
+
+
+def test_a_run_that_was_moved_reads_its_own_files(toy_config: Path, tmp_path: Path) -> None:
+    run = start_run(load_config(toy_config))
+    snapshot = run.snapshot()
+    shutil.copytree(run.category_output, tmp_path / "elsewhere")
+    shutil.rmtree(run.category_output)
+    moved = Run.at(tmp_path / "elsewhere" / "runs" / run.folder.name)
+    assert moved.record == run.record
+    assert moved.snapshot() == snapshot
+    assert moved.uri == str(moved.folder)
+    assert moved.adapter_folder("hole").parent == tmp_path / "elsewhere" / "adapters"
+    assert Run.at(Path(os.path.relpath(moved.folder))) == moved
 
 
 def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
@@ -59,10 +103,10 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     third = made("candidates: 2", "candidates: 1")
     dataset = contents(third.dataset)
     config = load_config(toy_config)
-    assert collect_garbage(config, keep=2) == [first.place, *adapters]
-    assert collect_garbage(config, keep=2) == []
+    assert collect_garbage(config, keep=2).removed == (first.uri, *adapters)
+    assert collect_garbage(config, keep=2).removed == ()
     assert second.folder.is_dir()
-    assert collect_garbage(config, keep=0) == [second.place]
+    assert collect_garbage(config, keep=0).removed == (second.uri,)
     assert contents(third.dataset) == dataset
     assert third.adapter_folder("hole").is_dir()
-    assert status(config) == [f"washer: up to date: {third.dataset}"]
+    assert lines_of(toy_config) == [f"washer: up to date: {third.dataset}"]

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.ndimage import binary_dilation, distance_transform_edt, label
@@ -57,7 +57,6 @@ def thinness(mask: Mask) -> float:
     return float(math.sqrt(values[0] / values[1]))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(masks, min_size=1, max_size=3), seeds, st.floats(1, 400), st.booleans())
 def test_a_stroke_is_a_tight_patch_in_one_piece_of_about_the_wished_area(
     references: list[Mask], seed: int, area_px: float, mirrored: bool

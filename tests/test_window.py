@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -21,8 +21,6 @@ from defectfill.painting.window import (
     resize_mask,
     window_box,
 )
-
-quickly = settings(deadline=None, max_examples=60)
 
 
 def rectangle(height: int, width: int, box: Box) -> NDArray[np.bool_]:
@@ -138,7 +136,6 @@ def test_the_window_of_a_thin_mask_is_small_enough_for_its_width(
     assert latent_cells(mask, box, latent_side) == pytest.approx(width * latent_side / side, rel=0.1)
 
 
-@quickly
 @given(scenes())
 def test_the_window_is_square_and_holds_the_mask(scene: Scene) -> None:
     left, top, right, bottom = scene.box
@@ -146,7 +143,6 @@ def test_the_window_is_square_and_holds_the_mask(scene: Scene) -> None:
     assert scene.mask[inside_frame(scene.box, scene.mask.shape)].sum() == scene.mask.sum()
 
 
-@quickly
 @given(st.data(), st.integers(3, 40), st.integers(3, 40), st.floats(1, 4))
 def test_the_window_lies_in_the_frame_where_the_mask_allows(
     data: st.DataObject, height: int, width: int, context: float
@@ -168,7 +164,6 @@ def mirrored(position: int, length: int) -> int:
     return position if position < length else 2 * length - 1 - position
 
 
-@quickly
 @given(scenes())
 def test_a_crop_mirrors_the_image_beyond_the_frame_and_has_no_mask_there(scene: Scene) -> None:
     left, top, right, bottom = scene.box
@@ -193,7 +188,6 @@ def test_a_crop_at_any_resolution_is_rgb_in_the_unit_range(channels: int) -> Non
         assert 0 <= window.image.min() < window.image.max() <= 1
 
 
-@settings(deadline=None, max_examples=150)
 @given(scenes())
 def test_stitching_the_unchanged_crop_gives_back_the_source(scene: Scene) -> None:
     window = crop_window(scene.source, scene.mask, scene.box, scene.side)
@@ -212,7 +206,6 @@ def test_every_level_survives_the_way_there_and_back(dtype: type[np.unsignedinte
     np.testing.assert_array_equal(stitch(source, window.image, window.box, mask), source)
 
 
-@settings(deadline=None, max_examples=150)
 @given(scenes(), st.integers(1, 60), st.integers(0, 9))
 def test_pixels_outside_the_blend_region_are_the_sources_own(scene: Scene, resolution: int, seed: int) -> None:
     result = stitch(scene.source, paint_anything(seed, resolution), scene.box, scene.mask)
@@ -238,7 +231,6 @@ def test_stitching_leaves_the_source_array_alone() -> None:
     assert not source.any()
 
 
-@quickly
 @given(scenes(), st.integers(0, 9))
 def test_inside_the_mask_the_painting_is_there(scene: Scene, seed: int) -> None:
     assume(scene.source.shape[2] > 1)
@@ -277,7 +269,6 @@ def test_the_blend_is_four_pixels_wide_at_512_and_two_at_least(side: int, width:
     assert blend_width((-5, 7, side - 5, side + 7)) == width
 
 
-@quickly
 @given(scenes(), st.data())
 def test_one_level_in_one_pixel_outside_the_blend_region_is_noticed(scene: Scene, data: st.DataObject) -> None:
     far = np.argwhere(far_from(scene.mask, blend_width(scene.box)))
@@ -301,7 +292,6 @@ def holds_centre(outer: int, outers: int, inner: int, inners: int) -> bool:
     return outer * 2 * inners <= (2 * inner + 1) * outers < (outer + 1) * 2 * inners
 
 
-@quickly
 @given(st.integers(1, 30), st.data())
 def test_a_shrunk_mask_is_true_exactly_around_the_centres_of_true_pixels(old: int, data: st.DataObject) -> None:
     side = data.draw(st.integers(1, old), "side")
@@ -327,7 +317,6 @@ def test_a_mask_enlarged_by_a_whole_factor_repeats_its_pixels(factor: int) -> No
     np.testing.assert_array_equal(resize_mask(mask, 7 * factor), np.kron(mask, np.ones((factor, factor), dtype=bool)))
 
 
-@quickly
 @given(st.integers(1, 20), st.data())
 def test_an_enlarged_mask_is_true_where_its_centres_lie_in_true_pixels(old: int, data: st.DataObject) -> None:
     side = data.draw(st.integers(old, 40), "side")
@@ -362,7 +351,6 @@ def test_a_window_beside_its_mask_has_no_blend_region() -> None:
     assert not background_intact(source, changed, (20, 20, 36, 36), mask)
 
 
-@quickly
 @given(st.data())
 def test_a_window_of_a_mask_is_told_from_other_boxes(data: st.DataObject) -> None:
     height, width = (data.draw(st.integers(20, 90)) for _ in range(2))

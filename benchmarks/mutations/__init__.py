@@ -4,13 +4,13 @@ import random
 from collections.abc import Iterator
 
 from benchmarks.mutations import bases, configs, datasets, pictures, steps
-from benchmarks.mutations.common import CANARY, ELSEWHERE, Place, Trial
+from benchmarks.mutations.common import CANARY, ELSEWHERE, Sandbox, Trial
 
-__all__ = ["CANARY", "ELSEWHERE", "Place", "Trial", "trials"]
+__all__ = ["CANARY", "ELSEWHERE", "Sandbox", "Trial", "trials"]
 
 
 def trials(seed: int) -> Iterator[Trial]:
-    """Those that are listed, then others at random without an end."""
+    """Yield those that are listed, then others at random without an end."""
     for module in (configs, pictures, datasets, steps, bases):
         yield from module.trials()
     rng, number = random.Random(seed), 0

@@ -1,4 +1,4 @@
-"""Where the things of a trial lie, what a trial is, and ways to break a file."""
+"""The sandbox of a trial, what a trial is, and ways to break a file."""
 
 import json
 import os
@@ -22,7 +22,7 @@ STAGES: tuple[Stage, ...] = ("data", "train", "plan", "paint", "dataset")
 
 
 @dataclass(frozen=True)
-class Place:
+class Sandbox:
     """Where the things of a trial lie."""
 
     root: Path
@@ -61,7 +61,7 @@ class Place:
         return self.root.parent / ELSEWHERE
 
     def undo(self, stage: Stage) -> None:
-        """Removes what a step and those after it have made, so that it is done again."""
+        """Remove what a step and those after it have made, so that it is done again."""
         first = STAGES.index(stage)
         made = [
             [self.output],
@@ -81,7 +81,7 @@ class Trial:
     kind: str
     name: str
     command: Literal["check", "masks", "verify", "run"]
-    mutate: Callable[[Place], Any]
+    mutate: Callable[[Sandbox], Any]
     expected: Expected
     culprits: Sequence[str] = ()
     """What a refusal has to name, any of them; the config's file, if empty."""
@@ -90,12 +90,12 @@ class Trial:
     listed: bool = True
     """Not made at random."""
 
-    def names(self, place: Place) -> list[str]:
-        return list(self.culprits) or [str(place.config)]
+    def names(self, sandbox: Sandbox) -> list[str]:
+        return list(self.culprits) or [str(sandbox.config)]
 
 
 def put(path: Path, content: bytes | str) -> None:
-    """Another content for a file, or a new one, where a link is replaced, not followed."""
+    """Write a file, new or in place of another; a link is replaced, not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
@@ -109,7 +109,7 @@ def cut(path: Path, share: float) -> None:
 
 
 def flip(path: Path, share: float) -> None:
-    """One bit of the byte at this share of the file."""
+    """Flip one bit of the byte at this share of the file."""
     content = bytearray(path.read_bytes())
     content[int(len(content) * share)] ^= 0x10
     put(path, bytes(content))
@@ -125,12 +125,12 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def pickled(place: Place) -> bytes:
-    return pickle.dumps(Bomb(place.root.parent / CANARY))
+def pickled(sandbox: Sandbox) -> bytes:
+    return pickle.dumps(Bomb(sandbox.root.parent / CANARY))
 
 
 def loop(path: Path) -> None:
-    """A symbolic link that leads to itself in a path's place."""
+    """Replace a path by a symbolic link that leads to itself."""
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     path.symlink_to(path)
 

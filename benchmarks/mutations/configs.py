@@ -7,14 +7,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from benchmarks.mutations.common import Expected, Place, Trial, loop, put
+from benchmarks.mutations.common import Expected, Sandbox, Trial, loop, put
 
 
-def edit(key_path: str, value: Any) -> Callable[[Place], None]:
-    """The config with another value at a dotted path; DELETE takes the key away, RENAME misspells it."""
+def edit(key_path: str, value: Any) -> Callable[[Sandbox], None]:
+    """Return what writes another value to a dotted path; DELETE takes the key away, RENAME misspells it."""
 
-    def change(place: Place) -> None:
-        content = yaml.safe_load(place.config.read_text())
+    def change(sandbox: Sandbox) -> None:
+        content = yaml.safe_load(sandbox.config.read_text())
         part, *names = content, *key_path.split(".")
         for name in names[:-1]:
             part = part.setdefault(name, {})
@@ -24,7 +24,7 @@ def edit(key_path: str, value: Any) -> Callable[[Place], None]:
             part[names[-1][:-1] + "_"] = part.pop(names[-1])
         else:
             part[names[-1]] = value
-        place.config.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        sandbox.config.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
 
     return change
 
@@ -33,7 +33,7 @@ DELETE, RENAME = object(), object()
 
 
 def leaves(kind: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Dotted paths of all keys that hold a value."""
+    """Yield dotted paths of all keys that hold a value."""
     for name, field in kind.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from leaves(field.annotation, f"{before}{name}.")
@@ -246,7 +246,7 @@ REPLACED: dict[str, tuple[str, str, Expected]] = {
 def trials() -> Iterator[Trial]:
     from defectfill.config.run import RunConfig
 
-    def trial(name: str, mutate: Callable[[Place], Any], expected: Expected, *culprits: str) -> Trial:
+    def trial(name: str, mutate: Callable[[Sandbox], Any], expected: Expected, *culprits: str) -> Trial:
         return Trial("config", name, "check", mutate, expected, culprits)
 
     for key_path in NEEDED:
@@ -265,28 +265,30 @@ def trials() -> Iterator[Trial]:
             f"{key_path}: {shown}", edit(key_path, value), expected, key_path.split(".")[-1], *map(str, named[:3])
         )
     for name, (content, expected) in TEXTS.items():
-        yield trial(name, lambda place, content=content: put(place.config, content), expected)
+        yield trial(name, lambda sandbox, content=content: put(sandbox.config, content), expected)
     for name, (more, expected) in ADDED.items():
-        yield trial(name, lambda place, more=more: put(place.config, f"{place.config.read_text()}\n{more}\n"), expected)
+        yield trial(
+            name, lambda sandbox, more=more: put(sandbox.config, f"{sandbox.config.read_text()}\n{more}\n"), expected
+        )
     for name, (old, new, expected) in REPLACED.items():
 
-        def replaced(place: Place, old: str = old, new: str = new) -> None:
-            put(place.config, place.config.read_text().replace(old, new, 1 if old != "\n" else -1))
+        def replaced(sandbox: Sandbox, old: str = old, new: str = new) -> None:
+            put(sandbox.config, sandbox.config.read_text().replace(old, new, 1 if old != "\n" else -1))
 
         yield trial(name, replaced, expected)
-    yield trial("a folder in its place", lambda place: (place.config.unlink(), place.config.mkdir()), "refused")
-    yield trial("no file", lambda place: place.config.unlink(), "refused")
-    yield trial("a link to itself", lambda place: loop(place.config), "refused")
+    yield trial("a folder in its place", lambda sandbox: (sandbox.config.unlink(), sandbox.config.mkdir()), "refused")
+    yield trial("no file", lambda sandbox: sandbox.config.unlink(), "refused")
+    yield trial("a link to itself", lambda sandbox: loop(sandbox.config), "refused")
 
 
 def random_trial(rng: random.Random, number: int) -> Trial:
-    """A config of which one byte is another; it may still be a good one."""
+    """Return a trial of a config of which one byte is another; it may still be a good one."""
     share, byte = rng.random(), bytes([rng.randrange(256)])
 
-    def change(place: Place) -> None:
-        content = place.config.read_bytes()
+    def change(sandbox: Sandbox) -> None:
+        content = sandbox.config.read_bytes()
         at = int(len(content) * share)
-        put(place.config, content[:at] + byte + content[at + 1 :])
+        put(sandbox.config, content[:at] + byte + content[at + 1 :])
 
     culprits = ("washer", "category", "hole", "base.")
     return Trial(

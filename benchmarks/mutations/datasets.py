@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.mutations.common import Expected, Place, Trial, cut, flip, loop, pickled, put
+from benchmarks.mutations.common import Expected, Sandbox, Trial, cut, flip, loop, pickled, put
 from benchmarks.mutations.tables import TABLES, Rows, rewrite, row
 from defectfill.records.manifest import REJECTED_SCHEMA
 
@@ -59,7 +59,7 @@ SYNTHETIC: dict[str, tuple[dict[str, Any], Expected]] = {
 
 
 def trials() -> Iterator[Trial]:
-    def trial(name: str, mutate: Callable[[Place], Any], expected: Expected, *culprits: str) -> Trial:
+    def trial(name: str, mutate: Callable[[Sandbox], Any], expected: Expected, *culprits: str) -> Trial:
         return Trial("dataset", f"dataset: {name}", "verify", mutate, expected, culprits)
 
     for table in ("manifest", "rejected", "metadata"):
@@ -67,7 +67,7 @@ def trials() -> Iterator[Trial]:
             # Of an empty table of the right columns there is nothing to be wrong.
             yield trial(
                 f"{table}: {name}",
-                lambda place, change=change, table=table: change(place.dataset / f"{table}.parquet"),
+                lambda sandbox, change=change, table=table: change(sandbox.dataset / f"{table}.parquet"),
                 "refused",
                 f"{table}.parquet",
             )
@@ -79,84 +79,88 @@ def trials() -> Iterator[Trial]:
     for name, (values, expected) in SYNTHETIC.items():
         yield trial(f"a row with {name}", changing(**values), expected, "row hole-000000", "row 7")
     for name in ("images", "masks"):
-        yield trial(f"no {name}", lambda place, name=name: shutil.rmtree(place.dataset / name), "refused", f"{name}/")
+        yield trial(
+            f"no {name}", lambda sandbox, name=name: shutil.rmtree(sandbox.dataset / name), "refused", f"{name}/"
+        )
     yield trial(
         "a stray file",
-        lambda place: put(place.dataset / "masks/hole/stray.png", b""),
+        lambda sandbox: put(sandbox.dataset / "masks/hole/stray.png", b""),
         "refused",
         "masks/hole/stray.png",
     )
-    yield trial("a row twice", lambda place: both(place, lambda rows: [*rows, rows[-1]]), "refused", "row hole-000000")
-    yield trial("a row less", lambda place: both(place, lambda rows: rows[:-1]), "refused", "listed in no row")
-    yield trial("rows reversed", lambda place: both(place, lambda rows: rows[::-1]), "accepted")
-    yield trial("no rows", lambda place: both(place, lambda rows: rows.clear()), "refused", "listed in no row")
-    yield trial("no dataset", lambda place: shutil.rmtree(place.dataset), "refused", "manifest.parquet")
+    yield trial(
+        "a row twice", lambda sandbox: both(sandbox, lambda rows: [*rows, rows[-1]]), "refused", "row hole-000000"
+    )
+    yield trial("a row less", lambda sandbox: both(sandbox, lambda rows: rows[:-1]), "refused", "listed in no row")
+    yield trial("rows reversed", lambda sandbox: both(sandbox, lambda rows: rows[::-1]), "accepted")
+    yield trial("no rows", lambda sandbox: both(sandbox, lambda rows: rows.clear()), "refused", "listed in no row")
+    yield trial("no dataset", lambda sandbox: shutil.rmtree(sandbox.dataset), "refused", "manifest.parquet")
     yield trial(
         "a file in its place",
-        lambda place: (shutil.rmtree(place.dataset), put(place.dataset, b"")),
+        lambda sandbox: (shutil.rmtree(sandbox.dataset), put(sandbox.dataset, b"")),
         "refused",
         "manifest.parquet",
     )
-    yield trial("no card", lambda place: (place.dataset / "README.md").unlink(), "accepted")
-    yield trial("a pickle beside it", lambda place: put(place.dataset / "cache.pkl", pickled(place)), "accepted")
+    yield trial("no card", lambda sandbox: (sandbox.dataset / "README.md").unlink(), "accepted")
+    yield trial("a pickle beside it", lambda sandbox: put(sandbox.dataset / "cache.pkl", pickled(sandbox)), "accepted")
 
 
-def both(place: Place, change: Callable[[Rows], Any]) -> None:
-    """The manifest changed, and metadata.parquet as it belongs to it."""
+def both(sandbox: Sandbox, change: Callable[[Rows], Any]) -> None:
+    """Change the manifest, and metadata.parquet as it belongs to it."""
     from defectfill.records.manifest import metadata_table
 
-    manifest = place.dataset / "manifest.parquet"
+    manifest = sandbox.dataset / "manifest.parquet"
     rewrite(manifest, change)
-    pq.write_table(metadata_table(pq.read_table(manifest)), place.dataset / "metadata.parquet")
+    pq.write_table(metadata_table(pq.read_table(manifest)), sandbox.dataset / "metadata.parquet")
 
 
-def changing(**values: Any) -> Callable[[Place], None]:
-    """Another value in the row of the painted sample; with a reason it is in rejected.parquet instead."""
+def changing(**values: Any) -> Callable[[Sandbox], None]:
+    """Return what puts other values into the row of the painted sample; with a reason it moves to rejected.parquet."""
 
-    def mutate(place: Place) -> None:
+    def mutate(sandbox: Sandbox) -> None:
         if "reason" not in values:
-            return both(place, row(-1, **values))
+            return both(sandbox, row(-1, **values))
         moved: Rows = []
-        both(place, lambda rows: moved.append(rows.pop()))
+        both(sandbox, lambda rows: moved.append(rows.pop()))
         rejected = {**moved[0], **values}
-        return rewrite(place.dataset / "rejected.parquet", lambda rows: rows.append(rejected), REJECTED_SCHEMA)
+        return rewrite(sandbox.dataset / "rejected.parquet", lambda rows: rows.append(rejected), REJECTED_SCHEMA)
 
     return mutate
 
 
-def renaming(column: str, path: str) -> Callable[[Place], None]:
-    def mutate(place: Place) -> None:
+def renaming(column: str, path: str) -> Callable[[Sandbox], None]:
+    def mutate(sandbox: Sandbox) -> None:
         both(
-            place,
+            sandbox,
             lambda rows: rows[-1].update(
-                {column: path.replace("{root}", str(place.root)).replace("{}", rows[-1][column])}
+                {column: path.replace("{root}", str(sandbox.root)).replace("{}", rows[-1][column])}
             ),
         )
 
     return mutate
 
 
-def linking(column: str, name: str) -> Callable[[Place], None]:
-    """The file that a row names is a link to the same bytes outside of the dataset, or is gone."""
+def linking(column: str, name: str) -> Callable[[Sandbox], None]:
+    """Return what replaces a file of a row by a link to the same bytes outside of the dataset, or removes it."""
 
-    def mutate(place: Place) -> None:
-        path = place.dataset / pq.read_table(place.dataset / "manifest.parquet").to_pylist()[-1][column]
+    def mutate(sandbox: Sandbox) -> None:
+        path = sandbox.dataset / pq.read_table(sandbox.dataset / "manifest.parquet").to_pylist()[-1][column]
         if name == "no file":
             path.unlink()
         elif name == "a link to itself":
             loop(path)
         elif name == "a link out":
-            path.rename(place.root / path.name)
-            path.symlink_to(place.root / path.name)
+            path.rename(sandbox.root / path.name)
+            path.symlink_to(sandbox.root / path.name)
         else:
-            path.parent.rename(place.root / path.parent.name)
-            path.parent.symlink_to(place.root / path.parent.name)
+            path.parent.rename(sandbox.root / path.parent.name)
+            path.parent.symlink_to(sandbox.root / path.parent.name)
 
     return mutate
 
 
 def random_trial(rng: random.Random, number: int) -> Trial:
-    """A table of the dataset of which one bit is another, or whose end is missing."""
+    """Return a trial of a table of the dataset of which one bit is another, or whose end is missing."""
     table, share = rng.choice(["manifest", "rejected", "metadata"]), rng.random()
     change, word = rng.choice([(cut, "cut"), (flip, "flipped")])
     expected: Expected = "refused" if word == "cut" else "either"
@@ -164,7 +168,7 @@ def random_trial(rng: random.Random, number: int) -> Trial:
         "dataset",
         f"{table}.parquet {word} at {share:.4f} ({number})",
         "verify",
-        lambda place: change(place.dataset / f"{table}.parquet", share),
+        lambda sandbox: change(sandbox.dataset / f"{table}.parquet", share),
         expected,
         (f"{table}.parquet", "row "),
         listed=False,

@@ -1,111 +1,39 @@
 """Broken images, masks and groups of parts; each that is accepted goes through a whole run."""
 
-import io
 import random
-import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tifffile
 from PIL import Image
 
-from benchmarks.mutations.common import Expected, Place, Trial, cut, flip, loop, put
+from benchmarks.mutations.common import Expected, Sandbox, Trial, cut, flip, loop, put
+from benchmarks.mutations.encode import (
+    SIDE,
+    Writer,
+    anew,
+    animated,
+    as_is,
+    chunk,
+    disc,
+    encoded,
+    huge_bmp,
+    huge_jpeg,
+    huge_tiff,
+    noise,
+    photo,
+    png,
+    tiff,
+    tiff_without_end,
+    with_pixel,
+    with_text,
+    wrong_checksum,
+)
 
 NORMAL, TEST_NORMAL = "train/good/000.png", "test/good/000.png"
 REFERENCE, MASK = "test/hole/000.png", "ground_truth/hole/000_mask.png"
-SIDE = 96
-
-Writer = Callable[[Path], Any]
-
-
-def encoded(pixels: Any, kind: str, **options: Any) -> bytes:
-    """An image file of an array or a Pillow image."""
-    content = io.BytesIO()
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(content, kind, **options)
-    return content.getvalue()
-
-
-def tiff(pixels: Any, **options: Any) -> bytes:
-    content = io.BytesIO()
-    tifffile.imwrite(content, pixels, **options)
-    return content.getvalue()
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """A PNG that says its size in the header and has no more than the given chunks."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
-
-
-def huge_bmp() -> bytes:
-    header = struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
-
-
-def huge_jpeg() -> bytes:
-    content = encoded(noise(), "JPEG")
-    at = content.index(b"\xff\xc0") + 5
-    return content[:at] + struct.pack(">HH", 65_000, 65_000) + content[at + 4 :]
-
-
-def huge_tiff() -> bytes:
-    tags = [(256, 4, 1, 100_000), (257, 4, 1, 100_000), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
-    tags += [(277, 3, 1, 1), (278, 4, 1, 100_000), (279, 4, 1, 100)]
-    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
-
-
-def tiff_without_end() -> bytes:
-    """Its directory of tags says that the next directory is itself."""
-    content = bytearray(tiff(noise()[..., 0], photometric="minisblack"))
-    (at,) = struct.unpack_from("<I", content, 4)
-    (count,) = struct.unpack_from("<H", content, at)
-    struct.pack_into("<I", content, at + 2 + 12 * count, at)
-    return bytes(content)
-
-
-def noise(height: int = SIDE, width: int = SIDE, channels: int = 3) -> Any:
-    return np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
-
-
-def photo(path: Path) -> Any:
-    return np.array(Image.open(path).convert("RGB"))
-
-
-def as_is(content: bytes | str) -> Writer:
-    return lambda path: put(path, content)
-
-
-def anew(make: Callable[[Any], bytes]) -> Writer:
-    """The photograph in the file, in another form."""
-    return lambda path: put(path, make(photo(path)))
-
-
-def animated(path: Path, kind: str) -> None:
-    image = Image.fromarray(photo(path))
-    put(path, encoded(image, kind, save_all=True, append_images=[image.rotate(90)]))
-
-
-def with_text(path: Path) -> None:
-    """A PNG with a comment that unpacks to 100 MB."""
-    comment = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000)))
-    content = path.read_bytes()
-    put(path, content[:33] + comment + content[33:])
-
-
-def wrong_checksum(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-20] ^= 1
-    put(path, bytes(content))
 
 
 ANYWHERE: dict[str, tuple[Writer, Expected]] = {
@@ -214,16 +142,6 @@ def turned() -> bytes:
     return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
-def disc(value: Any = 255, dtype: Any = np.uint8, radius: int = 8) -> Any:
-    rows, columns = np.ogrid[:SIDE, :SIDE]
-    return np.where((rows - 48) ** 2 + (columns - 48) ** 2 < radius**2, value, 0).astype(dtype)
-
-
-def with_pixel(mask: Any, value: int) -> Any:
-    mask[48, 48] = value
-    return mask
-
-
 MASKS: dict[str, tuple[Writer, Expected]] = {
     "nothing white": (as_is(encoded(np.zeros((SIDE, SIDE), np.uint8), "PNG")), "refused"),
     "all white": (as_is(encoded(np.full((SIDE, SIDE), 255, np.uint8), "PNG")), "refused"),
@@ -301,9 +219,9 @@ NAMED = {"no folder": "ground_truth/hole", "none at all": "ground_truth/hole"}
 
 def trials() -> Iterator[Trial]:
     def trial(kind: str, target: str, name: str, write: Writer, expected: Expected) -> Trial:
-        def mutate(place: Place) -> None:
-            place.undo("data")
-            write(place.category / target)
+        def mutate(sandbox: Sandbox) -> None:
+            sandbox.undo("data")
+            write(sandbox.category / target)
 
         shown = target.split("/")[1 if "good" in target else 0]
         named = (target, Path(target).stem.removesuffix("_mask"), NAMED.get(name, target), "\\udcff")
@@ -335,37 +253,37 @@ def trials() -> Iterator[Trial]:
 
 
 def zone(key: str, name: str, write: Writer, expected: Expected) -> Trial:
-    """A zone image, told by `masks`."""
+    """Return a trial of a zone image, told by `masks`."""
 
-    def mutate(place: Place) -> None:
-        path = place.root / "zone.png"
+    def mutate(sandbox: Sandbox) -> None:
+        path = sandbox.root / "zone.png"
         put(path, encoded(disc(radius=40), "PNG"))
         write(path)
         others = "" if key != "drawn_on" else "forbidden: data/washer/ground_truth/hole/000_mask.png, "
-        put(place.config, f"{place.config.read_text()}masks: {{zones: {{{others}{key}: zone.png}}}}\n")
+        put(sandbox.config, f"{sandbox.config.read_text()}masks: {{zones: {{{others}{key}: zone.png}}}}\n")
 
     return Trial("mask", f"zones.{key}: {name}", "masks", mutate, expected, ("zone.png", "zones"))
 
 
 def own_mask(name: str, write: Writer, expected: Expected) -> Trial:
-    """A mask of the sampler `folder`, told by `check`."""
+    """Return a trial of a mask of the sampler `folder`, told by `check`."""
 
-    def mutate(place: Place) -> None:
-        put(place.root / "own/shape.png", encoded(disc(), "PNG"))
-        write(place.root / "own/shape.png")
-        put(place.config, f"{place.config.read_text()}masks: {{samplers: {{folder: 1}}, folder: own}}\n")
+    def mutate(sandbox: Sandbox) -> None:
+        put(sandbox.root / "own/shape.png", encoded(disc(), "PNG"))
+        write(sandbox.root / "own/shape.png")
+        put(sandbox.config, f"{sandbox.config.read_text()}masks: {{samplers: {{folder: 1}}, folder: own}}\n")
 
     return Trial("mask", f"masks.folder: {name}", "check", mutate, expected, ("own/shape.png",))
 
 
 def random_trial(rng: random.Random, number: int) -> Trial:
-    """An image or a mask that is cut short or has another bit."""
+    """Return a trial of an image or a mask that is cut short or has another bit."""
     target, share = rng.choice([NORMAL, TEST_NORMAL, REFERENCE, MASK]), rng.random()
     change, word = rng.choice([(cut, "cut"), (flip, "flipped")])
 
-    def mutate(place: Place) -> None:
-        place.undo("data")
-        change(place.category / target, share)
+    def mutate(sandbox: Sandbox) -> None:
+        sandbox.undo("data")
+        change(sandbox.category / target, share)
 
     # The last bytes of a PNG are checksums: a cut there loses no pixel. A mask is a small file.
     loses_pixels = share < (0.75 if target == MASK else 0.95)

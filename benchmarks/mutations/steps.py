@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.mutations.common import JSONS, Change, Expected, Place, Stage, Trial, cut, pickled, put
+from benchmarks.mutations.common import JSONS, Change, Expected, Sandbox, Stage, Trial, cut, pickled, put
 from benchmarks.mutations.tables import TABLES, Rows, bytes_of, rewrite, row
 from defectfill.io.files import read_rows, write_rows
 from defectfill.records.manifest import REJECTED_SCHEMA
@@ -94,7 +94,7 @@ ARROW: dict[str, Change] = {
     "cut at its end": lambda path: cut(path, 0.98),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "a parquet file": lambda path: put(path, bytes_of(read_rows(path))),
-    "a pickle": lambda path: put(path, pickled(Place(path.parents[7]))),
+    "a pickle": lambda path: put(path, pickled(Sandbox(path.parents[7]))),
 }
 
 
@@ -127,12 +127,12 @@ def trials() -> Iterator[Trial]:
 def in_run(
     file: str, name: str, stage: Stage | None, change: Change, expected: Expected, *culprits: str, kind: str = "run"
 ) -> Trial:
-    """A change of a file in the run's folder, after which `stage` and those after it are done again."""
+    """Return a trial that changes a file in the run's folder, after which `stage` and those after it are done again."""
 
-    def mutate(place: Place) -> None:
+    def mutate(sandbox: Sandbox) -> None:
         if stage:
-            place.undo(stage)
-        change((place.run / file).resolve() if ".." in file else place.run / file)
+            sandbox.undo(stage)
+        change((sandbox.run / file).resolve() if ".." in file else sandbox.run / file)
 
     return Trial(kind, f"{file}: {name}", "run", mutate, expected, (file, *culprits), heals=True)
 
@@ -142,7 +142,7 @@ def changing(number: int, **values: Any) -> Change:
 
 
 def first(change: Change) -> Change:
-    """What is done to the first thing in a folder."""
+    """Return what does this to the first thing in a folder."""
     return lambda folder: change(min(folder.iterdir()))
 
 
@@ -152,7 +152,7 @@ def training(change: Change) -> Change:
 
 def shards() -> Iterator[Trial]:
     def trial(name: str, change: Change, *culprits: str, expected: Expected = "refused") -> Trial:
-        """Of the only shard, whose folder is given."""
+        """Return a trial of the only shard, whose folder is given."""
         return in_run("shards/hole", name, "dataset", first(change), expected, *culprits, kind="shard")
 
     for name, change in ARROW.items():
@@ -177,7 +177,7 @@ def shards() -> Iterator[Trial]:
 
 
 def rewrite_arrow(folder: Path, change: Callable[[Rows], Any], schema: pa.Schema = REJECTED_SCHEMA) -> None:
-    """The rows of a shard, changed in place, with their own schema or another."""
+    """Change the rows of a shard, with their own schema or another."""
     path = folder / "rows.arrow"
     rows = read_rows(path).to_pylist()
     change(rows)

@@ -13,7 +13,7 @@ Rows = list[dict[str, Any]]
 
 
 def rewrite(path: Path, change: Callable[[list[dict[str, Any]]], Any], schema: pa.Schema | None = None) -> None:
-    """A parquet file whose rows are changed in place, with its own schema or another."""
+    """Change the rows of a parquet file, with its own schema or another."""
     table = pq.read_table(path)
     rows = table.to_pylist()
     rows = change(rows) or rows
@@ -52,7 +52,7 @@ def other_rows(path: Path) -> None:
 
 
 def not_text(path: Path) -> None:
-    """Its first column of text has bytes that are not UTF-8."""
+    """Put bytes that are not UTF-8 into the first column of text."""
     table = pq.read_table(path)
     raw = pa.array([b"\xff\xfe"] * max(len(table), 1)).cast(pa.binary())
     text = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())

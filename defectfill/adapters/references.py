@@ -15,7 +15,7 @@ from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.run import Run
 from mask_sampling import PlacementError, UncertainObject, bounding_box
-from mask_sampling.placement import place, scene
+from mask_sampling.placement import place_patch, scene
 from mask_sampling.pose import register
 
 PREVIEW_SCENES = 4
@@ -80,7 +80,7 @@ def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) 
         rng = np.random.default_rng(derive_seed(config.seed, config.category, defect, index, "preview"))
         try:
             foreground = foreground_of(config.masks, image)
-            placed = place(mask[bounding_box(mask)], scene(foreground, register([foreground])), rng)
+            placed = place_patch(mask[bounding_box(mask)], scene(foreground, register([foreground])), rng)
         except (PlacementError, UncertainObject):
             continue
         resolution = config.base.resolution

@@ -12,6 +12,7 @@ import pyarrow as pa
 from defectfill.adapters.files import TRAINING_FILE
 from defectfill.adapters.loss_plot import plot_losses
 from defectfill.adapters.references import read_training_data
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import new_folder, write_bytes, write_table
 from defectfill.io.gpu_lock import gpu_lock
 from defectfill.io.images import file_sha256
@@ -87,8 +88,7 @@ def _training_record(run: Run, defect: str, data: TrainingData, sha256: str) -> 
         "prompts": {each: config.prompts(each) for each in learnt},
         "tokens": {each: config.token(each) for each in learnt},
         "base": run.record.base.model_dump(),
-        "resolution": config.base.resolution,
-        "train": config.train.content(),
+        "settings": settings_that_affect(config, Affects.ADAPTER),
         "seed": run.training_seed(defect),
         "references": {record.path: record.sha256 for record in data.records},
         "validation_references": {record.path: record.sha256 for record in data.validation_records},

@@ -3,10 +3,11 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection, absolute
 
 BUNDLED_BASES = Path(__file__).parents[1] / "bases"
@@ -16,15 +17,18 @@ BUNDLED_BASES = Path(__file__).parents[1] / "bases"
 class BaseConfig(ConfigSection):
     """The inpainting model that is adapted: Stable Diffusion 2 inpainting or anything of its shape."""
 
-    model: str = Field(min_length=1)
+    model: Annotated[str, Affects.RESOLVED] = Field(min_length=1)
     """A folder in the diffusers format, the name of a base that comes with defectfill (`mini`), or a hub id."""
-    revision: str | None = None
+    revision: Annotated[str | None, Affects.RESOLVED] = None
     """The hub's commit, 40 hex digits; a folder has none."""
-    resolution: int = Field(default=512, ge=32, le=8192, multiple_of=8)
+    resolution: Annotated[int, Affects.PLAN | Affects.ADAPTER | Affects.SHARDS] = Field(
+        default=512, ge=32, le=8192, multiple_of=8
+    )
     """Side of the model's square input, in pixels. Of a folder that is here: by default what it was trained at."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Affects.RESOLVED] = "auto"
     """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, Affects.RESOLVED] = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """The device of training and painting. auto: the first GPU, or the CPU where there is none."""
 
     @property
     def latent_side(self) -> float:
@@ -32,8 +36,8 @@ class BaseConfig(ConfigSection):
         return self.resolution / _latent_scale(self.model)
 
 
-def _resolve_base(base: BaseConfig, file: Path) -> BaseConfig:
-    """`base` with an absolute path where it is a folder, beside the config or bundled, and with its resolution."""
+def resolve_base(base: BaseConfig, file: Path) -> BaseConfig:
+    """Return `base` with its resolution, and an absolute path where it is a folder, beside the config or bundled."""
     beside, bundled = absolute(Path(base.model), file, "base.model"), BUNDLED_BASES / base.model
     if base.model.startswith((".", "/", "~")) or beside.is_dir():
         folder = beside
@@ -46,7 +50,7 @@ def _resolve_base(base: BaseConfig, file: Path) -> BaseConfig:
 
 
 def _native_resolution(base: Path) -> dict[str, int]:
-    """{"resolution": side in pixels that the base in a folder was trained at}, or nothing where it does not say."""
+    """Return {"resolution": side in pixels that the base in a folder was trained at}, or {} where it does not say."""
     try:
         latent_side = json.loads((base / "unet" / "config.json").read_text(encoding="utf-8"))["sample_size"]
         return {"resolution": int(latent_side) * _read_latent_scale(base)}

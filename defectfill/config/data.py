@@ -1,18 +1,19 @@
 """The blocks `data` and `output`: where real images are, which are learnt from, where results go."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection
 from defectfill.config.types import FolderName, Fraction, Root
 
 
 class References(ConfigSection):
-    """How many real defects per defect type are learnt from; the rest is held out."""
+    """The number of real defects per defect type that are learnt from; the rest is held out."""
 
     fraction: Fraction | None = None
-    """Share of the pairs, rounded up; the paper's third."""
+    """Share of the pairs, rounded up; where neither key is given the paper's third."""
     count: int | None = Field(default=None, ge=1)
     """Or a number of pairs."""
 
@@ -24,14 +25,14 @@ class References(ConfigSection):
 
 
 class DataConfig(ConfigSection):
-    """Where the real images are, in MVTec AD's layout, and which of them are learnt from."""
+    """The real images, in MVTec AD's layout, and which of them are learnt from."""
 
-    root: Root
+    root: Annotated[Root, Affects.RESOLVED]
     """Folder or URL that holds the folder of the category."""
-    defects: tuple[FolderName, ...]
+    defects: Annotated[tuple[FolderName, ...], Affects.SNAPSHOT | Affects.PLAN]
     """Folders below `test/` to synthesize."""
-    references: References = References(fraction=1 / 3)
-    group_column: str | None = None
+    references: Annotated[References, Affects.SNAPSHOT] = References(fraction=1 / 3)
+    group_column: Annotated[str | None, Affects.SNAPSHOT] = None
     """Column of `groups.csv` that names the physical part; needed only where that is not plain."""
 
     @field_validator("defects")
@@ -47,4 +48,7 @@ class DataConfig(ConfigSection):
 
 
 class OutputConfig(ConfigSection):
-    root: Root
+    """The destination of the results."""
+
+    root: Annotated[Root, Affects.NOTHING]
+    """Folder or URL, in which the category gets a folder of its own."""

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -28,8 +29,27 @@ class ConfigSection(BaseModel):
 AnySection = TypeVar("AnySection", bound=ConfigSection)
 
 
+@dataclass(frozen=True)
+class Formerly:
+    """Metadata of a field: the name that it had in earlier versions, by which a refused file is told the new one."""
+
+    name: str
+
+
+def renamed(kind: type[BaseModel]) -> dict[str, str]:
+    """Return the new name of each field of a model that had another one, by its old name."""
+    fields = kind.model_fields.items()
+    return {each.name: name for name, field in fields for each in field.metadata if isinstance(each, Formerly)}
+
+
+def section_of(annotation: Any) -> type[ConfigSection] | None:
+    """Return the section that a field's type is, or may be beside None; None for a field that is no section."""
+    options = (annotation, *get_args(annotation))
+    return next((each for each in options if isinstance(each, type) and issubclass(each, ConfigSection)), None)
+
+
 def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
-    """The content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
+    """Return the content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
 
     Raises ConfigError with one message per mistake, each with the key's path.
     """
@@ -62,7 +82,7 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
 
 
 def absolute(path: Path, file: Path, key: str) -> Path:
-    """A path in the config `file`, relative to that file's folder; ConfigError where nothing can have it."""
+    """Return a path in the config `file`, relative to that file's folder; ConfigError where nothing can have it."""
     try:
         found = (Path(file).resolve().parent / path.expanduser()).resolve()
         found.exists()
@@ -85,14 +105,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """`value` and everything in it, aliases replaced."""
+    """Yield `value` and everything in it, aliases replaced."""
     yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _values(item)
 
 
 def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
-    """`value` with every `${NAME}` in its strings replaced.
+    """Return `value` with every `${NAME}` in its strings replaced.
 
     Unset names, values of YAML's rarer types and strings that no file name or prompt can be are added to `problems`.
     """
@@ -117,11 +137,14 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
 
 
 def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
-    """One pydantic error as `key.path: what was expected, what was found`."""
+    """Return one pydantic error as `key.path: what was expected, what was found`."""
     location = [str(part) for part in detail["loc"]]
     key_path = ".".join(location)
     if detail["type"] == "extra_forbidden":
-        known = _fields_at(kind, location[:-1])
+        section = _section_at(kind, location[:-1])
+        if new := renamed(section).get(location[-1]):
+            return f"{key_path}: renamed, now {'.'.join([*location[:-1], new])}"
+        known = list(section.model_fields)
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
         return f"{key_path}: unknown key; {hint}"
@@ -135,10 +158,10 @@ def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
     return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _fields_at(kind: type[ConfigSection], location: list[str]) -> list[str]:
-    """The keys that may stand in the block at `location`."""
-    part: Any = kind
+def _section_at(kind: type[ConfigSection], location: list[str]) -> type[ConfigSection]:
+    """Return the class of the section at `location`."""
     for name in location:
-        part = part.model_fields[name].annotation
-        part = next((option for option in get_args(part) if isinstance(option, type)), part)
-    return list(part.model_fields)
+        section = section_of(kind.model_fields[name].annotation)
+        assert section is not None
+        kind = section
+    return kind

@@ -1,18 +1,21 @@
-"""The `masks` block of a config."""
+"""The section `masks`: where defects are asked for, and of which shape."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection
 
 
 class ZonesConfig(ConfigSection):
-    """Images the user drew: white where defects may, or must not, be."""
+    """Images the user drew, white where defects may, or must not, be. By default there are none."""
 
     allowed: Path | None = None
+    """White where defects may be."""
     forbidden: Path | None = None
+    """White where they must not be."""
     drawn_on: Path | None = None
     """The image that they were drawn over. Zones then follow the object; without it they are fixed in the frame."""
 
@@ -24,11 +27,11 @@ class ZonesConfig(ConfigSection):
 
 
 class MasksConfig(ConfigSection):
-    """Where defects are asked for, and of which shape."""
+    """The masks: where defects are asked for, and of which shape."""
 
     samplers: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default={"reference": 0.6, "morph": 0.4})
     """Sampler -> weight: reference, morph, stroke, blob, polygon, box, star, folder."""
-    folder: Path | None = None
+    folder: Annotated[Path | None, Affects.RESOLVED] = None
     """Masks of your own, for the sampler `folder`."""
     rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     """Turned by up to this much either way, relative to the object; less where the references differ less."""
@@ -44,14 +47,14 @@ class MasksConfig(ConfigSection):
     """A pixel counts as the object from this probability on; more keeps defects off doubtful outlines."""
     placement: Literal["learned", "uniform", "zones"] = "learned"
     """learned: where on the object the references' defects lie; uniform: anywhere on it; zones: anywhere in them."""
-    zones: ZonesConfig | None = None
-    """They limit learned places too."""
+    zones: Annotated[ZonesConfig | None, Affects.RESOLVED] = None
+    """They limit learned positions too."""
     novelty: float = Field(default=0.0, ge=0, le=1)
     """Share of the masks that are placed anywhere legal in spite of `learned`."""
     max_cut: float = Field(default=0.1, ge=0, lt=1)
     """At most this share of a shape may be cut off at the outline of the object."""
     area_tolerance: float = Field(default=1.5, ge=1)
-    """A mask's share of its object lies within the references' range, widened by this factor both ways."""
+    """A mask's share of its object lies within the references' range, extended by this factor both ways."""
     count: tuple[int, int] = (1, 1)
     """Fewest and most defects in one image."""
     min_distance_px: int = Field(default=0, ge=0)

@@ -5,11 +5,12 @@ values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yam
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from defectfill.config.base import BaseConfig, _resolve_base
+from defectfill.config.affects import Affects
+from defectfill.config.base import BaseConfig, resolve_base
 from defectfill.config.data import DataConfig, OutputConfig
 from defectfill.config.generate import DatasetConfig, GatesConfig, GenerateConfig, WindowConfig
 from defectfill.config.loading import ConfigSection, absolute, load_yaml
@@ -24,30 +25,33 @@ from defectfill.io.s3 import is_remote, local_folder
 class RunConfig(ConfigSection):
     """Everything one run depends on. `load_config` makes it from a YAML file."""
 
-    category: FolderName
-    object_name: str = Field(min_length=1)
-    """The noun of the object prompt, for instance `metal nut` for the category `metal_nut`."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    category: Annotated[FolderName, Affects.SNAPSHOT | Affects.PLAN | Affects.ADAPTER]
+    """The folder below `data.root` that holds the images of the product."""
+    object_name: Annotated[str, Affects.PLAN | Affects.RESOLVED] = Field(min_length=1)
+    """The noun of the object prompt, for instance `metal nut` for the category `metal_nut`. An adapter counts the
+    prompts that it makes."""
+    seed: Annotated[int, Affects.SNAPSHOT | Affects.PLAN | Affects.ADAPTER] = Field(default=0, ge=0, lt=2**32)
+    """Everything random follows from it: the choice of references, training, masks, noise."""
     data: DataConfig
     base: BaseConfig
-    window: WindowConfig = WindowConfig()
-    train: TrainConfig = TrainConfig()
-    masks: MasksConfig = MasksConfig()
-    generate: GenerateConfig = GenerateConfig()
-    gates: GatesConfig = GatesConfig()
-    dataset: DatasetConfig = DatasetConfig()
+    window: Annotated[WindowConfig, Affects.PLAN | Affects.ADAPTER | Affects.SHARDS] = WindowConfig()
+    train: Annotated[TrainConfig, Affects.ADAPTER] = TrainConfig()
+    masks: Annotated[MasksConfig, Affects.PLAN] = MasksConfig()
+    generate: Annotated[GenerateConfig, Affects.SHARDS] = GenerateConfig()
+    gates: Annotated[GatesConfig, Affects.SHARDS] = GatesConfig()
+    dataset: Annotated[DatasetConfig, Affects.DATASET] = DatasetConfig()
     output: OutputConfig
-    runner: RunnerConfig = RunnerConfig()
-    schedule: ScheduleConfig | None = None
+    runner: Annotated[RunnerConfig, Affects.NOTHING] = RunnerConfig()
+    schedule: Annotated[ScheduleConfig | None, Affects.NOTHING] = None
 
     @property
     def category_folder(self) -> Path:
-        """Where the real images of the category are."""
+        """The folder of the category's real images, or their local copy."""
         return local_folder(self.data.root) / self.category
 
     @property
     def category_output(self) -> Path:
-        """Where all that is made of it is."""
+        """The folder of all that is made of the category, or its local copy."""
         return local_folder(self.output.root) / self.category
 
     @model_validator(mode="after")
@@ -57,21 +61,21 @@ class RunConfig(ConfigSection):
         return self
 
     def defects_learnt_with(self, defect: str) -> tuple[str, ...]:
-        """The defects of the adapter that paints `defect`."""
+        """Return the defects of the adapter that paints `defect`."""
         return self.data.defects if self.train.joint else (defect,)
 
     def token(self, defect: str) -> str:
-        """[V*] of a defect."""
+        """Return [V*] of a defect."""
         return self.train.tokens.get(defect, self.train.token)
 
     def prompts(self, defect: str) -> tuple[str, str]:
-        """The prompts of the defect branch and of the object branch."""
+        """Return the prompts of the defect branch and of the object branch."""
         words = {"token": self.token(defect), "object_name": self.object_name}
         return self.train.prompt_defect.format(**words), self.train.prompt_object.format(**words)
 
 
 def load_config(path: Path, count: int | None = None) -> RunConfig:
-    """The config in the YAML file `path`, with `count` in place of generate.count where it is given.
+    """Return the config in the YAML file `path`, with `count` instead of generate.count where it is given.
 
     `${NAME}` is replaced by the environment variable, and relative paths are resolved against the file's
     folder. Raises ConfigError with one message per mistake, each with the key's path.
@@ -85,10 +89,10 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
 
 
 def _resolve(config: RunConfig, file: Path) -> RunConfig:
-    """The `config` in a file with its relative paths made absolute; a base that is a folder is told from a hub id."""
+    """Return the `config` of a file with absolute paths; a base that is a folder is told from a hub id."""
     data = config.data.model_copy(update={"root": _resolve_root(config.data.root, file, "data.root")})
     output = config.output.model_copy(update={"root": _resolve_root(config.output.root, file, "output.root")})
-    base, masks = _resolve_base(config.base, file), _resolve_masks(config.masks, file)
+    base, masks = resolve_base(config.base, file), _resolve_masks(config.masks, file)
     return config.model_copy(update={"data": data, "output": output, "base": base, "masks": masks})
 
 

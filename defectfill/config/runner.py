@@ -1,4 +1,4 @@
-"""When a category runs, and who paints."""
+"""The sections `schedule` and `runner`: when a category runs, and who paints."""
 
 from typing import Literal, Self
 from zoneinfo import available_timezones
@@ -9,14 +9,14 @@ from defectfill.config.loading import ConfigSection
 
 
 class ScheduleConfig(ConfigSection):
-    """When `defectfill deploy` has the category run."""
+    """The times at which `defectfill deploy` has the category run; without the section at none."""
 
     cron: str
     """Minute, hour, day of the month, month, day of the week: `0 2 * * 1` is Mondays at two."""
     timezone: str = "UTC"
     """Name in the IANA database, for instance `Europe/Berlin`."""
     overlap: Literal["queue", "skip"] = "queue"
-    """What becomes of a run that is due while the one before it is under way."""
+    """The fate of a run that is due while the one before it is under way."""
 
     @field_validator("cron")
     @classmethod
@@ -34,7 +34,7 @@ class ScheduleConfig(ConfigSection):
 
 
 class RunnerConfig(ConfigSection):
-    """Where shards are painted. The same bytes come out everywhere on the same kind of machine."""
+    """The processes and machines that paint shards. The same bytes come out everywhere on the same kind of machine."""
 
     kind: Literal["local", "dask"] = "local"
     """local: on this machine; dask: by the workers of a Dask cluster (extra `dask`)."""

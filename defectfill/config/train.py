@@ -1,11 +1,12 @@
-"""The block `train`: LoRA training."""
+"""The section `train`: LoRA training."""
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.config.loading import ConfigSection
+from defectfill.config.affects import Affects
+from defectfill.config.loading import ConfigSection, Formerly
 from defectfill.config.types import FolderName, Fraction
 
 
@@ -13,17 +14,22 @@ class LossWeights(ConfigSection):
     """L = defect L_def + object L_obj + attention L_attn (Eq. 9)."""
 
     defect: float = Field(default=0.5, ge=0)
+    """Of L_def, inside the defect."""
     object: float = Field(default=0.2, ge=0)
+    """Of L_obj, inside random boxes."""
     attention: float = Field(default=0.05, ge=0)
+    """Of L_attn, the attention of [V*] against the defect's mask."""
 
 
 class BoxesConfig(ConfigSection):
     """The random boxes whose union masks the object branch (M_rand)."""
 
     count: int = Field(default=30, ge=1, le=10_000)
+    """Boxes of one mask."""
     min_side: Fraction = 0.03
-    """Shares of the crop's side."""
+    """Shortest side of a box, over the crop's side."""
     max_side: Fraction = 0.25
+    """Longest side of a box, over the crop's side."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -32,24 +38,29 @@ class BoxesConfig(ConfigSection):
         return self
 
 
-WITHOUT_EFFECT = ("checkpoint_every", "tensorboard")
-"""Keys of `train` that change nothing of what is learnt."""
-
-
 class TrainConfig(ConfigSection):
     """LoRA training, one adapter per defect."""
 
     steps: int = Field(default=2000, ge=1, le=10_000_000)
+    """Optimizer steps."""
     batch_size: int = Field(default=4, ge=1, le=10_000)
+    """Crops per step, over all processes."""
     rank: int = Field(default=8, ge=1, le=10_000)
+    """LoRA's rank."""
     alpha: int = Field(default=16, ge=1)
     """LoRA's alpha: updates are scaled by alpha / rank."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of LoRA's input."""
     learning_rate_unet: float = Field(default=2e-4, gt=0, le=1)
+    """AdamW's, of the UNet's LoRA."""
     learning_rate_text_encoder: float = Field(default=4e-5, gt=0, le=1)
+    """AdamW's, of the text encoder's LoRA."""
     warmup_steps: int = Field(default=100, ge=0)
+    """Steps over which the learning rates rise to their values."""
     weight_decay: float = Field(default=1e-2, ge=0)
+    """AdamW's."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Longer gradients are shortened to this norm."""
     weights: LossWeights = LossWeights()
     object_background: float = Field(default=0.3, ge=0, le=1)
     """The paper's alpha: weight of L_obj outside the defect (Eq. 7)."""
@@ -60,37 +71,39 @@ class TrainConfig(ConfigSection):
     boxes: BoxesConfig = BoxesConfig()
     max_resize: float = Field(default=1.125, ge=1, le=2)
     """Image and mask are enlarged by u in [1, max_resize] together, then cropped at random."""
-    latent_cache: int = Field(default=256, ge=0, le=1_000_000)
+    latent_cache: Annotated[int, Formerly("pool")] = Field(default=256, ge=0, le=1_000_000)
     """Crops that are encoded once, before the first step; steps draw from them. 0: every step encodes its own, and so
     it is where the steps of a short training encode less than the cache would."""
-    latent_cache_boxes: int = Field(default=2, ge=1)
+    latent_cache_boxes: Annotated[int, Formerly("pool_boxes")] = Field(default=2, ge=1)
     """Random-box masks for every crop of the cache."""
     sample_latents: bool = False
     """Draw latents from the autoencoder's posterior in every step, instead of taking its mode."""
-    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    gradient_checkpointing: Annotated[Literal["auto"] | bool, Formerly("memory")] = "auto"
     """true: the batch goes through the UNet row by row, and the backward pass computes activations again. It takes
     longer and, but for which activations dropout drops, learns the same. auto: false, if there is memory enough."""
     processes: int = Field(default=1, ge=1)
     """Processes that share every batch, one per GPU."""
-    checkpoint_every: int = Field(default=200, ge=1)
-    """Steps between checkpoints; a training that is stopped goes on from the last one. It changes no result."""
-    eval_every: int = Field(default=500, ge=1)
-    """Steps between looks: a preview picture, and the loss of the references kept for validation. The last step has
-    one too."""
+    checkpoint_every: Annotated[int, Affects.NOTHING] = Field(default=200, ge=1)
+    """Steps between checkpoints; a training that is stopped goes on from the last one."""
+    eval_every: Annotated[int, Formerly("look_every")] = Field(default=500, ge=1)
+    """Steps between evaluations: a preview picture, and the loss of the references kept for validation. The last
+    step has one too."""
     validation_references: int = Field(default=0, ge=0)
     """References of each defect that are not learnt from and tell how the loss goes on what is new."""
     select: Literal["last", "best"] = "last"
-    """The adapter that is kept: after the last step, or of the look with the lowest validation loss."""
-    tensorboard: bool = False
+    """The adapter that is kept: after the last step, or of the evaluation with the lowest validation loss."""
+    tensorboard: Annotated[bool, Affects.NOTHING] = False
     """Write the curve for TensorBoard too, below `tensorboard/` in the category's output; needs its extra."""
     token: str = Field(default="sks", min_length=1)
     """[V*]: a rare word that the tokenizer keeps as one token."""
     joint: bool = False
     """One adapter for all defects of the category, each under a word of its own, instead of one adapter each."""
     tokens: dict[FolderName, str] = Field(default={})
-    """With `joint`: defect -> its word, in place of `token`."""
+    """With `joint`: defect -> its word, instead of `token`."""
     prompt_defect: str = "A photo of {token}"
+    """Of the defect branch; may name {object_name} too."""
     prompt_object: str = "A {object_name} with {token}"
+    """Of the object branch, and of painting."""
 
     @field_validator("prompt_defect", "prompt_object")
     @classmethod
@@ -119,7 +132,3 @@ class TrainConfig(ConfigSection):
         if len(set(self.tokens.values())) < len(self.tokens):
             raise ValueError("tokens: expected another word for every defect")
         return self
-
-    def content(self) -> dict[str, Any]:
-        """All that decides the adapter's bytes."""
-        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))

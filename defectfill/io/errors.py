@@ -39,5 +39,5 @@ class StorageError(DefectFillError):
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether an error says that the disk, or the share of it that may be used, is full."""
+    """Return whether an error says that the disk, or the share of it that may be used, is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ PARTIAL = ".partial-"
 
 
 def check_inner_path(path: str) -> str:
-    """`path`, if it is empty or leads below the folder that it is relative to; ValueError otherwise."""
+    """Return `path`, if it is empty or leads below the folder that it is relative to; ValueError otherwise."""
     parts = path.split("/") if path else []
     if any(part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > 255 for part in parts):
         raise ValueError("expected a path below its folder")
@@ -35,7 +35,7 @@ InnerPath = Annotated[str, AfterValidator(check_inner_path)]
 
 @contextmanager
 def damage_named(path: Path, remedy: str) -> Iterator[None]:
-    """Turns what reading a file that a step wrote raises into a DataError, which ends in what to do."""
+    """Turn errors of reading a file that a step wrote into a DataError, which ends in what to do."""
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, NotImplementedError, RecursionError) as error:
@@ -44,7 +44,7 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
-    """Writes `content` to `path`, replacing it in one step; sync: so that a loss of power finds old or new, whole."""
+    """Write `content` to `path`, replacing it in one step; sync: so that a loss of power finds old or new, whole."""
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     try:
         try:
@@ -64,7 +64,7 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
 
 
 def write_once(path: Path, content: bytes) -> bytes:
-    """Writes `content` to `path` unless something is there; gives what is there then. The first of many wins."""
+    """Write `content` to `path` unless something is there, and return what is there then. The first of many wins."""
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     partial.write_bytes(content)
     try:
@@ -77,7 +77,7 @@ def write_once(path: Path, content: bytes) -> bytes:
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
-    """Writes rows as parquet, replacing `path` in one step; equal rows give equal bytes."""
+    """Write rows as parquet, replacing `path` in one step; equal rows give equal bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -88,7 +88,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema")
 
 @contextmanager
 def new_table(path: Path, schema: "pa.Schema") -> Iterator["pq.ParquetWriter"]:
-    """A parquet file to write part by part, which appears as `path` when the context ends well."""
+    """Open a parquet file to write part by part, which appears as `path` when the context ends well."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def new_table(path: Path, schema: "pa.Schema") -> Iterator["pq.ParquetWriter"]:
 
 
 def in_blocks(tables: Iterable["pa.Table"], rows: int) -> Iterator["pa.Table"]:
-    """The same rows in tables of `rows` rows, the last one shorter: what is written does not tell how they came."""
+    """Yield the same rows in tables of `rows` rows, the last one shorter: files do not depend on how they came."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
@@ -119,7 +119,7 @@ def in_blocks(tables: Iterable["pa.Table"], rows: int) -> Iterator["pa.Table"]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
-    """Writes a few rows as an Arrow file, which is read in a fraction of the time that parquet takes."""
+    """Write a few rows as an Arrow file, which is read in a fraction of the time that parquet takes."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -129,23 +129,29 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") 
 
 
 def read_rows(path: Path, schema: "pa.Schema | None" = None) -> "pa.Table":
-    """The rows of an Arrow file; OSError or ValueError where it is damaged or has another schema than is expected."""
+    """Return the rows of an Arrow file; OSError or ValueError where it is damaged or has another schema."""
     import pyarrow as pa
 
     return checked(pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all(), schema)
 
 
 def checked(table: "pa.Table", schema: "pa.Schema | None" = None) -> "pa.Table":
-    """A table as it was read; ValueError where its values are damaged or it has another schema than is expected."""
+    """Return a table as it was read; ValueError where its values are damaged or it has another schema than expected."""
     if schema is not None and not table.schema.equals(schema):
-        wrong = [field.name for field in schema if field not in table.schema] or table.schema.names
-        raise ValueError(f"other columns, differing in {', '.join(wrong)}")
+        raise ValueError(f"other columns, {schema_differences(table.schema, schema)}")
     table.validate(full=True)
     return table
 
 
+def schema_differences(found: "pa.Schema", expected: "pa.Schema", renamed: Mapping[str, str] | None = None) -> str:
+    """Return in words how two schemas differ; `renamed` has new names of columns by their old ones."""
+    told = [f"{old} was renamed, now {new}" for old, new in (renamed or {}).items() if old in found.names]
+    wrong = [field.name for field in expected if field not in found] or found.names
+    return ", ".join(told) or f"differing in {', '.join(wrong)}"
+
+
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a parquet file."""
+    """Return the rows of a parquet file."""
     import pyarrow.parquet as pq
 
     rows: list[dict[str, Any]] = checked(pq.read_table(path)).to_pylist()
@@ -154,7 +160,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to fill, which appears as `folder` when the context ends well and vanishes otherwise.
+    """Open a folder to fill, which appears as `folder` when the context ends well and vanishes otherwise.
 
     Raises FileExistsError where something is in its place, unless `replace`: then it is removed in the end.
     """
@@ -180,19 +186,19 @@ def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _outdated(folder: Path) -> Path:
-    """The folder under a name of unfinished ones."""
+    """Return the folder under a name of unfinished ones."""
     outdated = folder.with_name(f".{folder.name}{PARTIAL}old-{os.getpid()}")
     os.replace(folder, outdated)
     return outdated
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a folder so that no one ever sees half of it."""
+    """Remove a folder so that no one ever sees half of it."""
     shutil.rmtree(_outdated(folder))
 
 
 def remove_partials(root: Path) -> None:
-    """Removes what killed processes left unfinished anywhere below `root`."""
+    """Remove what killed processes left unfinished anywhere below `root`."""
     for path in sorted(root.rglob(f".*{PARTIAL}*")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

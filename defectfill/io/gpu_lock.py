@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def gpu_lock(device: str, index: int = 0) -> Iterator[None]:
-    """Holds this machine's lock of the GPU that is number `index` of those this process sees; waits until it is free.
+    """Hold this machine's lock of the GPU that is number `index` of those this process sees, once it is free.
 
     device: as in run.json; without `cuda` in it there is nothing to lock.
     """
@@ -28,7 +28,7 @@ def gpu_lock(device: str, index: int = 0) -> Iterator[None]:
 
 
 def _open(path: Path) -> int:
-    """The file, made if missing; for reading, which suffices for a lock and is allowed with other users' files."""
+    """Open the file, made if missing; for reading, which suffices for a lock and is allowed with others' files."""
     try:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Pixels in and out of files: the only place where images are decoded and encoded.
 
-In memory an image is HWC, uint8 or uint16, with one channel (grey), three (RGB) or four (RGBA); a mask is
-bool HW, True on the defect. A file that cannot be used is a DataError of one line: the file, what was
+In memory an image is [H, W, C], uint8 or uint16, with one channel (grey), three (RGB) or four (RGBA); a mask is
+bool [H, W], True on the defect. A file that cannot be used is a DataError of one line: the file, what was
 expected, what was found.
 """
 
@@ -20,7 +20,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.files import write_bytes
 
 ImageArray: TypeAlias = NDArray[np.uint8 | np.uint16]
-"""HWC; C is 1 (grey), 3 (RGB) or 4 (RGBA)."""
+"""[H, W, C]; C is 1 (grey), 3 (RGB) or 4 (RGBA)."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Endings of image files, in lower case."""
@@ -44,7 +44,7 @@ _without_limit = threading.Lock()
 
 
 def read_image(path: Path) -> ImageArray:
-    """The image in the file `path`, HWC, upright by its EXIF orientation.
+    """Return the image in the file `path`, [H, W, C], upright by its EXIF orientation.
 
     PNG, JPEG, BMP and TIFF, told apart by their first bytes. Eight bits and fewer come as uint8, more as
     uint16 with the values of the file; grey with alpha comes as RGBA, palettes and CMYK as RGB. Raises
@@ -61,7 +61,7 @@ def read_image(path: Path) -> ImageArray:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """The mask in the file `path`, bool HW, True on the defect; any file `read_image` takes.
+    """Return the mask in the file `path`, bool [H, W], True on the defect; any file `read_image` takes.
 
     Of a colour mask the largest channel counts, alpha does not. Where the largest value is 1, all above 0 is
     True; else all from half of the range on (128 of 255, 32768 of 65535). Raises DataError as `read_image`.
@@ -73,7 +73,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def write_png(path: Path, image: NDArray[Any]) -> str:
-    """Writes `image` losslessly as PNG: HWC or HW, uint8 or uint16, or a mask, bool HW, as 0 and 255.
+    """Write `image` losslessly as PNG: [H, W, C] or [H, W], uint8 or uint16, or a mask, bool [H, W], as 0 and 255.
 
     Gives the SHA-256 of the file's bytes, as hex digits. These depend on the pixels alone, and the file appears whole
     or not at all.
@@ -96,13 +96,13 @@ def write_png(path: Path, image: NDArray[Any]) -> str:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether EXIF says that the image is shown turned or mirrored, as `read_image` gives it."""
+    """Return whether EXIF says that the image is shown turned or mirrored, as `read_image` gives it."""
     with Path(path).open("rb") as file:
         return _open(file, file.read(32)).getexif().get(_ORIENTATION, 1) != 1
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of the file's bytes, as hex digits; DataError where it cannot be read."""
+    """Return the SHA-256 of the file's bytes, as hex digits; DataError where it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -111,7 +111,7 @@ def file_sha256(path: Path) -> str:
 
 
 def content_sha256(image: NDArray[Any]) -> str:
-    """The SHA-256 of shape, dtype and pixels, as hex digits; equal for files that hold the same pixels."""
+    """Return the SHA-256 of shape, dtype and pixels, as hex digits; equal for files that hold the same pixels."""
     digest = hashlib.sha256(f"{image.shape} {image.dtype.name} ".encode())
     little_endian = image.astype(image.dtype.newbyteorder("<"), copy=False)
     digest.update(np.ascontiguousarray(little_endian).data)
@@ -119,7 +119,7 @@ def content_sha256(image: NDArray[Any]) -> str:
 
 
 def _decode(file: BinaryIO) -> ImageArray:
-    """The upright pixels in `file`; DataError without the file's path."""
+    """Return the upright pixels in `file`; DataError without the file's path."""
     head = file.read(32)
     image = _open(file, head)
     width, height = image.size
@@ -148,7 +148,7 @@ def _decode(file: BinaryIO) -> ImageArray:
 
 
 def _open(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
-    """Pillow's reader of `file`, with the header read and no pixel decoded."""
+    """Return pillow's reader of `file`, with the header read and no pixel decoded."""
     if not head:
         raise DataError(f"expected {_IMAGE}, found an empty file")
     for signature, reader in _READERS:
@@ -160,7 +160,7 @@ def _open(file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
 
 
 def _load(image: ImageFile.ImageFile) -> None:
-    """Decodes `image`, with Pillow's own limit of pixels out of the way."""
+    """Decode `image`, with Pillow's own limit of pixels out of the way."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is None or image.width * image.height <= limit:
         image.load()
@@ -175,7 +175,7 @@ def _load(image: ImageFile.ImageFile) -> None:
 
 @contextmanager
 def _damage_is_a_data_error() -> Iterator[None]:
-    """Turns what the codecs raise over damaged bytes, which is nearly anything, into DataError."""
+    """Turn errors over damaged bytes, for which decoders raise nearly anything, into DataError."""
     try:
         yield
     except MemoryError:
@@ -185,7 +185,7 @@ def _damage_is_a_data_error() -> Iterator[None]:
 
 
 def _bits_per_sample(image: ImageFile.ImageFile, head: bytes) -> int:
-    """How many bits a channel has in the file, which Pillow's mode does not tell for colour."""
+    """Return how many bits a channel has in the file, which Pillow's mode does not tell for colour."""
     if isinstance(image, PngImagePlugin.PngImageFile):
         return head[24]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -194,7 +194,7 @@ def _bits_per_sample(image: ImageFile.ImageFile, head: bytes) -> int:
 
 
 def _eight_bits(image: Image.Image) -> ImageArray:
-    """The pixels of a loaded image of at most eight bits per channel, uint8 HWC."""
+    """Return the pixels of a loaded image of at most eight bits per channel, uint8 [H, W, C]."""
     mode = _CONVERTED.get(image.mode, image.mode)
     if "transparency" in image.info:
         mode = "RGBA"
@@ -205,7 +205,7 @@ def _eight_bits(image: Image.Image) -> ImageArray:
 
 
 def _grey16(image: Image.Image, bits: int) -> ImageArray:
-    """The pixels of a loaded grey image of more than eight bits, uint16 HW1."""
+    """Return the pixels of a loaded grey image of more than eight bits, uint16 HW1."""
     values = np.array(image)
     if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow minds this up to eight bits
         values = (1 << bits) - 1 - values.astype(np.int64)
@@ -216,7 +216,7 @@ def _grey16(image: Image.Image, bits: int) -> ImageArray:
 
 
 def _colour16(image: ImageFile.ImageFile, file: BinaryIO) -> ImageArray:
-    """The pixels of a colour image of 16 bits, uint16 HWC, which Pillow would cut to eight."""
+    """Return the pixels of a colour image of 16 bits, uint16 [H, W, C], which Pillow would cut to eight."""
     import cv2
 
     tags = getattr(image, "tag_v2", {})
@@ -235,13 +235,13 @@ def _colour16(image: ImageFile.ImageFile, file: BinaryIO) -> ImageArray:
 
 
 def _swap_red_and_blue(image: NDArray[Any]) -> NDArray[Any]:
-    """`image` (HWC) with its first and third channel changed places, as OpenCV wants and gives them."""
+    """Return `image` ([H, W, C]) with its first and third channel swapped, as OpenCV wants and gives them."""
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[image.shape[2]]
     return np.ascontiguousarray(image[..., order])
 
 
 def _upright(pixels: ImageArray, orientation: int) -> ImageArray:
-    """`pixels` turned as the EXIF orientation (1 to 8) asks; any other value leaves them."""
+    """Return `pixels` turned as the EXIF orientation (1 to 8) asks; any other value leaves them."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

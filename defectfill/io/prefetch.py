@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Iterator[Item], most: int) -> Iterator[Item]:
-    """The items in order; another thread makes up to `most` of them before they are asked for.
+    """Yield the items in order; another thread makes up to `most` of them before they are asked for.
 
     What goes wrong there is raised here, in its place.
     """

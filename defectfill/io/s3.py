@@ -1,7 +1,7 @@
 """S3-compatible storage, by s3fs (extra `s3`): what lies below a URL, and copies from and to this machine.
 
 A root of a config is a folder or a URL `s3://bucket/prefix`. Of a URL there is a local copy in the cache, in which all
-steps work; `defectfill.operations.remote` keeps the two in step.
+steps work; `defectfill.operations.storage` keeps the two in step.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ AT_ONCE = 1000
 
 
 def is_remote(root: str) -> bool:
-    """Whether a root or a location is a URL, not a folder of this machine."""
+    """Return whether a root or a location is a URL, not a folder of this machine."""
     return root.startswith(S3)
 
 
 def check_url(url: str) -> str:
-    """`url` without a slash at its end; ValueError where it is none of a bucket, or of a folder in one."""
+    """Return `url` without a slash at its end; ValueError where it is none of a bucket, or of a folder in one."""
     bucket, _, prefix = url.removeprefix(S3).rstrip("/").partition("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or re.search(r"[?#*\[\]\\]", prefix):
         raise ValueError("expected s3://bucket or s3://bucket/folder")
@@ -39,7 +39,7 @@ def check_url(url: str) -> str:
 
 
 def local_folder(location: str) -> Path:
-    """The folder that a location is, or its local copy in the cache, below DEFECTFILL_CACHE or ~/.cache/defectfill."""
+    """Return the folder that a location is, or its local copy below DEFECTFILL_CACHE or ~/.cache/defectfill."""
     if not is_remote(location):
         return Path(location)
     cache = Path(os.environ.get("DEFECTFILL_CACHE") or Path.home() / ".cache" / "defectfill")
@@ -74,7 +74,7 @@ class Remote:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Turns what storage raises into errors of ours."""
+        """Turn errors of storage into DefectFillErrors."""
         assert self._files  # or the extra is missing
         from aiohttp import ClientError
         from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
@@ -93,7 +93,7 @@ class Remote:
             raise StorageError(f"{self.url}: {error}") from error
 
     def files(self) -> dict[str, str]:
-        """ETag of every file below, by its path; DataError for a name that no folder can hold."""
+        """Return the ETag of every file below, by its path; DataError for a name that no folder can hold."""
         with self._told():
             found = self._files.find(self._key, detail=True)
         etags = {}
@@ -108,7 +108,7 @@ class Remote:
         return etags
 
     def folders(self) -> list[str]:
-        """The names of the folders directly below, sorted."""
+        """Return the names of the folders directly below, sorted."""
         with self._told():
             if not self._files.exists(self._key):
                 return []
@@ -116,7 +116,7 @@ class Remote:
         return sorted(each["name"].rsplit("/", 1)[1] for each in found if each["type"] == "directory")
 
     def etag(self, name: str) -> str | None:
-        """The ETag of a file, or None where there is none."""
+        """Return the ETag of a file, or None where there is none."""
         with self._told():
             try:
                 return str(self._files.info(f"{self._key}/{name}")["ETag"]).strip('"')
@@ -124,7 +124,7 @@ class Remote:
                 return None
 
     def modified(self, name: str) -> float:
-        """When a file was written, in seconds since 1970; 0 where there is none."""
+        """Return when a file was written, in seconds since 1970; 0 where there is none."""
         with self._told():
             try:
                 return float(self._files.info(f"{self._key}/{name}")["LastModified"].timestamp())
@@ -132,7 +132,7 @@ class Remote:
                 return 0.0
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Return the content of a file, or None where there is none."""
         with self._told():
             try:
                 return bytes(self._files.cat_file(f"{self._key}/{name}"))
@@ -140,12 +140,12 @@ class Remote:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file, which appears whole."""
+        """Write a file, which appears whole."""
         with self._told():
             self._files.pipe_file(f"{self._key}/{name}", content)
 
     def write_if(self, name: str, content: bytes, etag: str | None) -> str | None:
-        """Writes a file only if it still has that ETag (None: is not there); its new one, or None where it has not."""
+        """Write a file only if it still has that ETag (None: is not there); return its new one, or None."""
         condition = {"IfMatch": f'"{etag}"'} if etag else {"IfNoneMatch": "*"}
         with self._told():
             try:
@@ -159,7 +159,7 @@ class Remote:
         return str(answer["ETag"]).strip('"')
 
     def download(self, names: Iterable[str], folder: Path) -> None:
-        """Copies files to the same paths below a local folder, where each appears whole."""
+        """Copy files to the same paths below a local folder, where each appears whole."""
         for part in _parts(names):
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=f".fetched{PARTIAL}", dir=folder) as partial, self._told():
@@ -170,13 +170,13 @@ class Remote:
                     os.replace(copy, folder / name)
 
     def upload(self, names: Iterable[str], folder: Path) -> None:
-        """Copies files from the same paths below a local folder."""
+        """Copy files from the same paths below a local folder."""
         for part in _parts(names):
             with self._told():
                 self._files.put([str(folder / name) for name in part], [f"{self._key}/{name}" for name in part])
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes files."""
+        """Remove files."""
         for part in _parts(names):
             with self._told():
                 self._files.rm([f"{self._key}/{name}" for name in part])
@@ -189,5 +189,5 @@ def _parts(names: Iterable[str]) -> Iterator[list[str]]:
 
 
 def is_copy(path: Path, etag: str | None) -> bool:
-    """Whether a local file certainly has the content that storage has under an ETag, which for most files is an MD5."""
+    """Return whether a local file certainly has the content of an ETag, which for most files is an MD5."""
     return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == etag

@@ -19,6 +19,7 @@ from defectfill.model.training.data import Reference, TrainingData
 from defectfill.model.training.latent_cache import latent_cache_pays
 from defectfill.model.training.lora import LoraJob, train_lora
 from defectfill.painting.window import Window
+from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord
 
 MIB = 2**20
@@ -34,8 +35,8 @@ def forecast(
     records: Sequence[ImageRecord],
     trainings: int,
     paintings: int,
-) -> list[str]:
-    """Return lines that say how long so many trainings and paintings take, and how much memory and disk.
+) -> Forecast:
+    """Return how long so many trainings and paintings take, how much memory they need, and how much disk.
 
     records: the real images.
     """
@@ -47,13 +48,14 @@ def forecast(
         base.unet.eval()
         base.text_encoder.eval()
         painting = _painting_seconds(base, config, distance)
-    generate, disk = config.generate, 2 * paintings * _image_mib(config, records)
-    return [
-        f"forecast: {trainings} trainings of {_span(training)}, {paintings} paintings of {painting:.2f} s "
-        f"({generate.candidates} candidates, {generate.steps} steps): "
-        f"{_span(training * trainings + painting * paintings)}, and what rejected samples add",
-        f"forecast: {_used_mib(base):,.0f} MiB of memory, {disk:,.0f} MiB of disk for images in shards and dataset",
-    ]
+    return Forecast(
+        trainings=trainings,
+        training_seconds=training,
+        paintings=paintings,
+        painting_seconds=painting,
+        memory_mib=_used_mib(base),
+        disk_mib=2 * paintings * _image_mib(config, records),
+    )
 
 
 def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) -> float:
@@ -125,9 +127,3 @@ def _image_mib(config: RunConfig, records: Sequence[ImageRecord]) -> float:
     """Return the size of one sample in MiB: that of a normal's file on average."""
     sizes = [(config.category_folder / record.path).stat().st_size for record in records if record.role == "normal"]
     return float(np.mean(sizes)) / MIB
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

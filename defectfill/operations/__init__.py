@@ -1,1 +1,1 @@
-"""What is done to a category as a whole: checked, prepared, locked, synced with storage, reported, cleaned up."""
+"""Operations on a category as a whole: check, preparation, lock, sync with storage, status, garbage collection."""

@@ -1,6 +1,5 @@
-"""What a config would do, and everything that is wrong with it, without a GPU and without writing anything."""
+"""The check of a config: what it would do and all that is wrong with it, without a GPU and without writing anything."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,44 +12,67 @@ from defectfill.io.errors import ConfigError, DefectFillError
 from defectfill.io.images import read_image, read_mask
 from defectfill.masks.category import folder_masks
 from defectfill.operations.prepare import prepare_run
-from defectfill.operations.remote import fetch_data
+from defectfill.operations.reports import Check, DefectImages, DefectWork, RemainingWork
+from defectfill.operations.storage.fetch import fetch_data
 from defectfill.painting.window import latent_cells, window_box
+from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
 
 
-def check_config(config: RunConfig, run: Run | None = None, *, measure: bool = False) -> list[str]:
-    """Lines that say what a run of `config` finds and would do; `run` where it is prepared already.
+def check_config(config: RunConfig, *, measure: bool = False) -> Check:
+    """Return what a run of `config` finds and would do.
 
     measure: with a forecast of time, memory and disk from a few steps of training and painting.
 
     Raises one error with every problem: of the base and its tokenizer, of the folders, of each image, of the output, of
     the user's own masks and zones.
     """
+    run: Run | None = None
     errors: list[DefectFillError] = []
+    try:
+        run = prepare_run(config)
+    except DefectFillError as error:
+        errors.append(error)
+    records = read_checked(config, run, errors)
+    assert run is not None
+    work = remaining_work(run, records)
+    return Check(
+        category=config.category,
+        normals=sum(record.role == "normal" for record in records),
+        test_normals=sum(record.role == "test_normal" for record in records),
+        defects=tuple(_images_of(records, defect) for defect in config.data.defects),
+        work=work,
+        warnings=tuple(_warnings(config, records)),
+        forecast=_forecast(run, records, work) if measure and not work.is_finished else None,
+    )
+
+
+def read_checked(config: RunConfig, run: Run | None, errors: Sequence[DefectFillError] = ()) -> Sequence[ImageRecord]:
+    """Return the real images, each read once, of a config with which nothing is wrong.
+
+    run: the prepared one; errors: why there is none. Raises one error with these and every other problem.
+    """
+    found = list(errors)
     records: Sequence[ImageRecord] = ()
     try:
-        run = run or prepare_run(config)
-    except DefectFillError as error:
-        errors.append(error)
-    try:
-        fetch_data(config)
+        if run is None:
+            fetch_data(config)
         records = ingest(config)
     except DefectFillError as error:
-        errors.append(error)
-    errors += _token_errors(config) if run else []
-    errors += _division_errors(config, records) if records else []
-    errors += _mask_errors(config)
-    if errors or run is None:
-        problems = dict.fromkeys(problem for error in errors for problem in error.problems)
-        raise type(errors[0])(list(problems))
-    lines = [*_found(config, records), *to_do(run, records), *_warnings(config, records)]
-    return [*lines, *_forecast(run, records)] if measure and not run.is_finished() else lines
+        found.append(error)
+    found += _token_errors(config) if run else []
+    found += _division_errors(config, records) if records else []
+    found += _mask_errors(config)
+    if found:
+        problems = dict.fromkeys(problem for error in found for problem in error.problems)
+        raise type(found[0])(list(problems))
+    return records
 
 
 def _token_errors(config: RunConfig) -> list[DefectFillError]:
-    """Whether [V*] is one token of the base's tokenizer; a hub's base shows it only when it is loaded."""
+    """Return an error unless [V*] is one token of the tokenizer; a hub's base shows it only when it is loaded."""
     if not Path(config.base.model).is_absolute():
         return []
     from transformers import CLIPTokenizer
@@ -70,7 +92,7 @@ def _token_errors(config: RunConfig) -> list[DefectFillError]:
 
 
 def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[DefectFillError]:
-    """Whether validation leaves references to learn from."""
+    """Return an error unless validation leaves references to learn from."""
     try:
         for defect in config.data.defects:
             divide_references(config, records, defect)
@@ -80,7 +102,7 @@ def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[
 
 
 def _mask_errors(config: RunConfig) -> list[DefectFillError]:
-    """Whether zones and masks of the user's own can be read."""
+    """Return an error unless zones and masks of the user's own can be read."""
     try:
         for path in mask_files(config.masks).values():
             read_image(path)
@@ -91,54 +113,56 @@ def _mask_errors(config: RunConfig) -> list[DefectFillError]:
     return []
 
 
-def _found(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    roles = Counter((record.role, record.defect) for record in records)
-    yield (
-        f"{config.category}: {roles['normal', 'good']} normals to paint on, "
-        f"{roles['test_normal', 'good']} normals set aside for test"
+def _images_of(records: Sequence[ImageRecord], defect: str) -> DefectImages:
+    return DefectImages(
+        defect=defect,
+        references=tuple(Path(record.path).name for record in references_of(records, defect)),
+        held_out=sum((record.role, record.defect) == ("held_out", defect) for record in records),
     )
-    for defect in config.data.defects:
-        names = ", ".join(Path(record.path).name for record in references_of(records, defect))
-        yield f"{defect}: references {names}; {roles['held_out', defect]} held out"
 
 
-def to_do(run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """What a run has left to do."""
-    config = run.config
-    if run.is_finished():
-        yield f"everything is done: {run.dataset_uri}"
-        return
-    generate = config.generate
+def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
+    """Return what a run has left to do."""
+    config, is_finished = run.config, run.is_finished()
+    generate, defects = config.generate, () if is_finished else config.data.defects
+    trained = {defect: is_trained(run, defect, records) for defect in defects}
     passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
-    for defect in config.data.defects:
-        trained = "is there" if is_trained(run, defect, records) else f"to be trained for {config.train.steps} steps"
-        left = _left(run, defect)
-        yield f"{defect}: adapter {trained}; {left} of {generate.count} samples to paint, {left * passes:,} UNet passes"
-    yield f"base {run.record.base.model} ({run.record.base.revision[:12]}), selection by {run.record.distance}"
-    yield f"output: {run.uri}"
+    left = {defect: _samples_left(run, defect) for defect in defects}
+    return RemainingWork(
+        run=run.uri,
+        dataset=run.dataset_uri,
+        is_finished=is_finished,
+        base=run.record.base.model,
+        base_revision=run.record.base.revision,
+        distance=run.record.distance,
+        training_steps=config.train.steps,
+        trainings=len({run.adapter_folder(defect, records) for defect in defects if not trained[defect]}),
+        count=generate.count,
+        candidates=generate.candidates,
+        painting_steps=generate.steps,
+        defects=tuple(
+            DefectWork(
+                defect=defect, is_trained=trained[defect], samples=left[defect], unet_passes=left[defect] * passes
+            )
+            for defect in defects
+        ),
+    )
 
 
-def _left(run: Run, defect: str) -> int:
-    """How many samples are still to be painted, if none is rejected."""
+def _samples_left(run: Run, defect: str) -> int:
+    """Return how many samples are still to be painted, if none is rejected."""
     painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
     return max(run.config.generate.count - painted, 0)
 
 
-def _forecast(run: Run, records: Sequence[ImageRecord]) -> list[str]:
+def _forecast(run: Run, records: Sequence[ImageRecord], work: RemainingWork) -> Forecast:
     from defectfill.model.forecast import forecast
 
-    return forecast(run.config, run.record.distance, records, *left_to_do(run, records))
-
-
-def left_to_do(run: Run, records: Sequence[ImageRecord]) -> tuple[int, int]:
-    """How many adapters are still to be trained, and how many samples to be painted if none is rejected."""
-    defects = run.config.data.defects
-    untrained = {run.adapter_folder(defect, records) for defect in defects if not is_trained(run, defect, records)}
-    return len(untrained), sum(_left(run, defect) for defect in defects)
+    return forecast(run.config, run.record.distance, records, work.trainings, work.paintings)
 
 
 def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """References too thin in their window to be learnt well."""
+    """Yield a warning for each reference too thin in its window to be learnt well."""
     for record in records:
         if record.role != "reference":
             continue
@@ -147,6 +171,6 @@ def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str
         cells = latent_cells(mask, box, config.base.latent_side)
         if cells < 1:
             yield (
-                f"warning: {record.path}: the width of its defect spans {cells:.1f} latent cells; "
+                f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
                 "a larger base.resolution shows more of it"
             )

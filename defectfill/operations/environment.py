@@ -1,5 +1,7 @@
 """The environment that a run needs."""
 
+import os
+
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "GOMP_SPINCOUNT": "5000",
@@ -13,3 +15,9 @@ ENVIRONMENT = {
 No telemetry, errors told once, a slow disk forgiven. Threads that wait for each other soon sleep: on a CPU that
 another process uses too, spinning as long as OpenMP does by default makes torch some forty times slower.
 """
+
+
+def set_environment() -> None:
+    """Set what is not set otherwise; to be called before torch and Prefect are imported."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)

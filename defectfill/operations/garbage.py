@@ -1,4 +1,4 @@
-"""What nothing points to any more is removed."""
+"""Garbage collection: old runs, and adapters that nothing points to any more, are removed."""
 
 from pathlib import Path
 
@@ -10,12 +10,15 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.files import read_rows, remove_folder
 from defectfill.operations.prepare import prepare_run
-from defectfill.operations.remote import delete_remote, outline_of, output_of
+from defectfill.operations.reports import GarbageReport
+from defectfill.operations.storage.fetch import outline_of
+from defectfill.operations.storage.layout import output_of
+from defectfill.operations.storage.upload import delete_remote
 from defectfill.runs.shards import ROWS_FILE
 
 
-def collect_garbage(config: RunConfig, keep: int) -> list[str]:
-    """Removes the category's runs but the `keep` newest, and adapters that no run left points to; gives their places.
+def collect_garbage(config: RunConfig, keep: int) -> GarbageReport:
+    """Remove the category's runs but the `keep` newest, and adapters that no run left points to; return their uris.
 
     The newest finished run and the one that the config asks for stay in any case. To be called under `locked`.
     """
@@ -28,11 +31,12 @@ def collect_garbage(config: RunConfig, keep: int) -> list[str]:
             delete_remote(output / name)
         if (config.category_output / name).exists():
             remove_folder(config.category_output / name)
-    return [f"{config.output.root}/{config.category}/{name}" for name in removed]
+    uris = tuple(f"{config.output.root}/{config.category}/{name}" for name in removed)
+    return GarbageReport(category=config.category, removed=uris)
 
 
 def _unused(folder: Path, keep: int, pinned: set[str]) -> list[str]:
-    """Paths of runs and adapters in a category's output that can go; those with a pinned name stay."""
+    """Return paths of runs and adapters in a category's output that can go; those with a pinned name stay."""
     runs = sorted(folder.glob("runs/[!.]*/"), key=lambda each: each.stat().st_mtime_ns, reverse=True)
     latest = folder / "latest"
     staying = {each.name for each in runs[:keep]} | pinned
@@ -46,7 +50,7 @@ def _unused(folder: Path, keep: int, pinned: set[str]) -> list[str]:
 
 
 def _adapters_of(folder: Path) -> list[str]:
-    """The hashes of the adapters that the dataset or the shards in a run's folder were painted with."""
+    """Return the hashes of the adapters that the dataset or the shards in a run's folder were painted with."""
     manifest = folder / "dataset" / "manifest.parquet"
     tables = [pq.read_table(manifest, columns=["adapter_sha256"])] if manifest.is_file() else []
     tables += [read_rows(path) for path in folder.glob(f"shards/*/*/{ROWS_FILE}")]

@@ -1,4 +1,4 @@
-"""One run of a category at a time."""
+"""The lock of a category's output: one run of a category at a time."""
 
 import fcntl
 import logging
@@ -13,7 +13,7 @@ from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.files import remove_partials
 from defectfill.io.s3 import Remote
-from defectfill.operations.remote import output_of
+from defectfill.operations.storage.layout import output_of
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ LOCK_FILE = ".lock"
 LEASE_S = 60
 """A lock on storage that was not renewed for so long is taken over."""
 RENEWED_EVERY_S = 15
-LOOK_EVERY_S = 5
+POLL_EVERY_S = 5
 
 StillHeld = Callable[[], None]
 """Raises StorageError where a lock on storage was lost."""
@@ -29,7 +29,7 @@ StillHeld = Callable[[], None]
 
 @contextmanager
 def locked(config: RunConfig) -> Iterator[StillHeld]:
-    """Keeps other runs out of the category's output; what killed ones left unfinished is removed.
+    """Keep other runs out of the category's output; what killed ones left unfinished is removed.
 
     Raises ConfigError while another run works there. On this machine the lock goes with the process that holds it; on
     storage it runs out a minute after its holder, for others than those of this machine.
@@ -54,7 +54,7 @@ def locked(config: RunConfig) -> Iterator[StillHeld]:
 
 @contextmanager
 def _leased(remote: Remote, owner: str, dead: str) -> Iterator[StillHeld]:
-    """A lock on storage, renewed by a thread; dead: the owner that died on this machine, if one did."""
+    """Hold a lock on storage, renewed by a thread; dead: the owner that died on this machine, if one did."""
     lease = _Lease(remote, owner)
     lease.take(dead)
     ended = threading.Event()
@@ -65,7 +65,7 @@ def _leased(remote: Remote, owner: str, dead: str) -> Iterator[StillHeld]:
     finally:
         ended.set()
         thread.join()
-        lease.give_back()
+        lease.release()
 
 
 class _Lease:
@@ -77,7 +77,7 @@ class _Lease:
         self.renewed = 0.0
 
     def take(self, dead: str) -> None:
-        """Waits until it is plain whether the owner lives: ConfigError then, else the lock is ours."""
+        """Wait until it is plain whether the owner lives: ConfigError then, else the lock is ours."""
         first, since = self.remote.etag(LOCK_FILE), time.monotonic()
         while True:
             found = self.remote.etag(LOCK_FILE)
@@ -90,13 +90,13 @@ class _Lease:
                 raise ConfigError(
                     f"output.root: another run is working in {self.remote.url}, since it renews {LOCK_FILE}"
                 )
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
 
     def _owner(self) -> str:
         return (self.remote.read(LOCK_FILE) or b"").decode().split(" ")[0]
 
     def _write(self, etag: str | None) -> bool:
-        """Whether the file could be replaced that had this ETag, or written where there was none."""
+        """Return whether the file could be replaced that had this ETag, or written where there was none."""
         self.turn += 1
         content = f"{self.owner} on {socket.gethostname()}, renewed {self.turn - 1} times\n"
         written = self.remote.write_if(LOCK_FILE, content.encode(), etag)
@@ -107,7 +107,7 @@ class _Lease:
         return written is not None
 
     def renew_until(self, ended: threading.Event) -> None:
-        """Renews it until the event, or until it is lost."""
+        """Renew it until the event, or until it is lost."""
         while not ended.wait(RENEWED_EVERY_S):
             try:
                 if not self._write(self.etag):
@@ -117,12 +117,12 @@ class _Lease:
                 log.warning("the lock in %s could not be renewed: %s", self.remote.url, error)
 
     def check(self) -> None:
-        """Raises StorageError where it is no longer certain that no one else has it."""
+        """Raise StorageError where it is no longer certain that no one else has it."""
         if time.monotonic() - self.renewed > LEASE_S:
             raise StorageError(f"{self.remote.url}: the lock was lost to another run, or could not be renewed")
 
-    def give_back(self) -> None:
-        """Removes it, where it is ours; where storage does not answer it runs out."""
+    def release(self) -> None:
+        """Remove it, where it is ours; where storage does not answer it runs out."""
         with suppress(StorageError):
             if self.remote.etag(LOCK_FILE) == self.etag:
                 self.remote.remove([LOCK_FILE])

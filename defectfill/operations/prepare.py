@@ -1,6 +1,7 @@
-"""How a run begins: what a config asks for is found out, checked and written down."""
+"""The beginning of a run: what a config asks for is found out, checked and written down."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ from defectfill.ingest.ingest import data_digest, ingest
 from defectfill.io.errors import ConfigError, DefectFillError
 from defectfill.io.files import write_bytes
 from defectfill.model.base.identity import identify_base, resolve_device_kind, resolve_distance
-from defectfill.operations.remote import fetch_data, fetch_run
-from defectfill.records.snapshot import write_snapshot
+from defectfill.operations.storage.fetch import fetch_data, fetch_run
+from defectfill.records.snapshot import ImageRecord, write_snapshot
 from defectfill.runs.record import METHOD_VERSION, RunRecord
 from defectfill.runs.run import Run, latest_folder
 
 
 def prepare_run(config: RunConfig) -> Run:
-    """The run that `config` describes. Nothing is written but the local copy of what is on shared storage.
+    """Return the run that `config` describes. Nothing is written but the local copy of what is on shared storage.
 
     Raises one error with every problem of the output folder, the base model and the data's folders.
     """
@@ -36,7 +37,7 @@ def prepare_run(config: RunConfig) -> Run:
             errors.append(error)
     if errors:
         raise type(errors[0])([problem for error in errors for problem in error.problems])
-    run = Run(RunRecord(method_version=METHOD_VERSION, config=config, **found))
+    run = Run.of(RunRecord(method_version=METHOD_VERSION, config=config, **found))
     fetch_run(run)
     return run
 
@@ -47,33 +48,49 @@ def _digest_of_data(config: RunConfig) -> str:
 
 
 def _output_problems(runs: Path) -> list[str]:
-    """Whether the folder of the runs, or the nearest one above it that exists, can be written to."""
+    """Return a problem where the folder of the runs, or the nearest one above it, cannot be written to."""
     folder = next(path for path in (runs, *runs.parents) if path.exists())
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return []
     return [f"output.root: {folder} is not a folder that can be written to"]
 
 
-def start_run(config: RunConfig) -> Run:
-    """The ingest step: checks everything, then writes run.json and snapshot.parquet. Raises before it writes.
+def start_run(config: RunConfig, checked: Run | None = None, records: Sequence[ImageRecord] = ()) -> Run:
+    """Write run.json and snapshot.parquet of the run that `config` describes, and return it.
 
-    To be called under `locked`, since the steps of a run that is under way read run.json.
+    checked, records: the run as it was prepared, and its real images as they were read since. They are taken unless
+    the images have changed on the way; without them everything is prepared and read here.
+
+    To be called under `locked`, since the steps of a run that is under way read run.json. Raises before it writes.
     """
-    run = prepare_run(config)
-    snapshot = run.folder / "snapshot.parquet"
-    if not snapshot.exists():
-        records = ingest(config)
-        write_snapshot(records, snapshot)
+    if checked is not None and data_digest(config) == checked.record.data_digest:
+        return _write_run(checked, records)
+    return _write_run(prepare_run(config), ())
+
+
+def restart_run(record: RunRecord) -> Run:
+    """Write run.json of a run that this process has started, and return it; started anew where its snapshot is gone.
+
+    To be called under `locked`.
+    """
+    run = Run.of(record)
+    return _write_run(run, ()) if _snapshot_path(run).exists() else start_run(record.config)
+
+
+def _write_run(run: Run, records: Sequence[ImageRecord]) -> Run:
+    if not _snapshot_path(run).exists():
+        write_snapshot(records or ingest(run.config), _snapshot_path(run))
     write_bytes(run.folder / "run.json", run.record.model_dump_json(indent=2).encode())
     return run
 
 
+def _snapshot_path(run: Run) -> Path:
+    return run.folder / "snapshot.parquet"
+
+
 def latest_run(config: RunConfig) -> Run | None:
-    """The category's newest finished run, or None where there is none or another version of defectfill made it."""
+    """Return the category's newest finished run; None where there is none, or another version of defectfill made it."""
     folder = latest_folder(config)
     if folder is None or not (folder / "run.json").is_file():
         return None
-    found = Run.at(folder).record
-    here = found.config.model_copy(update={"output": config.output})  # wherever it was made
-    run = Run(found.model_copy(update={"config": here}))
-    return run if run.folder == folder else None
+    return Run.of_this_version(folder)

@@ -1,79 +1,77 @@
-"""What of a config's dataset is up to date, what is not and why."""
+"""The status of a config's dataset: what is up to date, what is not and why."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
-from defectfill.operations.check import left_to_do, to_do
+from defectfill.operations.check import remaining_work
 from defectfill.operations.prepare import latest_run, prepare_run
+from defectfill.operations.reports import FileChanges, RemainingWork, SettingChange, Status
 from defectfill.records.snapshot import ImageRecord
-from defectfill.runs.run import Run
+from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.timings import seconds_per
 
-NAMED = 3
-"""Files that are named of those that changed."""
+COUNTED = Affects.RUN | Affects.DATASET
+"""Settings that decide what is in the dataset."""
 
 
-def status(config: RunConfig) -> list[str]:
-    """Lines: whether the dataset is up to date; if not, in what the newest finished run differs, what is left to do.
+def status(config: RunConfig) -> Status:
+    """Return whether the dataset is up to date; if not, in what the newest finished run differs, what is left to do.
 
     Nothing is written. Raises as `check_config` does for what is not good.
     """
     run = prepare_run(config)
     if run.is_finished():
-        return [f"{config.category}: up to date: {run.dataset_uri}"]
+        work = remaining_work(run, ())
+        return Status(category=config.category, state="up to date", dataset=run.dataset_uri, work=work)
     records = ingest(config)
-    newest = latest_run(config)
+    work, newest = remaining_work(run, records), latest_run(config)
+    other = latest_folder(config)
+    if other is None:
+        return Status(category=config.category, state="never finished", dataset=None, work=work)
     if newest is None:
-        lines = [f"{config.category}: no run has been finished"]
-    else:
-        differences = list(_differences(newest, run, records)) or ["it was not finished after its last change"]
-        lines = [
-            f"{config.category}: stale: {newest.dataset_uri}",
-            *(f"  {difference}" for difference in differences),
-        ]
-    return [*lines, *to_do(run, records), *_cost(newest, run, records)]
+        made = f"{config.output.root}/{config.category}/runs/{other.name}/dataset"
+        return Status(category=config.category, state="stale", dataset=made, other_version=True, work=work)
+    return Status(
+        category=config.category,
+        state="stale",
+        dataset=newest.dataset_uri,
+        settings=tuple(_setting_changes(newest, run)),
+        files=_file_changes(newest.snapshot(), records),
+        work=work,
+        seconds=_seconds_left(newest, work),
+    )
 
 
-def _cost(newest: Run | None, run: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """The time that is left to do, by what the newest finished run took."""
-    took = seconds_per(newest) if newest else {}
-    if {"train", "inpaint"} <= took.keys():
-        trainings, samples = left_to_do(run, records)
-        seconds = trainings * took["train"] + samples * took["inpaint"]
-        yield f"about {seconds / 60:.0f} minutes at most, by what the last run took"
+def _seconds_left(newest: Run, work: RemainingWork) -> float | None:
+    """Return the time that is left at most, by what the newest finished run took; None where that is not known."""
+    took = seconds_per(newest)
+    if not {"train", "inpaint"} <= took.keys():
+        return None
+    return work.trainings * took["train"] + work.paintings * took["inpaint"]
 
 
-def _differences(old: Run, new: Run, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """In what a finished run differs from the one that the config asks for now."""
-    before, now = (dict(_leaves(_settings(run))) for run in (old, new))
+def _setting_changes(old: Run, new: Run) -> Iterator[SettingChange]:
+    """Yield in what a finished run differs from the one that the config asks for now, but for its files."""
+    before, now = (dict(_leaves(settings_that_affect(run.config, COUNTED))) for run in (old, new))
     for key in dict.fromkeys([*before, *now]):
         if before.get(key) != now.get(key):
-            yield f"{key} was {before.get(key)}, is {now.get(key)}"
+            yield SettingChange(key=key, before=before.get(key), now=now.get(key))
     for name in ("base", "distance", "device"):
         was, is_now = getattr(old.record, name), getattr(new.record, name)
         if was != is_now:
-            yield f"{name} was {was}, is {is_now}"
-    files = [{path: sha256 for record in each for path, sha256 in _files(record)} for each in (old.snapshot(), records)]
-    changes = {
-        "added": [path for path in files[1] if path not in files[0]],
-        "removed": [path for path in files[0] if path not in files[1]],
-        "changed": [path for path, sha256 in files[1].items() if files[0].get(path, sha256) != sha256],
-    }
-    for change, paths in changes.items():
-        if paths:
-            more = ", ..." if len(paths) > NAMED else ""
-            yield f"{len(paths)} files {change}: {', '.join(sorted(paths)[:NAMED])}{more}"
-    if old.record.method_version != new.record.method_version:
-        yield "it was made by another version of defectfill"
+            yield SettingChange(key=name, before=str(was), now=str(is_now))
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """The config's keys that decide what is in the dataset."""
-    keyed, generate = run.record.keyed_config(), run.config.generate
-    keyed["generate"] |= {"count": generate.count, "max_attempts": generate.max_attempts}
-    return {**keyed, "dataset": run.config.dataset.model_dump(mode="json")}
+def _file_changes(old: Sequence[ImageRecord], new: Sequence[ImageRecord]) -> FileChanges:
+    before, now = ({path: sha256 for record in each for path, sha256 in _files(record)} for each in (old, new))
+    return FileChanges(
+        added=tuple(sorted(now.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - now.keys())),
+        changed=tuple(sorted(path for path in now.keys() & before.keys() if now[path] != before[path])),
+    )
 
 
 def _files(record: ImageRecord) -> Iterator[tuple[str, str]]:
@@ -83,7 +81,7 @@ def _files(record: ImageRecord) -> Iterator[tuple[str, str]]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of nested dicts, dotted, with its value."""
+    """Yield every key of nested dicts, dotted, with its value."""
     if not isinstance(value, dict):
         yield path, value
         return

@@ -1,1 +1,1 @@
-"""The row models of the tables on disk, from which their schemas come."""
+"""Records that rooms share: above all the row models of the tables on disk, from which their schemas come."""

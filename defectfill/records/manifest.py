@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from defectfill.config.loading import Formerly, renamed
 from defectfill.io.files import InnerPath
+from defectfill.records.arrow import Int8, Int64, arrow_schema
 
 
 class ManifestRow(BaseModel):
@@ -22,7 +24,7 @@ class ManifestRow(BaseModel):
     image_path: InnerPath
     mask_path: InnerPath = ""
     """Empty for normals. The label: 8 bit, 0 and 255, the image's size."""
-    label_index: int
+    label_index: Int8
     """0 normal, 1 anomalous."""
     category: str
     defect: str
@@ -53,13 +55,13 @@ class ManifestRow(BaseModel):
     """Share of the drawn mask outside the planned one."""
     contrast: float | None = None
     """Root mean square difference of the defect from its surroundings, of the value range."""
-    seam_gradient: float | None = None
+    seam_gradient: Annotated[float | None, Formerly("rim_step")] = None
     """Median gradient around the planned mask, of the value range per pixel of a window of 128."""
-    reference_correlation: float | None = None
+    reference_correlation: Annotated[float | None, Formerly("likeness")] = None
     """Correlation with the reference that is most alike."""
-    appearance_distance: float | None = None
+    appearance_distance: Annotated[float | None, Formerly("strangeness")] = None
     """Distance in contrast and shade to the nearest reference, over the references' median contrast."""
-    window: tuple[int, ...] | None = None
+    window: tuple[int, int, int, int] | None = None
     """left, top, right, bottom of the crop window in source pixels."""
     latent_cells: float | None = None
     """How many latent cells the planned mask's width spans in the window."""
@@ -69,7 +71,7 @@ class ManifestRow(BaseModel):
     base_revision: str = ""
     adapter_sha256: str = ""
     prompt: str = ""
-    seed: int | None = None
+    seed: Int64 | None = None
     steps: int | None = None
     guidance_scale: float | None = None
     candidate_scores: tuple[float, ...] = Field(default=())
@@ -86,93 +88,50 @@ class ManifestRow(BaseModel):
 
     @field_validator("window")
     @classmethod
-    def _square(cls, window: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    def _square(cls, window: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
         if window is not None and not 0 < window[2] - window[0] == window[3] - window[1]:
             raise ValueError("expected a square")
         return window
 
 
-REJECTED_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("image_path", pa.string()),
-        ("mask_path", pa.string()),
-        ("label_index", pa.int8()),
-        ("category", pa.string()),
-        ("defect", pa.string()),
-        ("split", pa.string()),
-        ("origin", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("image_sha256", pa.string()),
-        ("mask_sha256", pa.string()),
-        ("sampling_weight", pa.float32()),
-        ("source_path", pa.string()),
-        ("source_sha256", pa.string()),
-        ("planned_mask_path", pa.string()),
-        ("planned_mask_sha256", pa.string()),
-        ("drawn_mask_path", pa.string()),
-        ("planned_iou", pa.float32()),
-        ("drawn_fraction", pa.float32()),
-        ("off_mask_fraction", pa.float32()),
-        ("contrast", pa.float32()),
-        ("seam_gradient", pa.float32()),
-        ("reference_correlation", pa.float32()),
-        ("appearance_distance", pa.float32()),
-        ("window", pa.list_(pa.int32(), 4)),
-        ("latent_cells", pa.float32()),
-        ("background_intact", pa.bool_()),
-        ("base_model", pa.string()),
-        ("base_revision", pa.string()),
-        ("adapter_sha256", pa.string()),
-        ("prompt", pa.string()),
-        ("seed", pa.int64()),
-        ("steps", pa.int32()),
-        ("guidance_scale", pa.float32()),
-        ("candidate_scores", pa.list_(pa.float32())),
-        ("early_scores", pa.list_(pa.float32())),
-        ("candidate_index", pa.int32()),
-        ("score", pa.float32()),
-        ("mask_sampler", pa.string()),
-        ("mask_area_fraction", pa.float32()),
-        ("reason", pa.string()),
-    ]
-)
+REJECTED_SCHEMA = arrow_schema(ManifestRow)
 """rejected.parquet, and the parts that shards write."""
 
 SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "reason"])
 """manifest.parquet"""
 
+RENAMED_COLUMNS = renamed(ManifestRow)
+"""New names of columns by those that earlier versions gave them."""
+
 FILE_COLUMNS = ("image_path", "mask_path", "drawn_mask_path", "planned_mask_path")
 """Paths of a row's own files; all empty for a rejected sample whose images did not come along."""
 
-METADATA_SCHEMA = pa.schema(
-    [
-        ("file_name", pa.string()),
-        ("mask_file_name", pa.string()),
-        ("label", pa.int8()),
-        ("defect", pa.string()),
-        ("split", pa.string()),
-        ("origin", pa.string()),
-        ("sampling_weight", pa.float32()),
-    ]
-)
-"""metadata.parquet: the table by which Hugging Face's imagefolder reads the dataset as it stands."""
+METADATA_COLUMNS = {
+    "file_name": "image_path",
+    "mask_file_name": "mask_path",
+    "label": "label_index",
+    "defect": "defect",
+    "split": "split",
+    "origin": "origin",
+    "sampling_weight": "sampling_weight",
+}
+"""Columns of metadata.parquet, the table by which Hugging Face's imagefolder reads the dataset as it stands, and the
+manifest's columns that they hold."""
+
+METADATA_SCHEMA = pa.schema([(name, SCHEMA.field(column).type) for name, column in METADATA_COLUMNS.items()])
+"""metadata.parquet"""
 
 
 def metadata_table(manifest: pa.Table) -> pa.Table:
-    """The rows of metadata.parquet for rows of the manifest; no mask is null there."""
+    """Return the rows of metadata.parquet for rows of the manifest; a normal's mask is null there."""
     masks = manifest["mask_path"]
-    columns = [
-        manifest["image_path"],
-        pc.if_else(pc.equal(masks, ""), None, masks),
-        *(manifest[name] for name in ("label_index", "defect", "split", "origin", "sampling_weight")),
-    ]
-    return pa.table(columns, schema=METADATA_SCHEMA)
+    columns = {name: manifest[column] for name, column in METADATA_COLUMNS.items()}
+    columns["mask_file_name"] = pc.if_else(pc.equal(masks, ""), None, masks)
+    return pa.table(list(columns.values()), schema=METADATA_SCHEMA)
 
 
 def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
-    """How many rows have each defect, split and origin."""
+    """Return how many rows have each defect, split and origin."""
     names = ["defect", "split", "origin"]
     counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
     return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})

@@ -1,11 +1,11 @@
-"""One row of the plan."""
+"""The plan: one row per sample to be made, and the blocks of them that are painted together."""
 
 from dataclasses import dataclass
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.io.files import InnerPath
+from defectfill.records.arrow import Int64, arrow_schema
 
 
 class SampleSpec(BaseModel):
@@ -17,7 +17,7 @@ class SampleSpec(BaseModel):
     defect: str
     index: int
     """0, 1, 2 ... within the defect."""
-    seed: int
+    seed: Int64
     """Of the painting; depends on the run's seed, category, defect and index alone."""
     prompt: str
     source_path: InnerPath
@@ -28,7 +28,7 @@ class SampleSpec(BaseModel):
     window: tuple[int, int, int, int]
     """left, top, right, bottom in source pixels."""
     latent_cells: float
-    """How many of the model's latent cells the width of the mask spans there; below 1 it is hardly painted as asked."""
+    """Latent cells of the model that the width of the mask spans there; below 1 it is hardly painted as asked."""
     mask_sampler: str
     mask_like: tuple[str, ...]
     """The references that the mask's defects follow in size and direction."""
@@ -38,24 +38,8 @@ class SampleSpec(BaseModel):
     """Why no mask could be placed; such a sample is not painted."""
 
 
-SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("defect", pa.string()),
-        ("index", pa.int32()),
-        ("seed", pa.int64()),
-        ("prompt", pa.string()),
-        ("source_path", pa.string()),
-        ("source_sha256", pa.string()),
-        ("planned_mask_path", pa.string()),
-        ("window", pa.list_(pa.int32(), 4)),
-        ("latent_cells", pa.float32()),
-        ("mask_sampler", pa.string()),
-        ("mask_like", pa.list_(pa.string())),
-        ("mask_area_fraction", pa.float32()),
-        ("reason", pa.string()),
-    ]
-)
+SCHEMA = arrow_schema(SampleSpec)
+"""plan.parquet"""
 
 
 @dataclass(frozen=True)
@@ -68,11 +52,12 @@ class Shard:
 
     @property
     def name(self) -> str:
+        """Its folder below `shards/`: defect, first sample and the one after the last."""
         return f"{self.defect}/{self.start:06d}-{self.stop:06d}"
 
     @classmethod
     def named(cls, name: str) -> "Shard":
-        """The shard of that name."""
+        """Return the shard of that name."""
         defect, samples = name.rsplit("/", 1)
         start, stop = samples.split("-")
         return cls(defect, int(start), int(stop))

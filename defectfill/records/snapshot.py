@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from defectfill.config.types import FolderName
 from defectfill.io.files import InnerPath, damage_named, read_table, write_table
+from defectfill.records.arrow import Int8, Int64, arrow_schema
 
 Role = Literal["normal", "reference", "held_out", "test_normal"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -27,8 +28,8 @@ class ImageRecord(BaseModel):
     width: int
     height: int
     """Pixels, upright."""
-    channels: int
-    bit_depth: int
+    channels: Int8
+    bit_depth: Int8
     """8 or 16 per channel."""
     sha256: Sha256
     """Of the file."""
@@ -37,23 +38,18 @@ class ImageRecord(BaseModel):
     mask_path: InnerPath = ""
     """Empty for normals."""
     mask_sha256: str = ""
-    mask_area_px: int = 0
+    mask_area_px: Int64 = 0
     group: str = ""
     """The physical part, from `groups.csv`; empty without that file."""
 
 
 def write_snapshot(records: Iterable[ImageRecord], path: Path) -> None:
-    """Writes `records` to the parquet file `path`, whole or not at all; equal records give equal bytes."""
-    import pyarrow as pa
-
-    whole = {"width": pa.int32(), "height": pa.int32(), "channels": pa.int8(), "bit_depth": pa.int8()}
-    whole["mask_area_px"] = pa.int64()
-    schema = pa.schema([(name, whole.get(name, pa.string())) for name in ImageRecord.model_fields])
-    write_table(path, [record.model_dump() for record in records], schema)
+    """Write `records` to the parquet file `path`, whole or not at all; equal records give equal bytes."""
+    write_table(path, [record.model_dump() for record in records], arrow_schema(ImageRecord))
 
 
 def read_snapshot(path: Path) -> tuple[ImageRecord, ...]:
-    """The records `write_snapshot` wrote to `path`; DataError where the file is missing or something else."""
+    """Return the records that `write_snapshot` wrote to `path`; DataError where that is missing or damaged."""
     with damage_named(path, "remove it and run again"):
         records = tuple(ImageRecord.model_validate(row) for row in read_table(path))
         if len({record.path for record in records}) < max(len(records), 1):
@@ -62,5 +58,5 @@ def read_snapshot(path: Path) -> tuple[ImageRecord, ...]:
 
 
 def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageRecord]:
-    """The real images of `defect` that may be learnt from."""
+    """Return the real images of `defect` that may be learnt from."""
     return [record for record in records if record.role == "reference" and record.defect == defect]

@@ -1,28 +1,32 @@
 """run.json: what a run depends on, and the key that names it."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.config.run import RunConfig
-from defectfill.config.train import WITHOUT_EFFECT
 from defectfill.io.hashing import digest
 from defectfill.model.base.identity import BaseIdentity
 
-METHOD_VERSION = 7
-"""Part of every key; raised when the same config and data would give other bytes than before."""
-
+METHOD_VERSION = 8
+"""Part of every key; raised when the same config and data would give other bytes than before, or a key is renamed."""
 
 KEY_LENGTH = 12
 
 
-class RunRecord(BaseModel):
-    """run.json: all that the steps of a run need to know."""
+class RecordVersion(BaseModel):
+    """The part of run.json that every version can read."""
 
     model_config = ConfigDict(frozen=True)
 
     method_version: int = 0
     """METHOD_VERSION of what made it."""
+
+
+class RunRecord(RecordVersion):
+    """run.json: all that the steps of a run need to know."""
+
     config: RunConfig
     base: BaseIdentity
     distance: Literal["vae", "lpips"]
@@ -34,11 +38,11 @@ class RunRecord(BaseModel):
     def key(self) -> str:
         """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
 
-        Left out are the paths, and what only extends or divides the work: count, attempts, shard size, checkpoints,
-        sampling weights, the choice of the label, schedule, runner. Device and precision count as what they resolve to.
+        Settings that only extend, divide or assemble the work do not count. Those that count as what they resolve to
+        are here as base, distance, device and data.
         """
         content = {
-            "config": self.keyed_config(),
+            "config": settings_that_affect(self.config, Affects.RUN),
             "base": self.base.model_dump(),
             "distance": self.distance,
             "device": self.device,
@@ -46,22 +50,6 @@ class RunRecord(BaseModel):
         }
         return digest(["run", self.method_version, content])[:KEY_LENGTH]
 
-    def keyed_config(self) -> dict[str, Any]:
-        """The config without what is left out of the key."""
-        left_out: dict[str, Any] = {
-            "data": {"root"},
-            "base": {"model", "revision", "device", "precision"},
-            "train": set(WITHOUT_EFFECT),
-            "masks": {"folder", "zones"},
-            "generate": {"count", "max_attempts", "shard_size", "distance"},
-            "dataset": True,
-            "output": True,
-            "schedule": True,
-            "runner": True,
-        }
-        return self.config.model_dump(mode="json", exclude=left_out)
-
     def settings_digest(self) -> str:
-        """Digest of what finished.json stands for: the key and what extends it."""
-        generate = self.config.generate
-        return digest([self.key, generate.count, generate.max_attempts, self.config.dataset.model_dump(mode="json")])
+        """Return the digest that finished.json holds: of the key, and of the settings of the dataset."""
+        return digest([self.key, settings_that_affect(self.config, Affects.DATASET)])

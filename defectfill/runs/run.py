@@ -1,4 +1,4 @@
-"""A run: where everything of it lies on disk, and the key that decides what can be reused.
+"""A run: where everything of it lies on disk, and the keys that decide what can be reused.
 
 <output.root>/<category>/
   latest                         name of the newest finished run
@@ -9,18 +9,20 @@
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, write_bytes
 from defectfill.io.hashing import derive_seed, digest
+from defectfill.io.s3 import is_remote
 from defectfill.records.plan import Shard
 from defectfill.records.snapshot import ImageRecord, read_snapshot, references_of
-from defectfill.runs.record import KEY_LENGTH, RunRecord
+from defectfill.runs.record import KEY_LENGTH, METHOD_VERSION, RecordVersion, RunRecord
 
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
@@ -28,15 +30,29 @@ FINISHED_FILE = "finished.json"
 
 @dataclass(frozen=True)
 class Run:
-    """One run and its places on disk."""
+    """One run and where everything of it lies on disk."""
 
     record: RunRecord
+    folder: Path
+
+    @classmethod
+    def of(cls, record: RunRecord) -> "Run":
+        """Return the run of a record, in the folder that its config gives it."""
+        return cls(record, record.config.category_output / "runs" / record.key)
 
     @classmethod
     def at(cls, folder: Path) -> "Run":
-        """The run whose run.json is in `folder`; DataError where that is damaged."""
+        """Return the run in `folder`, wherever that was moved; DataError where its run.json is damaged."""
         with damage_named(folder / "run.json", "run again to have it written anew"):
-            return cls(RunRecord.model_validate_json((folder / "run.json").read_bytes()))
+            record = RunRecord.model_validate_json((folder / "run.json").read_bytes())
+        return cls(record, Path(os.path.abspath(folder)))
+
+    @classmethod
+    def of_this_version(cls, folder: Path) -> "Run | None":
+        """Return the run in `folder`, or None where a version made it of whose config the keys may have other names."""
+        with damage_named(folder / "run.json", "run again to have it written anew"):
+            version = RecordVersion.model_validate_json((folder / "run.json").read_bytes())
+        return cls.at(folder) if version.method_version == METHOD_VERSION else None
 
     @property
     def config(self) -> RunConfig:
@@ -44,21 +60,19 @@ class Run:
 
     @property
     def category_output(self) -> Path:
-        return self.config.category_output
+        """The folder of all that is made of the category, or its local copy."""
+        return self.folder.parents[1]
 
     @property
     def uri(self) -> str:
         """The run's folder as those find it who share its storage."""
-        return f"{self.config.output.root}/{self.config.category}/runs/{self.record.key}"
+        root = self.config.output.root
+        return f"{root}/{self.config.category}/runs/{self.folder.name}" if is_remote(root) else str(self.folder)
 
     @property
     def dataset_uri(self) -> str:
         """The same of the dataset's folder."""
         return f"{self.uri}/{self.dataset.name}"
-
-    @cached_property
-    def folder(self) -> Path:
-        return self.category_output / "runs" / self.record.key
 
     @property
     def dataset(self) -> Path:
@@ -72,11 +86,11 @@ class Run:
         return self.folder / "shards" / shard.name
 
     def snapshot(self) -> tuple[ImageRecord, ...]:
-        """Every real image with its role."""
+        """Return every real image with its role."""
         return read_snapshot(self.folder / "snapshot.parquet")
 
     def adapter_folder(self, defect: str, records: Sequence[ImageRecord] | None = None) -> Path:
-        """Where the adapter of `defect` lies, or will: named by all that training depends on.
+        """Return where the adapter of `defect` lies, or will: a folder named by all that training depends on.
 
         records: the real images, where there is no snapshot yet.
         """
@@ -86,9 +100,8 @@ class Run:
             "references": [
                 [[record.sha256, record.mask_sha256] for record in references_of(records, each)] for each in learnt
             ],
-            "base": [self.record.base.revision, config.base.resolution, self.record.device],
-            "train": config.train.content(),
-            "window": config.window.model_dump(mode="json"),
+            "base": [self.record.base.revision, self.record.device],
+            "config": settings_that_affect(config, Affects.ADAPTER),
             "prompts": [config.prompts(each) for each in learnt],
             "seed": self.training_seed(defect),
         }
@@ -96,20 +109,21 @@ class Run:
         return self.category_output / "adapters" / f"{'joint' if config.train.joint else defect}-{key}"
 
     def training_folder(self, defect: str) -> Path:
-        """Where the checkpoints of that adapter's training lie until it is finished."""
+        """Return where the checkpoints of that adapter's training lie until it is finished."""
         folder = self.adapter_folder(defect)
         return folder.with_name(f".{folder.name}.work")
 
     def training_seed(self, defect: str) -> int:
+        """Return the seed of that training."""
         learnt = self.config.defects_learnt_with(defect)
         return derive_seed(self.config.seed, self.config.category, *learnt, "training")
 
     def is_finished(self) -> bool:
-        """Whether the dataset of exactly this config is there, and run.json to tell of it."""
+        """Return whether the dataset of exactly this config is there, and run.json to tell of it."""
         return self.is_marked_finished() and self.dataset.is_dir()
 
     def is_marked_finished(self) -> bool:
-        """The same by what is written of the dataset, wherever that is."""
+        """Return the same by what is written of the dataset, wherever that is."""
         try:
             finished = json.loads((self.folder / FINISHED_FILE).read_bytes())
             Run.at(self.folder)
@@ -118,17 +132,17 @@ class Run:
         return bool(finished == {"settings": self.record.settings_digest()})
 
     def mark_unfinished(self) -> None:
-        """Takes the mark back, before the dataset is changed."""
+        """Remove the mark, before the dataset is changed."""
         (self.folder / FINISHED_FILE).unlink(missing_ok=True)
 
     def mark_finished(self) -> None:
-        """Says, after everything else is written, that the dataset is whole, and that it is the newest."""
+        """Mark the dataset as whole, and as the newest, after everything else is written."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
         content = {"settings": self.record.settings_digest()}
         write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
 
 
 def latest_folder(config: RunConfig) -> Path | None:
-    """The folder of the category's newest finished run, whatever version made it; None where there is none."""
+    """Return the folder of the category's newest finished run, whatever version made it; None where there is none."""
     latest = config.category_output / "latest"
     return latest.parent / "runs" / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None

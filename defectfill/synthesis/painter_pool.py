@@ -1,8 +1,8 @@
 """Painters in processes of their own, one per GPU: python -m defectfill.synthesis.painter_pool RUN_FOLDER.
 
-Such a child reads names of shards, a line each, paints them with a base that stays loaded, and answers each with a line
-of JSON. It ends with its starter, also when that is killed: it waits for the end of its standard input, a pipe that
-only the starter holds.
+Such a process reads names of shards, a line each, paints them with a base that stays loaded, and answers each with a
+line of JSON. It ends with its starter, also when that is killed: it waits for the end of its standard input, a pipe
+that only the starter holds.
 """
 
 import json
@@ -20,6 +20,7 @@ from defectfill.adapters.processes import ERRORS
 from defectfill.io.errors import DefectFillError, ModelError, is_full_disk
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
+from defectfill.synthesis.shards import inpaint_shard
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class PainterProcess:
         self.process: subprocess.Popen[str] | None = None
 
     def paint(self, shard: str) -> None:
-        """Paints a shard, or raises what went wrong; ModelError, which is worth a retry, when the process dies."""
+        """Paint the shard of that name, or raise what went wrong; ModelError, worth a retry, when the process dies."""
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -40,7 +41,7 @@ class PainterProcess:
             process.stdin.write(f"{shard}\n")
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # its end is told below
+            pass  # its end is noticed below
         for line in process.stdout:
             answer = json.loads(line)
             if "log" in answer:
@@ -67,14 +68,14 @@ class PainterProcess:
         return self.process
 
     def close(self) -> None:
-        """Ends the process, if there is one."""
+        """End the process, if there is one."""
         if self.process is not None:
             with suppress(BrokenPipeError), self.process:
                 self.process.kill()
 
 
 def _environment(number: int, of: int) -> dict[str, str]:
-    """The environment of child `number`, with one of the GPUs that are visible.
+    """Return the environment of process `number`, with one of the GPUs that are visible.
 
     Threads are as many as in one process: with other numbers of them sums on a CPU round otherwise.
     """
@@ -84,34 +85,37 @@ def _environment(number: int, of: int) -> dict[str, str]:
 
 
 class PainterPool:
-    """Painting processes that take turns."""
+    """Painting processes, each of which paints one shard at a time."""
 
-    def __init__(self, children: list[PainterProcess]) -> None:
+    def __init__(self, processes: list[PainterProcess]) -> None:
         self.idle: queue.SimpleQueue[PainterProcess] = queue.SimpleQueue()
-        for child in children:
-            self.idle.put(child)
+        for process in processes:
+            self.idle.put(process)
 
     def paint(self, shard: Shard) -> None:
-        """Paints a shard in the first process that is idle, waited for; raises as PainterProcess.paint."""
-        child = self.idle.get()
+        """Paint a shard in the first process that is idle, waited for; raises as PainterProcess.paint.
+
+        Safe to call from several threads.
+        """
+        process = self.idle.get()
         try:
-            child.paint(shard.name)
+            process.paint(shard.name)
         finally:
-            self.idle.put(child)
+            self.idle.put(process)
 
 
 @contextmanager
 def open_painter_pool(run: Run, count: int) -> Iterator[PainterPool]:
-    """So many processes that paint shards of a run; they end with the context."""
-    children = [PainterProcess(run.folder, number, count) for number in range(count)]
+    """Open a pool of so many processes that paint shards of a run; they end with the context."""
+    processes = [PainterProcess(run.folder, number, count) for number in range(count)]
     with ExitStack() as stack:
-        for child in children:
-            stack.callback(child.close)
-        yield PainterPool(children)
+        for process in processes:
+            stack.callback(process.close)
+        yield PainterPool(processes)
 
 
 class _LogLines(logging.Handler):
-    """Sends the library's log to the starter."""
+    """The library's log, sent to the starter."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _answer(log=record.getMessage(), level=record.levelno)
@@ -128,8 +132,7 @@ def _read_names(names: "queue.SimpleQueue[str]") -> None:
 
 
 def main() -> None:
-    from defectfill.synthesis.synthesize import inpaint_shard
-
+    """Paint the shards whose names come in until there are no more."""
     logging.getLogger("defectfill").addHandler(_LogLines())
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_names, args=(names,), daemon=True).start()

@@ -1,8 +1,9 @@
-"""What an earlier run has painted is not painted again where nothing that it depends on is different."""
+"""Shards that an earlier run has painted are not painted again where nothing that they depend on is different."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import write_once
 from defectfill.io.hashing import digest
 from defectfill.records.plan import SampleSpec, Shard
@@ -16,34 +17,27 @@ DIGEST_FILE = "digest"
 BATCH_FILE = "samples_per_batch"
 """In the folder of a run: how many samples are painted at once, where that was found by memory."""
 
-WITHOUT_EFFECT_ON_SHARDS = {"count", "max_attempts", "shard_size", "distance"}
-"""Keys of generate; distance counts as what it resolves to."""
-
 
 def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: str) -> str:
-    """64 hex digits of all that decides a shard's bytes.
+    """Return 64 hex digits of all that decides a shard's bytes.
 
     Its samples and their masks, the adapter by its hash, base and device, how candidates are painted, chosen and
     labelled, and by what references the gates judge.
     """
-    config = run.config
     content = {
         "samples": [[spec.model_dump(mode="json"), planned_mask_sha256(run, spec.planned_mask_path)] for spec in specs],
         "adapter": adapter,
         "base": run.record.base.model_dump(),
         "device": run.record.device,
-        "resolution": config.base.resolution,
         "distance": run.record.distance,
-        "generate": config.generate.model_dump(mode="json", exclude=WITHOUT_EFFECT_ON_SHARDS),
-        "window": config.window.model_dump(mode="json"),
-        "gates": config.gates.model_dump(mode="json"),
+        "config": settings_that_affect(run.config, Affects.SHARDS),
         "references": [[each.sha256, each.mask_sha256] for each in references_of(run.snapshot(), shard.defect)],
     }
     return digest(["shard", METHOD_VERSION, content])
 
 
 def find_painted(run: Run, shard: Shard, wanted: str) -> Path | None:
-    """The folder of the same shard with the digest `wanted` in another run of the category, or None.
+    """Return the folder of the same shard with the digest `wanted` in another run of the category, or None.
 
     Where the number of samples per batch was found by memory, it must have been the same, or not yet be found here:
     then it is what it was there.

@@ -1,6 +1,6 @@
 """Samplers of defect shapes: functions of one form, `sampler(references, request, settings, rng)`, one module each.
 
-A sampler returns a patch: a mask cropped to its bounding box, never empty, of about the wished area, turned as it
+A sampler returns a patch: a mask cropped to its bounding box, never empty, of about the requested area, turned as it
 is to lie in the image. New samplers need a line in `mask_sampling.sampling.SAMPLERS` and nothing else.
 """
 
@@ -34,7 +34,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class ShapeRequest:
-    """What a sampler is asked for."""
+    """A request for one shape."""
 
     like: int
     """The reference that it follows in size and direction: an index."""
@@ -48,7 +48,7 @@ class ShapeRequest:
 
 @dataclass(frozen=True)
 class ShapeSettings:
-    """How far a shape may depart from the reference that it follows."""
+    """Limits of how far a shape may depart from the reference that it follows."""
 
     rotation_degrees: float = 180.0
     """Rotated by up to this much, either way."""
@@ -60,19 +60,19 @@ Sampler: TypeAlias = Callable[[Sequence[Shape], ShapeRequest, ShapeSettings, np.
 
 
 def patch_area_px(like: Shape, request: ShapeRequest) -> float:
-    """The area of the whole patch that is asked for, what goes on beyond the frame included."""
+    """Return the area of the whole patch that is asked for, what goes on beyond the frame included."""
     return request.area_px * float(like.patch.sum()) / like.area_px
 
 
 def rotation(turn: float) -> Floats:
-    """The matrix (2 2) that turns x, y by `turn` (radians, from x towards y)."""
+    """Return the matrix [2, 2] that turns x, y by `turn` (radians, from x towards y)."""
     return np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
 
 
 def turning(like: Shape, request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Floats:
-    """The matrix (2 2, of x, y) from the image of `like` to the wished for: turned, perhaps mirrored, of size 1.
+    """Return the matrix ([2, 2], of x, y) from the image of `like` to the requested one: turned, perhaps mirrored.
 
-    The object's axis goes to the wished one, and from there up to `rotation_degrees` to either side.
+    Its size is 1. The object's axis goes to the requested one, and from there up to `rotation_degrees` to either side.
     """
     turn = math.radians(float(rng.uniform(-1, 1)) * settings.rotation_degrees)
     side = -1.0 if request.mirrored else 1.0

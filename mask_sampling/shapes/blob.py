@@ -32,7 +32,7 @@ Singles = NDArray[np.float32]
 
 
 def blob(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
-    """A blob with the reference's size, slant, elongation and roughness, in as many pieces: a tight patch.
+    """Return a blob with the reference's size, slant, elongation and roughness, in as many pieces: a tight patch.
 
     Every piece is an ellipse with the second moments of the reference's; one noise is added to all.
     """
@@ -45,17 +45,17 @@ def blob(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSett
     radius_px = math.sqrt(area_px / math.pi)
     bumps = [rng.standard_normal(np.ceil(size / (radius_px * spacing)).astype(int) + 3) for spacing, _ in OCTAVES]
 
-    def cut(x: Floats, y: Floats, amplitude: float, wished_px: int) -> Mask:
-        """The blob with noise of this amplitude, seen at these places along x and y only."""
+    def cut(x: Floats, y: Floats, amplitude: float, requested_px: int) -> Mask:
+        """Return the blob with noise of this amplitude, seen at these positions along x and y only."""
         envelope = _envelope(x + low[0], y + low[1], ellipses) / radius_px
         noise = _noise(x / radius_px, y / radius_px, bumps)
-        return _cut(envelope.astype(np.float32) + np.float32(amplitude) * noise, wished_px, len(ellipses))
+        return _cut(envelope.astype(np.float32) + np.float32(amplitude) * noise, requested_px, len(ellipses))
 
     step_px = max(1.0, float(size.max()) / ROUGHNESS_SIDE_PX)
     x, y = (np.arange(0, length, step_px) for length in size)
     small = {each: cut(x, y, each, max(1, round(area_px / step_px**2))) for each in AMPLITUDES}
-    wished = _roughness(_shrunk(like.patch))
-    for amplitude in sorted(AMPLITUDES, key=lambda each: abs(math.log(_roughness(small[each]) / wished))):
+    wanted = _roughness(_shrunk(like.patch))
+    for amplitude in sorted(AMPLITUDES, key=lambda each: abs(math.log(_roughness(small[each]) / wanted))):
         drawn = small[amplitude]
         if step_px > 1:
             rows, columns = bounding_box(drawn)
@@ -65,13 +65,13 @@ def blob(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSett
     return drawn[bounding_box(drawn)]
 
 
-def _finely(places: Floats, step_px: float) -> Floats:
-    """Places one pixel apart, from MARGIN steps before the first to MARGIN steps after the last."""
-    return np.arange(places[0] - MARGIN * step_px, places[-1] + MARGIN * step_px)
+def _finely(positions: Floats, step_px: float) -> Floats:
+    """Return positions one pixel apart, from MARGIN steps before the first to MARGIN steps after the last."""
+    return np.arange(positions[0] - MARGIN * step_px, positions[-1] + MARGIN * step_px)
 
 
 def _pieces(patch: Mask) -> list[tuple[Floats, Floats]]:
-    """Centre (x, y) and second moments (2 2) of a mask's pieces that matter, the largest first."""
+    """Return the centre (x, y) and second moments [2, 2] of a mask's pieces that matter, the largest first."""
     from scipy.ndimage import find_objects, label
 
     pieces, _ = label(patch, np.ones((3, 3)))
@@ -89,13 +89,13 @@ def _pieces(patch: Mask) -> list[tuple[Floats, Floats]]:
 
 
 def _reach(moments: Floats) -> Floats:
-    """How far a blob may go from the centre of its ellipse in x and y."""
+    """Return how far a blob may go from the centre of its ellipse in x and y."""
     reach: Floats = REACH * 2 * np.sqrt(np.diag(moments))
     return reach
 
 
 def _envelope(x: Floats, y: Floats, ellipses: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """About the distance in pixels (H W) into the nearest of the ellipses, below 0 outside."""
+    """Return roughly the distance in pixels [H, W] into the nearest of the ellipses, below 0 outside."""
     fields = []
     for (centre_x, centre_y), moments in ellipses:
         inverse = np.linalg.inv(4 * moments)
@@ -107,7 +107,7 @@ def _envelope(x: Floats, y: Floats, ellipses: Sequence[tuple[Floats, Floats]]) -
 
 
 def _noise(x: Floats, y: Floats, bumps: Sequence[Floats]) -> Singles:
-    """Smooth noise (H W) of standard deviation about 1; x and y in radii."""
+    """Return smooth noise [H, W] of standard deviation about 1; x and y in radii."""
     total = np.zeros((y.size, x.size), dtype=np.float32)
     for (spacing, strength), heights in zip(OCTAVES, bumps, strict=True):
         along_x, along_y = (
@@ -120,7 +120,7 @@ def _noise(x: Floats, y: Floats, bumps: Sequence[Floats]) -> Singles:
 
 
 def _cut(field: Singles, area_px: int, count: int) -> Mask:
-    """The `area_px` highest pixels of the field that make at most `count` pieces without holes."""
+    """Return the `area_px` highest pixels of the field that make at most `count` pieces without holes."""
     field = field.copy()
     kept = np.zeros(field.shape, dtype=np.bool_)
     for _ in range(CLEANINGS):
@@ -134,14 +134,14 @@ def _cut(field: Singles, area_px: int, count: int) -> Mask:
 
 
 def _highest(field: Singles, count: int) -> Mask:
-    """The `count` highest pixels of the field."""
+    """Return the `count` highest pixels of the field."""
     highest = np.zeros(field.size, dtype=np.bool_)
     highest[np.argpartition(field.ravel(), -min(count, field.size))[-count:]] = True
     return highest.reshape(field.shape)
 
 
 def _largest(mask: Mask, count: int) -> Mask:
-    """The `count` largest pieces of a mask, their holes filled."""
+    """Return the `count` largest pieces of a mask, their holes filled."""
     from scipy.ndimage import label
 
     pieces, _ = label(mask, np.ones((3, 3)))
@@ -156,7 +156,7 @@ def _largest(mask: Mask, count: int) -> Mask:
 
 
 def _roughness(mask: Mask) -> float:
-    """The area of the convex hull of the largest piece over its own: 1 for a disc, more for a rough outline."""
+    """Return the area of the convex hull of the largest piece over its own: 1 for a disc, more for a rough outline."""
     from scipy.spatial import ConvexHull
 
     piece = _largest(mask, 1)
@@ -168,7 +168,7 @@ def _roughness(mask: Mask) -> float:
 
 
 def _shrunk(patch: Mask) -> Mask:
-    """The patch at about the size at which roughness is compared, never empty."""
+    """Return the patch at about the size at which roughness is compared, never empty."""
     side = ROUGHNESS_SIDE_PX / REACH
     step = max(1.0, max(patch.shape) / side)
     if step == 1:

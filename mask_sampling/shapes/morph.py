@@ -27,12 +27,19 @@ WORK_SIDE_PX = 160
 """Solid shapes are mixed on a square of this side, in which they have the same area."""
 WORK_AREA = 0.1
 """And this share of the square."""
+TINY_PX = 150
+"""The pattern of a reference whose bounding box has no more pixels is one of thin lines, widened so that they stay
+connected; its shapes are drawn smaller to make up for that."""
+MAX_EXCESS = 1.3
+"""If their area is larger than asked for by more than this factor."""
+REDRAWS = 4
+"""At most this often."""
 
 
 def morph(
     references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
 ) -> Mask:
-    """A shape between the reference that is wished for and a random other, or a little beyond: a tight patch.
+    """Return a shape between the reference that is asked for and a random other, or a little beyond: a tight patch.
 
     Two solid ones are mixed as signed distances, turned alike and of one area. Thin ones would lose what makes
     them thin, so there the first keeps its line and takes over extent and slant, the second moments, of the mix.
@@ -44,18 +51,27 @@ def morph(
         patch, matrix = _mixed(like, other, share), np.eye(2)
     else:
         patch, matrix = like.patch, _moments_map(like, other, share)
-    scale = math.sqrt(patch_area_px(like, request) / (patch.sum() * abs(np.linalg.det(matrix))))
-    return bent(patch, scale * turning(like, request, settings, rng) @ matrix, settings.elastic, rng)
+    area_px = patch_area_px(like, request)
+    scale = math.sqrt(area_px / (patch.sum() * abs(np.linalg.det(matrix))))
+    matrix = scale * turning(like, request, settings, rng) @ matrix
+    drawn = bent(patch, matrix, settings.elastic, rng)
+    for _ in range(REDRAWS if like.patch.size <= TINY_PX else 0):
+        excess = float(drawn.sum()) / area_px
+        if excess <= MAX_EXCESS:
+            break
+        matrix = matrix / math.sqrt(excess)
+        drawn = bent(patch, matrix, settings.elastic, rng)
+    return drawn
 
 
 def _is_solid(patch: Mask) -> bool:
-    """Whether the patch is no line and fills its ellipse; cracks, crosses and scattered pieces do not."""
+    """Return whether the patch is no line and fills its ellipse; cracks, crosses and scattered pieces do not."""
     shorter, longer = np.sqrt(np.linalg.eigvalsh(second_moments(patch)))
     return bool(longer <= MAX_ELONGATION * shorter and patch.sum() >= SOLID * 4 * math.pi * shorter * longer)
 
 
 def _moments_map(like: Shape, other: Shape, share: float) -> Floats:
-    """The map (2 2) that gives `like` the shape of an ellipse `share` of the way towards `other`'s; of one area."""
+    """Return the map [2, 2], of area 1, that brings `like`'s ellipse `share` of the way towards `other`'s."""
     turn = rotation(like.axis - other.axis)
     own, theirs = second_moments(like.patch), turn @ second_moments(other.patch) @ turn.T
     own, theirs = (each / math.sqrt(np.linalg.det(each)) for each in (own, theirs))
@@ -65,14 +81,14 @@ def _moments_map(like: Shape, other: Shape, share: float) -> Floats:
 
 
 def _applied(function: Callable[[Floats], Floats], symmetric: Floats) -> Floats:
-    """A function of a symmetric matrix: of its eigenvalues."""
+    """Return a function of a symmetric matrix: of its eigenvalues."""
     values, vectors = np.linalg.eigh(symmetric)
     result: Floats = vectors * function(values) @ vectors.T
     return result
 
 
 def _mixed(like: Shape, other: Shape, share: float) -> Mask:
-    """The two shapes mixed as signed distances, as they lie in `like`'s picture: WORK_AREA of the square or so."""
+    """Return the two shapes mixed as signed distances, as they lie in `like`'s picture: about WORK_AREA."""
     from scipy.ndimage import label
 
     distances = [_signed_distance(shape, like.axis) for shape in (like, other)]
@@ -86,7 +102,7 @@ def _mixed(like: Shape, other: Shape, share: float) -> Mask:
 
 
 def _signed_distance(shape: Shape, axis: float) -> Floats:
-    """Distance from the outline, above 0 inside, on the working square, the object's axis turned to `axis`."""
+    """Return the distance from the outline, above 0 inside, on the working square, the object's axis at `axis`."""
     from scipy.ndimage import distance_transform_edt, map_coordinates
 
     side = WORK_SIDE_PX

@@ -37,19 +37,19 @@ GOOD_AREA = 0.005
 def polygon(
     references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
 ) -> Mask:
-    """A polygon of POLYGON_CORNERS corners, as long, slanted and large as wished: a tight patch."""
+    """Return a polygon of POLYGON_CORNERS corners, as long, slanted and large as requested: a tight patch."""
     count = int(rng.integers(*POLYGON_CORNERS, endpoint=True))
     return _drawn(_around(rng.uniform(*POLYGON_RADII, count), rng), references, request, settings, rng)
 
 
 def box(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
-    """A rectangle as long, slanted and large as wished: a tight patch."""
+    """Return a rectangle as long, slanted and large as requested: a tight patch."""
     corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     return _drawn(corners, references, request, settings, rng)
 
 
 def star(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator) -> Mask:
-    """A star of STAR_POINTS points, as long, slanted and large as wished: a tight patch."""
+    """Return a star of STAR_POINTS points, as long, slanted and large as requested: a tight patch."""
     count = int(rng.integers(*STAR_POINTS, endpoint=True))
     outer = rng.uniform(*STAR_OUTER, count)
     inner = np.full(count, float(rng.uniform(*STAR_INNER)))
@@ -57,7 +57,7 @@ def star(references: Sequence[Shape], request: ShapeRequest, settings: ShapeSett
 
 
 def _around(radii: Floats, rng: np.random.Generator) -> Floats:
-    """Corners (n 2) at these distances from the centre, about evenly around it, starting anywhere."""
+    """Return the corners [n, 2] at these distances from the centre, about evenly around it, starting anywhere."""
     steps = np.arange(radii.size) + rng.uniform(-CORNER_JITTER, CORNER_JITTER, radii.size)
     angles = 2 * math.pi * (steps / radii.size + rng.random())
     return radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -70,7 +70,7 @@ def _drawn(
     settings: ShapeSettings,
     rng: np.random.Generator,
 ) -> Mask:
-    """The outline with these corners (n 2), its second moments made those of the reference, its area the wished."""
+    """Return the outline of these corners [n, 2] with the reference's second moments and the requested area."""
     like = references[request.like]
     turn = turning(like, request, settings, rng)
     area_px = patch_area_px(like, request)
@@ -95,7 +95,7 @@ def _drawn(
 
 
 def _standardised(corners: Floats) -> Floats:
-    """The outline with its centroid at the origin and the identity as its second moments."""
+    """Return the outline with its centroid at the origin and the identity as its second moments."""
     following = np.roll(corners, -1, axis=0)
     cross = corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]
     centre = cross @ (corners + following) / (3 * cross.sum())
@@ -111,13 +111,13 @@ def _standardised(corners: Floats) -> Floats:
 
 
 def _area(corners: Floats) -> float:
-    """The area inside the outline."""
+    """Return the area inside the outline."""
     following = np.roll(corners, -1, axis=0)
     return abs(float((corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]).sum())) / 2
 
 
 def _filled(corners: Floats) -> Mask:
-    """The pixels inside the outline and those on the way from its centre to the corners: one piece, a tight patch."""
+    """Return the pixels inside the outline and those from its centre to the corners: one piece, a tight patch."""
     from scipy.ndimage import label
     from skimage.draw import line
 
@@ -134,7 +134,7 @@ def _filled(corners: Floats) -> Mask:
 
 
 def _inside(corners: Floats, height: int, width: int) -> Mask:
-    """The pixels (H W) to whose left the outline is crossed an odd number of times."""
+    """Return the pixels [H, W] to whose left the outline is crossed an odd number of times."""
     crossed = np.zeros((height, width), dtype=np.bool_)
     for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         rows = np.arange(math.ceil(min(y, next_y)), math.ceil(max(y, next_y)))

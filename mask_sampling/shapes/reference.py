@@ -19,7 +19,7 @@ BEND_LENGTH_PER_ELASTIC = 5.0
 def reference(
     references: Sequence[Shape], request: ShapeRequest, settings: ShapeSettings, rng: np.random.Generator
 ) -> Mask:
-    """The mask of the reference that is wished for, turned, scaled to the area and bent at random: a tight patch.
+    """Return the mask of the requested reference, turned, scaled to the area and bent at random: a tight patch.
 
     Curves down to one pixel in width stay whole.
     """
@@ -29,7 +29,7 @@ def reference(
 
 
 def bent(patch: Mask, matrix: Floats, elastic: float, rng: np.random.Generator) -> Mask:
-    """`patch` under the linear map `matrix` (2 2, of x, y) and then bent, in one resampling: tight again."""
+    """Return `patch` under the linear map `matrix` ([2, 2], of x, y) and then bent, in one resampling: tight again."""
     from scipy.ndimage import map_coordinates
 
     stretch = np.linalg.svd(matrix, compute_uv=False)
@@ -47,7 +47,7 @@ def bent(patch: Mask, matrix: Floats, elastic: float, rng: np.random.Generator) 
 
 
 def _canvas(shape: tuple[int, ...], matrix: Floats, reach_px: float) -> tuple[int, int]:
-    """Height and width that hold the transformed patch, each of the same parity as the patch's own.
+    """Return the height and width that hold the transformed patch, each of the same parity as the patch's own.
 
     Equal parity puts both centres on the same spot of the pixel grid, so that doing nothing changes nothing.
     """
@@ -58,7 +58,7 @@ def _canvas(shape: tuple[int, ...], matrix: Floats, reach_px: float) -> tuple[in
 
 
 def _inside_field(patch: Mask, half_width_px: float) -> tuple[Floats, int]:
-    """A field over the patch and a margin around it, above 0 inside the shape; and that margin in pixels.
+    """Return a field over the patch and a margin around it, above 0 inside the shape; and that margin in pixels.
 
     Inside means within the mask, whose edge runs midway between True and False pixels, or within `half_width_px`
     of its medial axis. The latter keeps thin curves from falling apart; where the mask is wider than twice that
@@ -71,7 +71,7 @@ def _inside_field(patch: Mask, half_width_px: float) -> tuple[Floats, int]:
 
 @lru_cache(maxsize=16)
 def _distance_to_axis(mask: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The distance of each pixel's centre from a mask's medial axis; kept, since few references make many shapes."""
+    """Return each pixel centre's distance from a mask's medial axis; kept, since few references make many shapes."""
     from skimage.morphology import skeletonize
 
     return _distance_to_curve(skeletonize(np.frombuffer(bytearray(mask), dtype=np.bool_).reshape(shape))).astype(
@@ -80,7 +80,7 @@ def _distance_to_axis(mask: bytes, shape: tuple[int, ...]) -> NDArray[np.float32
 
 
 def _distance_to_curve(curve: Mask) -> Floats:
-    """The distance of each pixel's centre from `curve`, in pixels.
+    """Return the distance of each pixel's centre from `curve`, in pixels.
 
     A curve of single pixels is meant, which runs straight from one to the next: midway between two that touch
     at a corner it passes the other two pixels there at half a diagonal.
@@ -99,7 +99,7 @@ def _distance_to_curve(curve: Mask) -> Floats:
 
 
 def _smooth_noise(shape: tuple[int, int], spacing_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Two smooth random fields (2 H W), the components of a displacement whose largest length is 1.
+    """Return two smooth random fields [2, H, W], the components of a displacement whose largest length is 1.
 
     Random vectors sit on a grid `spacing_px` apart, with Gaussian bumps between them.
     """
@@ -112,7 +112,7 @@ def _smooth_noise(shape: tuple[int, int], spacing_px: float, rng: np.random.Gene
 
 
 def _bumps(length: int, spacing_px: float) -> NDArray[np.float32]:
-    """The weight of every control point (columns) at every pixel (rows) along an axis of `length` pixels."""
+    """Return the weight of every control point (columns) at every pixel (rows) along an axis of `length` pixels."""
     points = np.arange(-1, math.ceil(length / spacing_px) + 2)
     away = np.arange(length)[:, None] / spacing_px - points
     weights = np.exp(-(away**2) / (2 * 0.6**2))

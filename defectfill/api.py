@@ -1,0 +1,82 @@
+"""The functions of `import defectfill`, for notebooks and scripts; the command line uses them too.
+
+Here alone something below starts the flows, inside functions, so that the library itself needs no Prefect.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defectfill.config.run import RunConfig
+from defectfill.io.errors import ConfigError
+from defectfill.operations.environment import set_environment
+
+if TYPE_CHECKING:
+    from defectfill.dataset.opened import Dataset
+    from defectfill.dataset.verify import VerifiedDataset
+    from defectfill.operations.reports import DeployReport
+
+
+def run_category(config: RunConfig) -> str:
+    """Make the dataset of a config through the Prefect flow, and return its folder or URL.
+
+    Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts. The
+    config and the images are read once: what is edited while the run is under way changes nothing in it.
+    """
+    from defectfill.operations.check import read_checked
+    from defectfill.operations.lock import locked
+    from defectfill.operations.prepare import prepare_run, start_run
+
+    set_environment()
+    run = prepare_run(config)
+    if run.is_finished():
+        return run.dataset_uri
+    records = read_checked(config, run)
+    with locked(config):
+        run = start_run(config, run, records)
+    server = os.environ.get("PREFECT_API_URL")
+    if server is None:
+        print("starting Prefect's temporary server ...", file=sys.stderr)
+    from flows.category import synthesize_category
+
+    try:
+        return synthesize_category(run.record)
+    except RuntimeError as error:
+        if server and "Failed to reach API" in str(error):
+            raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
+        raise
+
+
+def open_dataset(uri: str | Path) -> "Dataset":
+    """Open the finished dataset in a folder or at a URL, of which what is not on this machine is fetched.
+
+    Raises DataError where none is.
+    """
+    from defectfill.dataset.opened import Dataset, check_is_dataset
+    from defectfill.operations.storage.fetch import fetch_dataset
+
+    folder = fetch_dataset(str(uri))
+    check_is_dataset(folder)
+    return Dataset(folder)
+
+
+def verify_dataset(uri: str | Path) -> "VerifiedDataset":
+    """Check every hash, size, mask value and count of the finished dataset in a folder or at a URL.
+
+    Raises DataError with one message per failure, or where there is no dataset.
+    """
+    from defectfill.dataset.verify import verify_dataset as verify
+    from defectfill.operations.storage.fetch import fetch_dataset
+
+    return verify(fetch_dataset(str(uri)))
+
+
+def deploy_categories(
+    config_paths: Sequence[Path], work_pool: str, *, gpus: int, prune: bool, then: str | None
+) -> "DeployReport":
+    """Give each config its deployment on the Prefect server, as flows.deploy.deploy does."""
+    from flows.deploy import deploy
+
+    return deploy(config_paths, work_pool, gpus=gpus, prune=prune, then=then)

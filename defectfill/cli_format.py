@@ -1,0 +1,99 @@
+"""The lines in which the command line prints what functions return."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from defectfill.demo import Recognition
+    from defectfill.operations.reports import Check, DeployReport, RemainingWork, Status
+    from defectfill.records.forecast import Forecast
+
+NAMED = 3
+"""Files that are named of those that changed."""
+
+
+def check_lines(check: "Check") -> Iterator[str]:
+    """Yield what a config finds, would do, and what is to be thought of."""
+    yield (f"{check.category}: {check.normals} normals to paint on, {check.test_normals} normals set aside for test")
+    for images in check.defects:
+        yield f"{images.defect}: references {', '.join(images.references)}; {images.held_out} held out"
+    yield from work_lines(check.work)
+    yield from (f"warning: {warning}" for warning in check.warnings)
+    if check.forecast:
+        yield from forecast_lines(check.forecast, check.work)
+
+
+def work_lines(work: "RemainingWork") -> Iterator[str]:
+    """Yield what a run has left to do."""
+    if work.is_finished:
+        yield f"everything is done: {work.dataset}"
+        return
+    for each in work.defects:
+        trained = "is there" if each.is_trained else f"to be trained for {work.training_steps} steps"
+        painting = f"{each.samples} of {work.count} samples to paint, {each.unet_passes:,} UNet passes"
+        yield f"{each.defect}: adapter {trained}; {painting}"
+    yield f"base {work.base} ({work.base_revision[:12]}), selection by {work.distance}"
+    yield f"output: {work.run}"
+
+
+def forecast_lines(forecast: "Forecast", work: "RemainingWork") -> Iterator[str]:
+    """Yield what the work that is left takes."""
+    yield (
+        f"forecast: {forecast.trainings} trainings of {duration(forecast.training_seconds)}, "
+        f"{forecast.paintings} paintings of {forecast.painting_seconds:.2f} s "
+        f"({work.candidates} candidates, {work.painting_steps} steps): "
+        f"{duration(forecast.seconds)}, and what rejected samples add"
+    )
+    yield (
+        f"forecast: {forecast.memory_mib:,.0f} MiB of memory, {forecast.disk_mib:,.0f} MiB of disk "
+        "for images in shards and dataset"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as its two largest units, rounded to seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def status_lines(status: "Status") -> Iterator[str]:
+    """Yield whether the dataset is up to date; if not why, and what is left to do."""
+    if status.state == "up to date":
+        yield f"{status.category}: up to date: {status.dataset}"
+        return
+    if status.state == "never finished":
+        yield f"{status.category}: no run has been finished"
+    else:
+        yield f"{status.category}: stale: {status.dataset}"
+        yield from (f"  {line}" for line in _change_lines(status))
+    yield from work_lines(status.work)
+    if status.seconds is not None:
+        yield f"about {status.seconds / 60:.0f} minutes at most, by what the last run took"
+
+
+def _change_lines(status: "Status") -> list[str]:
+    lines = [f"{each.key} was {each.before}, is {each.now}" for each in status.settings]
+    for change, paths in status.files:
+        if paths:
+            more = ", ..." if len(paths) > NAMED else ""
+            lines.append(f"{len(paths)} files {change}: {', '.join(paths[:NAMED])}{more}")
+    lines += ["it was made by another version of defectfill"] if status.other_version else []
+    return lines or ["it was not finished after its last change"]
+
+
+def deploy_lines(report: "DeployReport") -> Iterator[str]:
+    """Yield a line for each deployment that was made or removed."""
+    for each in report.deployments:
+        yield f"{each.name}: {each.starts}"
+    for gone in report.removed:
+        yield f"{gone.name}: removed, {gone.config} is gone"
+
+
+def recognition_lines(found: "Sequence[Recognition]") -> Iterator[str]:
+    """Yield a line for each defect of the demo."""
+    for each in found:
+        yield (
+            f"{each.defect}: a plain classifier calls {each.painted_share:.0%} of the kept images by this name, "
+            f"and {each.toy_share:.0%} of unseen toys with that damage"
+        )

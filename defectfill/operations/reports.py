@@ -1,0 +1,158 @@
+"""Reports of check, status, gc and deploy: the command line prints them as lines or as JSON."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from defectfill.records.forecast import Forecast
+
+
+class DefectImages(BaseModel):
+    """The real images of a defect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    defect: str
+    references: tuple[str, ...]
+    """File names."""
+    held_out: int
+
+
+class DefectWork(BaseModel):
+    """Work left to do for a defect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    defect: str
+    is_trained: bool
+    """Whether its adapter is there."""
+    samples: int
+    """To paint, if none is rejected."""
+    unet_passes: int
+    """Of these samples."""
+
+
+class RemainingWork(BaseModel):
+    """Work that a run has left to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    """Folder or URL."""
+    dataset: str
+    """Folder or URL; there once the run is finished."""
+    is_finished: bool
+    base: str
+    base_revision: str
+    distance: str
+    """What candidates are selected by."""
+    training_steps: int
+    """Of each adapter."""
+    trainings: int
+    """Adapters to train; one that several defects share counts once."""
+    count: int
+    """Samples that are wanted of each defect."""
+    candidates: int
+    """Of each sample."""
+    painting_steps: int
+    defects: tuple[DefectWork, ...]
+
+    @property
+    def paintings(self) -> int:
+        """Samples to paint, if none is rejected."""
+        return sum(each.samples for each in self.defects)
+
+
+class Check(BaseModel):
+    """Findings of a check: the images of a config, and the work of its run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    category: str
+    normals: int
+    """To paint on."""
+    test_normals: int
+    """Set aside for test."""
+    defects: tuple[DefectImages, ...]
+    work: RemainingWork
+    warnings: tuple[str, ...]
+    forecast: Forecast | None
+    """Where it was asked for and something is left to do."""
+
+
+class SettingChange(BaseModel):
+    """A setting, the base, the distance or the device, that was another when the dataset was made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    """Dotted."""
+    before: Any
+    now: Any
+
+
+class FileChanges(BaseModel):
+    """Real images and masks that differ from those of the dataset, by their paths in the category."""
+
+    model_config = ConfigDict(frozen=True)
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+class Status(BaseModel):
+    """State of a config's dataset; where it is not up to date, why, and the work left."""
+
+    model_config = ConfigDict(frozen=True)
+
+    category: str
+    state: Literal["up to date", "stale", "never finished"]
+    dataset: str | None
+    """The newest finished one, folder or URL."""
+    settings: tuple[SettingChange, ...] = ()
+    files: FileChanges = FileChanges()
+    other_version: bool = False
+    """Whether another version of defectfill made the dataset."""
+    work: RemainingWork
+    seconds: float | None = None
+    """That are left at most, by what the last run took; None where it is not known."""
+
+
+class GarbageReport(BaseModel):
+    """Runs and adapters that were removed from a category's output."""
+
+    model_config = ConfigDict(frozen=True)
+
+    category: str
+    removed: tuple[str, ...]
+    """Folders or URLs of runs and adapters."""
+
+
+class Deployment(BaseModel):
+    """A deployment on a Prefect server."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """flow/deployment."""
+    starts: str
+    """When: a cron line with its time zone, or in words."""
+
+
+class RemovedDeployment(BaseModel):
+    """A deployment that was removed, since its config is gone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    config: str
+
+
+class DeployReport(BaseModel):
+    """Deployments that deploy made, updated or removed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployments: tuple[Deployment, ...]
+    removed: tuple[RemovedDeployment, ...]
