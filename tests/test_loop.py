@@ -15,6 +15,7 @@ from defectfill.model.training.loop import (
     LossRows,
     half_cosine,
     train_loop,
+    update_average,
     warmed_up,
 )
 
@@ -27,6 +28,7 @@ def fit_line(
     nan_at: int | None = None,
     steps: int = STEPS,
     keep_lowest: str | None = None,
+    average: float = 0,
     **hooks: Any,
 ) -> tuple[list[float], LossRows]:
     """Return weights and loss curve of a linear layer, each step drawing its own data; perhaps stopped or spoilt."""
@@ -46,6 +48,7 @@ def fit_line(
         schedule=lambda step: warmed_up(step, 2) * half_cosine(step, steps),
         weight_decay=1e-4,
         max_grad_norm=1.0,
+        average=average,
         keep_lowest=keep_lowest,
     )
     groups = [([layer.weight], 0.1), ([layer.bias], 0.01)]
@@ -59,6 +62,28 @@ def test_a_training_stopped_anywhere_ends_with_the_same_weights_and_curve(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         fit_line(tmp_path / "stopped", stop_at)
     assert fit_line(tmp_path / "stopped") == fit_line(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_averaged_weights_are_those_of_an_unstopped_training(tmp_path: Path, stop_at: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(tmp_path / "stopped", stop_at, average=0.9)
+    averaged, curve = fit_line(tmp_path / "stopped", average=0.9)
+    assert (averaged, curve) == fit_line(tmp_path / "whole", average=0.9)
+    assert fit_line(tmp_path / "whole", stop_at=0, average=0.9) == (averaged, curve)
+    last, same_curve = fit_line(tmp_path / "last")
+    assert same_curve == curve  # the average is only looked at in the end
+    assert averaged != last
+
+
+def test_the_average_is_the_running_mean_of_the_weights_with_its_decay() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    average: list[Tensor] = []
+    for step, value in enumerate([1.0, 2.0, 4.0]):
+        weight.data.fill_(value)
+        average = update_average(average, [weight], 0.15, step)
+    assert average[0].item() == pytest.approx(0.15 * (0.15 * 1 + 0.85 * 2) + 0.85 * 4)
+    assert update_average([], [weight], 0, 0) == []
 
 
 def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:

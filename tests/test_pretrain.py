@@ -15,7 +15,7 @@ from defectfill.io.files import read_table
 from defectfill.model.base.base import decode_latents, encode_images, load_base
 from defectfill.model.base.identity import identify_base
 from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
-from defectfill.model.pretraining.autoencoder import autoencoder_losses
+from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error
 from defectfill.model.pretraining.config import load_pretrain_config
 from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
@@ -96,6 +96,29 @@ def test_equal_pictures_lose_nothing_and_blur_costs_in_the_edges() -> None:
     assert same["total"].item() == 0
     assert blur["edges"] > blur["pixels"] > 0
     assert blur["total"].item() == pytest.approx((blur["pixels"] + 0.5 * blur["edges"]).item())
+
+
+def test_colour_errors_count_where_colours_differ_and_not_where_brightness_does() -> None:
+    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    brighter, grey = pictures + 0.3, pictures.mean(dim=1, keepdim=True).expand_as(pictures)
+    assert colour_error(pictures, pictures).item() == 0
+    assert colour_error(pictures, brighter).item() == pytest.approx(0, abs=1e-10)
+    assert colour_error(pictures, grey).item() > 0.001
+    redder = pictures + torch.tensor([0.2, 0.0, 0.0]).view(3, 1, 1)
+    assert colour_error(pictures, redder).item() == pytest.approx((0.2**2 + 0.1**2) / 4, rel=1e-4)
+
+
+def test_colours_and_the_average_change_the_weights(config_path: Path) -> None:
+    plain = weights_of(pretrain(load_pretrain_config(config_path)))
+    config_path.write_text(
+        CONFIG.replace("output: base", "output: other")
+        .replace("autoencoder: {", "autoencoder: {colour: 10, ")
+        .replace("denoiser: {", "denoiser: {average: 0.9, ")
+    )
+    other = weights_of(pretrain(load_pretrain_config(config_path)))
+    for part in ("vae", "unet"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        assert other[name] != plain[name]
 
 
 def test_the_denoising_loss_counts_the_hole_most() -> None:

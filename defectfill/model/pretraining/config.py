@@ -51,6 +51,9 @@ class AutoencoderConfig(ConfigSection):
     learning_rate: float = Field(default=2e-3, gt=0)
     sharpness: float = Field(default=0.5, ge=0)
     """Weight of the error of the picture's edges beside the error of the picture."""
+    colour: float = Field(default=0, ge=0)
+    """Weight of the squared error of colour differences (R - G, B - mean of both) at a quarter of the side. Without it
+    a small autoencoder of few latent channels paints coloured parts grey for long: the median of all colours is."""
     kl: float = Field(default=1e-6, ge=0)
     equivariance: float = Field(default=0.5, ge=0)
     """Weight of the same errors of the picture at half its size, decoded from latents at half their size. It keeps
@@ -75,6 +78,8 @@ class DenoiserConfig(ConfigSection):
     """The two of these three levels that attend to the caption. "lower" spares the many latent pixels of factor 4."""
     text_width: int = Field(default=128, ge=32, multiple_of=32)
     learning_rate: float = Field(default=3e-4, gt=0)
+    average: float = Field(default=0, ge=0, lt=1)
+    """Decay of a running average (EMA) of the weights, for instance 0.999, that the base is written with. 0: none."""
     views: int = Field(default=4, ge=1)
     """Crops and masks per picture, encoded once and used over and over."""
     closest_px: int = Field(default=64, ge=16)

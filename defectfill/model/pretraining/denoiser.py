@@ -123,7 +123,7 @@ def _train_on(
     base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
-    curve = train_stage(config, label, work, models, step_losses, steps, learning_rate)
+    curve = train_stage(config, label, work, models, step_losses, steps, learning_rate, config.denoiser.average)
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve

@@ -21,14 +21,19 @@ def train_stage(
     step_losses: Callable[[int], Sequence[Mapping[str, Tensor]]],
     steps: int,
     learning_rate: float,
+    average: float = 0,
 ) -> LossRows:
-    """Train all weights of the models, with a short linear warm-up, then half a cosine to 0; return the loss curve."""
+    """Train all weights of the models, with a short linear warm-up, then half a cosine to 0; return the loss curve.
+
+    They end as their running average of that decay, if any.
+    """
     settings = LoopSettings(
         steps=steps,
         checkpoint_every=config.checkpoint_every,
         schedule=lambda step: warmed_up(step, WARMUP_STEPS) * half_cosine(step, steps),
         weight_decay=1e-4,
         max_grad_norm=1.0,
+        average=average,
     )
     weights = [weight for model in models for weight in model.parameters()]
     return train_loop(label, work / label, [(weights, learning_rate)], step_losses, settings)

@@ -36,6 +36,8 @@ class LoopSettings:
     """Factor of the learning rates at a step."""
     weight_decay: float
     max_grad_norm: float
+    average: float = 0
+    """Decay of a running average (EMA) of the weights, as which they end; 0: as after the last step."""
     keep_lowest: str | None = None
     """A figure of the evaluations: the weights end as they were where it was lowest. None: as after the last step."""
 
@@ -74,7 +76,7 @@ def train_loop(
     """
     weights = [weight for group, _ in groups for weight in group]
     optimizer = make_optimizer(groups, settings.weight_decay)
-    first, curve, best = _resume(work, weights, optimizer)
+    first, curve, best, average = _resume(work, weights, optimizer)
     unread: list[tuple[int, Mapping[str, Tensor | float]]] = []
     numbers, shown = range(first, settings.steps), distributed.is_main_process
     for step in progress(numbers, label, done=first, total=settings.steps, shown=shown):
@@ -82,6 +84,7 @@ def train_loop(
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         distributed.all_reduce_sum([*losses.values(), *gradients])
         take_step(optimizer, settings.schedule(step), settings.max_grad_norm)
+        average = update_average(average, weights, settings.average, step)
         figures = hooks.evaluate(step + 1) if distributed.is_main_process else {}
         best = _keep_best(best, figures, settings.keep_lowest, weights)
         unread.append((step, {**losses, **figures}))
@@ -93,7 +96,11 @@ def train_loop(
             unread.clear()
         if checkpoint_due and distributed.is_main_process:
             state = {"weights": [weight.detach() for weight in weights], "optimizer": optimizer.state_dict()}
-            save_checkpoint(work, step + 1, {**state, "step": step + 1, "curve": curve, "best": best})
+            save_checkpoint(
+                work, step + 1, {**state, "step": step + 1, "curve": curve, "best": best, "average": average}
+            )
+    if average:
+        _set_weights(weights, average)
     if best is not None:
         _set_weights(weights, best["weights"])
     return curve
@@ -118,6 +125,18 @@ def _keep_best(
     if name is None or name not in figures or (best is not None and not figures[name] < best["figure"]):
         return best
     return {"figure": figures[name], "weights": [weight.detach().clone() for weight in weights]}
+
+
+def update_average(average: list[Tensor], weights: Sequence[nn.Parameter], decay: float, step: int) -> list[Tensor]:
+    """Return the running average of the weights after a step; it forgets faster in the beginning. Empty for decay 0."""
+    if decay == 0:
+        return []
+    if not average:
+        return [weight.detach().clone() for weight in weights]
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for mean, weight in zip(average, weights, strict=True):
+        mean.lerp_(weight.detach(), share)
+    return average
 
 
 def make_optimizer(groups: ParameterGroups, weight_decay: float) -> torch.optim.Optimizer:
@@ -156,14 +175,18 @@ def half_cosine(step: int, steps: int) -> float:
 
 def _resume(
     work: Path, weights: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
-) -> tuple[int, LossRows, dict[str, Any] | None]:
-    """Return (first step to do, curve so far, best evaluation so far), with the newest checkpoint's state in place."""
+) -> tuple[int, LossRows, dict[str, Any] | None, list[Tensor]]:
+    """Return (first step to do, curve so far, best evaluation so far, average of the weights so far).
+
+    The newest checkpoint's state is in place.
+    """
     state = load_checkpoint(work)
     if state is None:
-        return 0, [], None
+        return 0, [], None, []
     _set_weights(weights, state["weights"])
     optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["curve"], state["best"]
+    average = [mean.to(weight.device) for mean, weight in zip(state.get("average", ()), weights, strict=False)]
+    return state["step"], state["curve"], state["best"], average
 
 
 def _set_weights(weights: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
