@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectfill.toy.maps import Floats, Generator, mix, single
-from defectfill.toy.world.fields import log_uniform, slopes, smooth_step
+from defectfill.toy.world.fields import band_noise, log_uniform, slopes, smooth_step
 from defectfill.toy.world.textures import draw_texture
 
 GREY_SHARE = 0.4
@@ -31,13 +31,15 @@ class Surface:
 
 def draw_material(rng: Generator, size: int) -> Surface:
     """Return a random material, `size` pixels square."""
-    base, contrast = draw_colour(rng), rng.uniform(0.05, 1) if rng.random() < 0.7 else 0.05
+    base, contrast = draw_colour(rng), rng.uniform(0.1, 1) if rng.random() < 0.8 else 0.05
     first, second = draw_texture(rng, size), draw_texture(rng, size)
     albedo = mix(single(base)[None, None], _related(rng, base, contrast), _share(rng, first))
     if rng.random() < 0.5:
         albedo = mix(albedo, _related(rng, base, contrast), _share(rng, second) * np.float32(rng.uniform(0.2, 1)))
     else:
         albedo = albedo * np.clip(1 + np.float32(rng.uniform(0.02, 0.25)) * second, 0.1, 2)[..., None]
+    tooth = band_noise(rng, size, log_uniform(rng, 1.2, 4))
+    albedo = albedo * np.clip(1 + np.float32(log_uniform(rng, 0.01, 0.4)) * tooth, 0.1, 3)[..., None]
     relief = first if rng.random() < 0.6 else first + np.float32(rng.uniform(-1, 1)) * second
     steep = rng.uniform(0, 0.5) ** 2 * 2 if rng.random() < 0.7 else 0.0
     height = relief * np.float32(steep / max(float(slopes(relief)[0].std()), 1e-3))
