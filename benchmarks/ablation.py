@@ -33,7 +33,7 @@ from defectfill.operations.prepare import start_run
 from defectfill.painting.window import Window
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "all terms": {"weights": LossWeights()},

@@ -1,4 +1,4 @@
-"""python -m benchmarks.masks CONFIG [COUNT]: masks per second on one core, and whether memory stays flat.
+"""python -m benchmarks.masks CONFIG [COUNT]: masks per second on one core, and the memory on the way.
 
 Masks are planned for every defect of the config as a run plans them, on at most as many normals as SCENES; nothing
 is written. A table, then one JSON line.
@@ -23,7 +23,7 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Prints seconds for references, scenes and masks, and the resident memory after a tenth and after all."""
+    """Print seconds for references, scenes and masks, and the resident memory after a tenth and after all."""
     config = load_config(Path(sys.argv[1]))
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
     records = ingest(config)
@@ -44,7 +44,7 @@ def main() -> None:
             if index in (count // 10, count - 1):
                 resident.append(process.memory_info().rss / MIB)
         times.append(time.perf_counter())
-        learning, looking, sampling = (later - earlier for earlier, later in pairwise(times))
+        learning, finding, sampling = (later - earlier for earlier, later in pairwise(times))
         height, width = scenes[0].allowed.shape
         result = {
             "defect": defect,
@@ -52,7 +52,7 @@ def main() -> None:
             "masks": count,
             "not placed": refused,
             "references s": round(learning, 2),
-            "scenes s": round(looking, 2),
+            "scenes s": round(finding, 2),
             "masks s": round(sampling, 2),
             "ms per mask": round(1000 * sampling / count, 1),
             "MiB after a tenth": round(resident[0]),

@@ -28,7 +28,7 @@ from defectfill.model.inpaint.painter import open_painter
 from defectfill.operations.prepare import prepare_run
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import Run
-from defectfill.synthesis.gate import gate_of
+from defectfill.synthesis.gate import calibrated_gate
 from defectfill.synthesis.reuse import BATCH_FILE
 from defectfill.synthesis.synthesize import Sample, synthesize
 
@@ -94,7 +94,9 @@ def _paint(run: Run, defect: str, settings: GenerateConfig, count: int) -> Itera
             for spec in part
         ]
         began = time.perf_counter()
-        samples = list(synthesize(part, scenes, painter, gate_of(run.folder, defect), settings, config.base.resolution))
+        samples = list(
+            synthesize(part, scenes, painter, calibrated_gate(run.folder, defect), settings, config.base.resolution)
+        )
         seconds = (time.perf_counter() - began) / len(part)
         yield from ((sample, seconds) for sample in samples)
 

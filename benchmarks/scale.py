@@ -1,4 +1,4 @@
-"""Whether the bookkeeping scales: python -m benchmarks.scale [--rows 1000000] [--samples 2000]
+"""The bookkeeping at scale: python -m benchmarks.scale [--rows 1000000] [--samples 2000]
 
 rows      planned, divided into shards, looked through for rejected ones and merged into a dataset's tables; without
           masks, paintings and images. The shards' own tables are made beforehand; seconds
@@ -25,7 +25,7 @@ import psutil
 import defectfill.dataset.writer
 import defectfill.io.images
 import defectfill.runs.plan
-import defectfill.synthesis.synthesize
+import defectfill.synthesis.shards
 from defectfill.config.base import BUNDLED_BASES
 from defectfill.config.run import RunConfig
 from defectfill.dataset.writer import merge_rows, write_dataset
@@ -37,11 +37,12 @@ from defectfill.painting.painter import FlatPainter, Painting
 from defectfill.painting.window import Window
 from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
+from defectfill.runs.defect_planner import DefectPlanner
 from defectfill.runs.plan import identity_of
-from defectfill.runs.planner import DefectPlanner, plan_samples
+from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 from defectfill.toy import write_category
 
 MIB = 2**20
@@ -50,7 +51,7 @@ DEFECTS = ("hole", "scratch")
 
 @dataclass(frozen=True)
 class RowPlanner:
-    """Plans rows that name masks that are not there."""
+    """A planner of rows that name masks that are not there."""
 
     run: Run
     defect: str
@@ -116,7 +117,7 @@ def main() -> None:
 
 
 def toy_run(folder: Path, name: str, count: int) -> Run:
-    """A run with its first step done, and with files in place of its adapters."""
+    """Return a run with its first step done, and with files instead of its adapters."""
     run = start_run(
         RunConfig.model_validate(
             {
@@ -139,7 +140,7 @@ def toy_run(folder: Path, name: str, count: int) -> Run:
 
 
 def measure_rows(run: Run) -> dict[str, float]:
-    """Seconds that the steps over rows take, and the most memory that was resident till then."""
+    """Return the seconds that the steps over rows take, and the most memory that was resident till then."""
     watch = Watch()
     shards = plan_samples(run, lambda run, defect, _: RowPlanner(run, defect))
     watch.note("plan")
@@ -164,7 +165,7 @@ def measure_rows(run: Run) -> dict[str, float]:
 
 
 class Watch:
-    """Seconds between notes."""
+    """A stopwatch: seconds between notes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -179,7 +180,7 @@ class Watch:
 
 
 def painted_row(run: Run) -> dict[str, Any]:
-    """The row of a painted sample."""
+    """Return the row of a painted sample."""
     row = ManifestRow(
         sample_id="",
         image_path="images/hole/x.png",
@@ -207,14 +208,16 @@ def painted_row(run: Run) -> dict[str, Any]:
     return row.model_dump()
 
 
-def write_shard(run: Run, shard: Shard, painted: dict[str, Any], rejected_each: int = 0) -> None:
-    """Writes the table of a shard: rows alike but for their names, of which each so many-th is rejected."""
+def write_shard(
+    run: Run, shard: Shard, painted: dict[str, Any], is_rejected: Callable[[int], bool] = lambda index: False
+) -> None:
+    """Write the table of a shard: rows alike but for their names, some of which are rejected, by their index."""
     rows = [
         {
             **painted,
             "sample_id": identity_of(run.config, shard.defect, index)["sample_id"],
             "defect": shard.defect,
-            "reason": "mask_lost" if rejected_each and index % rejected_each == 0 else "",
+            "reason": "mask_lost" if is_rejected(index) else "",
         }
         for index in range(shard.start, shard.stop)
     ]
@@ -222,12 +225,12 @@ def write_shard(run: Run, shard: Shard, painted: dict[str, Any], rejected_each: 
 
 
 def measure_samples(run: Run) -> dict[str, float]:
-    """Processor milliseconds per painted sample, by what they go into, and the memory on the way."""
+    """Return processor milliseconds per painted sample, by what they go into, and the memory on the way."""
     clock, process = Clock(), psutil.Process()
-    codecs = {"write_png": "PNG encoding", "read_image": "decoding", "read_mask": "decoding"}
-    for function, name in codecs.items():
+    image_functions = {"write_png": "PNG encoding", "read_image": "decoding", "read_mask": "decoding"}
+    for function, name in image_functions.items():
         timed = clock.timed(name, getattr(defectfill.io.images, function))
-        for module in (defectfill.runs.plan, defectfill.synthesis.synthesize, defectfill.dataset.writer):
+        for module in (defectfill.runs.plan, defectfill.synthesis.shards, defectfill.dataset.writer):
             setattr(module, function, timed)
 
     def open_planner(run: Run, defect: str, first: int) -> DefectPlanner:

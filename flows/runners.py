@@ -10,10 +10,10 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from defectfill.config.runner import RunnerConfig
 from defectfill.io.errors import ConfigError
-from defectfill.io.progress import progress
 from defectfill.operations.storage.fetch import open_run
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
+from defectfill.runs.sample_progress import sample_progress
 from defectfill.synthesis.painter_pool import PainterPool, open_painter_pool
 from flows.steps import inpaint_shard
 
@@ -31,8 +31,9 @@ def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
     runner = run.config.runner
 
     def one_by_one(shards: Sequence[Shard]) -> None:
-        for shard in shards:
-            inpaint_shard(run_uri, shard.name, gpu_limit)
+        with sample_progress(run, shards):
+            for shard in shards:
+                inpaint_shard(run_uri, shard.name, gpu_limit)
 
     if runner.kind == "local" and runner.processes == 1:
         yield one_by_one
@@ -41,8 +42,9 @@ def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
         common = {"run_uri": run_uri, "gpu_limit": gpu_limit, "painters": painters}
 
         def side_by_side(shards: Sequence[Shard]) -> None:
-            waiting = ({**common, "shard": shard.name} for shard in progress(shards, "shards"))
-            run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
+            waiting = ({**common, "shard": shard.name} for shard in shards)
+            with sample_progress(run, shards):
+                run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
 
         yield side_by_side
 

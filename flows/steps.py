@@ -33,7 +33,7 @@ from defectfill.runs.planner import plan_samples
 from defectfill.runs.record import RunRecord
 from defectfill.runs.run import Run
 from defectfill.synthesis.painter_pool import PainterPool
-from defectfill.synthesis.synthesize import inpaint_shard as inpaint
+from defectfill.synthesis.shards import inpaint_shard as inpaint
 from flows.artifacts import progress_artifacts
 
 

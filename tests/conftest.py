@@ -117,7 +117,7 @@ def run_all_steps(config_path: Path) -> "Run":
 def paint(run: "Run") -> None:
     """Plans and paints until enough samples are kept."""
     from defectfill.runs.planner import plan_samples
-    from defectfill.synthesis.synthesize import inpaint_shard
+    from defectfill.synthesis.shards import inpaint_shard
 
     while shards := plan_samples(run):
         for shard in shards:

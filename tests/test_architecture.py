@@ -125,7 +125,7 @@ except SystemExit as end:
 """
 STEPS = """
 import defectfill.dataset.verify, defectfill.dataset.writer, defectfill.operations.check
-import defectfill.runs.planner, defectfill.synthesis.synthesize
+import defectfill.runs.planner, defectfill.synthesis.shards
 """
 
 

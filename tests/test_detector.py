@@ -19,7 +19,7 @@ from defectfill.operations.prepare import start_run
 from defectfill.painting.painter import FlatPainter
 from defectfill.records.manifest import SCHEMA, ManifestRow
 from defectfill.runs.planner import plan_samples
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 from defectfill.toy import write_category
 
 QUICK = DetectorSettings(epochs=8, side=64)

@@ -15,7 +15,7 @@ from pathlib import Path
 from conftest import run_all_steps
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
-from defectfill.runs.plan import plan_samples
+from defectfill.runs.planner import plan_samples
 from defectfill.operations.prepare import prepare_run
 from defectfill.synthesis.painter_pool import open_painter_pool
 

@@ -38,7 +38,7 @@ def test_contrast_and_shade_are_how_far_a_defect_stands_out() -> None:
     assert measure(window(0.5), DISC).contrast == pytest.approx(0, abs=1e-5)
 
 
-def test_the_rim_step_is_large_where_the_picture_breaks_at_the_mask_that_was_asked_for() -> None:
+def test_the_seam_gradient_is_large_where_the_picture_breaks_at_the_mask_that_was_asked_for() -> None:
     wide = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE / 2)) < 40
     at_the_edge, inside = measure(window(0.8), DISC), measure(window(0.8), wide)
     assert at_the_edge.seam_gradient > 0.05
@@ -75,11 +75,11 @@ def test_every_reason_has_its_case() -> None:
     gate = Gate.calibrated(references, GatesConfig())
     good = replace(references[0], appearance=toys("hole", 1, first=50)[0].appearance)
     assert gate.judge(good, 1.0, 0.1).reason is None
-    least, largest = gate.contrast
+    least, largest = gate.contrast_range
     cases = {
         "mask_lost": gate.judge(good, 0.29, 0.1).reason,
         "off_mask": gate.judge(good, 1.0, 0.8).reason,
-        "seam_visible": gate.judge(replace(good, seam_gradient=gate.seam_gradient * 1.01), 1.0, 0.1).reason,
+        "seam_visible": gate.judge(replace(good, seam_gradient=gate.max_seam_gradient * 1.01), 1.0, 0.1).reason,
         "near_copy": gate.judge(references[0], 1.0, 0.1).reason,
         "too_faint": gate.judge(replace(good, contrast=least * 0.99), 1.0, 0.1).reason,
         "out_of_range": gate.judge(replace(good, contrast=largest * 1.01), 1.0, 0.1).reason,

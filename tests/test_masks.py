@@ -11,14 +11,14 @@ from PIL import Image
 
 from defectfill.cli import main
 from defectfill.config.run import load_config
-from defectfill.dataset.summary import summary
+from defectfill.dataset.summary import format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import DataError
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.masks.category import CategoryMasks
 from defectfill.operations.prepare import prepare_run, start_run
-from defectfill.runs import planner as plan
+from defectfill.runs import defect_planner, planner
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
 
@@ -106,7 +106,9 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
     assert all("expected an object that covers" in spec.reason for spec in unplaced)
     assert shards_to_do(run) == []
     assert verify_dataset(run.dataset).rows > 0
-    told = [line for line in summary(run.dataset) if "found no place" in line]
+    outcome = summary(run.dataset)
+    assert sum(each.no_room for each in outcome.defects.values()) == len(unplaced)
+    told = [line for line in format_summary(outcome) if "found no room, the first because: " in line]
     assert sum(int(line.split()[1]) for line in told) == len(unplaced)
     assert {spec.source_path for spec in specs if not spec.reason} == {"train/good/000.png"}
 
@@ -114,7 +116,7 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
 def test_zones_that_leave_no_room_at_all_end_the_run_with_the_reason(toy_config: Path, tmp_path: Path) -> None:
     zone(tmp_path / "nothing.png", slice(0, 96))
     with_masks(toy_config, "{zones: {forbidden: nothing.png}}")
-    with pytest.raises(DataError, match=r"hole: no mask finds a place, see masks .* the zones leave nothing"):
+    with pytest.raises(DataError, match=r"hole: no mask finds room, see masks .* the zones leave nothing"):
         plan_samples(start_run(load_config(toy_config)))
 
 
@@ -138,11 +140,11 @@ def test_the_sheet_shows_and_compares_without_a_model(
 
 def test_a_plan_made_in_blocks_is_the_plan_made_at_once(toy_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though few masks are remembered."""
-    monkeypatch.setattr(plan, "REMEMBERED", 1)
+    monkeypatch.setattr(defect_planner, "REMEMBERED", 1)
     toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 20"))
     plans = []
     for block in (3, 7, 64):
-        monkeypatch.setattr(plan, "BLOCK", block)
+        monkeypatch.setattr(planner, "BLOCK", block)
         run = start_run(load_config(toy_config))
         plan_samples(run)
         plans.append(read_plan(run, "hole"))

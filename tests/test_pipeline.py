@@ -16,7 +16,7 @@ from PIL import Image
 
 from defectfill.adapters.train import train_adapter
 from defectfill.config.run import load_config
-from defectfill.dataset.summary import summary
+from defectfill.dataset.summary import DefectSummary, format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
 from defectfill.runs.run import Run
-from defectfill.synthesis.synthesize import inpaint_shard
+from defectfill.synthesis.shards import inpaint_shard
 
 
 def manifest(run: Run) -> list[dict[str, object]]:
@@ -225,8 +225,11 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
     assert not any(row["image_path"] for row in rejected)
     assert not (run.dataset / "rejected").exists()
     assert all(row["origin"] == "real" for row in manifest(run))
-    title, hole, scratch, *why = summary(run.dataset)
-    assert title.split() == ["planned", "no", "place", "mask_lost", "kept"]
+    outcome = summary(run.dataset)
+    expected = DefectSummary(planned=4, no_room=0, rejected={"mask_lost": 4}, kept=0, wanted=2)
+    assert outcome.defects == {"hole": expected, "scratch": expected}
+    title, hole, scratch, *why = format_summary(outcome)
+    assert title.split() == ["planned", "no", "room", "mask_lost", "kept"]
     assert hole.split() == ["hole", "4", "0", "4", "0", "of", "2"]
     assert scratch.split()[1:] == hole.split()[1:]
     assert why[0].startswith(

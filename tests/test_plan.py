@@ -1,9 +1,13 @@
 """The plan and the tables of a dataset, of more rows than are held together; no masks, no images."""
 
+import math
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import contents
 
@@ -14,7 +18,8 @@ from defectfill.io.files import read_table
 from defectfill.operations.prepare import start_run
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.plan import Shard
-from defectfill.runs.plan import count_planned, read_plan
+from defectfill.runs import planner
+from defectfill.runs.plan import placed_samples, read_plan
 from defectfill.runs.planner import BLOCK, Planner, plan_samples
 from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
@@ -42,17 +47,18 @@ def open_planner(run: Run, defect: str, first: int) -> Planner:
     return RowPlanner(run, defect)
 
 
-def run_of(config: Path, count: int, shard_size: int = 16) -> Run:
+def run_of(config: Path, count: int, shard_size: int = 16, max_attempts: int = 2) -> Run:
     """The toy run with its first step done, for so many samples of each defect."""
     kept = [line for line in config.read_text().splitlines() if not line.startswith("generate:")]
-    config.write_text("\n".join([*kept, f"generate: {{count: {count}, shard_size: {shard_size}}}\n"]))
+    generate = f"count: {count}, shard_size: {shard_size}, max_attempts: {max_attempts}"
+    config.write_text("\n".join([*kept, f"generate: {{{generate}}}\n"]))
     return start_run(load_config(config))
 
 
 def test_a_part_of_the_plan_is_read_as_it_was_planned(toy_config: Path) -> None:
     run = run_of(toy_config, MANY)
     plan_samples(run, open_planner)
-    assert count_planned(run) == {"hole": MANY, "scratch": MANY}
+    assert all(placed_samples(run, defect).sum() == MANY for defect in ("hole", "scratch"))
     for start, stop in ((0, 3), (BLOCK - 2, BLOCK + 2), (MANY - 2, MANY)):
         assert read_plan(run, "scratch", start, stop) == RowPlanner(run, "scratch").plan(range(start, stop))
     assert [spec.index for spec in read_plan(run, "hole", MANY - 1, MANY + 5)] == [MANY - 1]
@@ -84,7 +90,7 @@ def merged(config: Path, shard_size: int) -> Path:
     painted = painted_row(run)
     while shards := plan_samples(run, open_planner):
         for shard in shards:
-            write_shard(run, shard, painted, rejected_each=10)
+            write_shard(run, shard, painted, lambda index: index % 10 == 0)
     folder = config.parent / f"merged-{shard_size}"
     merge_rows(run, folder, REAL, SOURCE)
     shutil.rmtree(run.folder)
@@ -118,3 +124,84 @@ def test_merged_tables_hold_each_row_once_in_order_with_its_weight(toy_config: P
 
 def test_merged_tables_have_the_same_bytes_whatever_the_size_of_shards(toy_config: Path) -> None:
     assert contents(merged(toy_config, 500)) == contents(merged(toy_config, 30))
+
+
+def is_rejected(share: float, index: int) -> bool:
+    return bool(np.random.default_rng(index).random() < share)
+
+
+def paint_rounds(run: Run, share: float, painted_of_round: float = 1.0) -> int:
+    """Return the rounds a run takes in which a share of the samples is rejected; each is cut off after some shards."""
+    painted, rounds = painted_row(run), 0
+    while shards := plan_samples(run, open_planner):
+        rounds += 1
+        for shard in shards[: math.ceil(painted_of_round * len(shards))]:
+            write_shard(run, shard, painted, partial(is_rejected, share))
+    return rounds
+
+
+def tables_of(run: Run) -> dict[str, bytes]:
+    """The bytes of a run's tables; the run is removed."""
+    folder = run.folder.parent / "merged"
+    merge_rows(run, folder, REAL, SOURCE)
+    tables = contents(folder)
+    shutil.rmtree(folder)
+    shutil.rmtree(run.folder)
+    return tables
+
+
+@pytest.mark.parametrize("count", [20, 400])
+@pytest.mark.parametrize("share", [2 / 3, 0.9])
+def test_rejected_samples_are_replaced_in_two_more_rounds_and_the_tables_do_not_tell(
+    toy_config: Path, monkeypatch: pytest.MonkeyPatch, share: float, count: int
+) -> None:
+    run = run_of(toy_config, count, max_attempts=30)
+    assert paint_rounds(run, share) <= 3
+    planned = {defect: len(placed_samples(run, defect)) for defect in ("hole", "scratch")}
+    assert all(each <= 1.5 * count / (1 - share) for each in planned.values())
+    tables = tables_of(run)
+    run = run_of(toy_config, count, max_attempts=30)
+    assert paint_rounds(run, share, painted_of_round=0.4) > 3
+    assert tables_of(run) == tables
+    monkeypatch.setattr(planner, "paintings_needed", lambda kept, rejected, count: count - kept)
+    run = run_of(toy_config, count, max_attempts=30)
+    assert paint_rounds(run, share) > 6
+    assert tables_of(run) == tables
+
+
+def test_a_count_that_is_raised_takes_what_was_painted_beyond_the_lower_one(toy_config: Path) -> None:
+    for count in (30, 31, 60):
+        grown = run_of(toy_config, count, max_attempts=30)
+        paint_rounds(grown, 0.6)
+    tables = tables_of(grown)
+    run = run_of(toy_config, 60, max_attempts=30)
+    paint_rounds(run, 0.6)
+    assert tables_of(run) == tables
+
+
+def test_a_plan_ends_at_max_attempts_whatever_is_rejected(toy_config: Path) -> None:
+    run = run_of(toy_config, 10, max_attempts=7)
+    assert paint_rounds(run, 1.0) <= 3
+    assert [len(placed_samples(run, defect)) for defect in ("hole", "scratch")] == [70, 70]
+    assert len(read_table_of(run)) == 140
+
+
+def read_table_of(run: Run) -> list[dict[str, Any]]:
+    merge_rows(run, run.folder / "merged", REAL, SOURCE)
+    return read_table(run.folder / "merged" / "rejected.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kept", "rejected", "count", "needed"),
+    [(0, 0, 50, 50), (50, 0, 50, 0), (60, 9, 50, 0), (40, 0, 50, 10), (0, 5, 5, 55), (33, 67, 100, 239)],
+)
+def test_as_many_are_painted_next_as_will_likely_do(kept: int, rejected: int, count: int, needed: int) -> None:
+    assert planner.paintings_needed(kept, rejected, count) == needed
+
+
+def test_a_gap_is_painted_again_though_enough_are_kept_behind_it(toy_config: Path) -> None:
+    paint_rounds(run_of(toy_config, 60, shard_size=10, max_attempts=30), 0.5)
+    run = run_of(toy_config, 20, shard_size=10, max_attempts=30)
+    assert plan_samples(run, open_planner) == []
+    shutil.rmtree(run.shard_folder(Shard("hole", 10, 20)))
+    assert plan_samples(run, open_planner) == [Shard("hole", 10, 20)]

@@ -47,7 +47,7 @@ def test_sixteen_images_are_kept_at_the_sources_resolution_and_verified(
         source = rows[row["source_path"]]
         assert (row["width"], row["height"]) == (source["width"], source["height"])
         assert source["split"] == "train"
-    assert verify_dataset(run.dataset) == len(rows)
+    assert verify_dataset(run.dataset).rows == len(rows)
 
 
 MASKS_CONFIG = """

@@ -186,7 +186,7 @@ def test_the_balanced_choice_prefers_what_passes_and_what_looks_like_a_reference
         assert balanced.scores == first.scores
         assert balanced.measures.contrast < first.measures.contrast
         assert balanced.appearance_distance < like_references.judge(first.measures, 1.0, 0.0).appearance_distance
-    narrow = replace(OPEN, contrast=(0.0, middling))
+    narrow = replace(OPEN, contrast_range=(0.0, middling))
     assert {sample.reason for sample in samples(painter, gate=narrow, choice="balanced")} == {None}
     assert "out_of_range" in {sample.reason for sample in samples(painter, gate=narrow)}
 

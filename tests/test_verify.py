@@ -49,7 +49,7 @@ def problems_of(dataset: Path) -> list[str]:
 
 
 def test_a_good_dataset_passes_wherever_it_lies(dataset: Path) -> None:
-    assert verify_dataset(dataset) == len(rows(dataset))
+    assert verify_dataset(dataset).rows == len(rows(dataset))
 
 
 @pytest.mark.parametrize("column", ["image_path", "mask_path", "planned_mask_path"])
@@ -124,11 +124,28 @@ def test_a_sample_id_that_stands_twice_is_named(dataset: Path) -> None:
     assert f"{dataset}: row {table[-1]['sample_id']}: the sample_id stands 2 times" in problems_of(dataset)
 
 
-@pytest.mark.parametrize("name", ["manifest.parquet", "rejected.parquet", "metadata.parquet"])
-def test_missing_and_broken_tables_are_named(dataset: Path, name: str) -> None:
-    (dataset / name).write_bytes(b"no parquet")
-    assert problems_of(dataset)[0].startswith(f"{dataset / name}: cannot be read")
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(None, "nothing"), ([], "an empty folder"), (["b", "a"], "a, b"), ("fedcba", "a, b, c, d, e, ...")],
+)
+def test_a_folder_that_is_no_dataset_is_told_in_one_line(tmp_path: Path, names: list[str] | None, found: str) -> None:
+    folder = tmp_path / "run"
+    for name in names or ():
+        (folder / name).mkdir(parents=True)
+    if names == []:
+        folder.mkdir()
+    assert problems_of(folder) == [f"{folder}: expected a dataset folder with manifest.parquet, found {found}"]
+
+
+@pytest.mark.parametrize("name", ["rejected.parquet", "metadata.parquet"])
+def test_missing_tables_are_named(dataset: Path, name: str) -> None:
     (dataset / name).unlink()
+    assert problems_of(dataset)[0].startswith(f"{dataset / name}: cannot be read")
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "rejected.parquet", "metadata.parquet"])
+def test_broken_tables_are_named(dataset: Path, name: str) -> None:
+    (dataset / name).write_bytes(b"no parquet")
     assert problems_of(dataset)[0].startswith(f"{dataset / name}: cannot be read")
 
 

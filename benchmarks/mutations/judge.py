@@ -46,11 +46,11 @@ class Outcome:
 def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
     """Do a trial, from a fresh copy."""
     from defectfill.model.base.base import shared_base
-    from defectfill.synthesis.gate import gate_of
+    from defectfill.synthesis.gate import calibrated_gate
 
     shutil.rmtree(sandbox.root)
     shutil.copytree(pristine, sandbox.root, symlinks=True)
-    gate_of.cache_clear()
+    calibrated_gate.cache_clear()
     trial.mutate(sandbox)
     before = files_in(sandbox.root)
     begun = time.monotonic()
@@ -106,7 +106,7 @@ def do_steps(config_path: Path) -> None:
     from defectfill.dataset.summary import summary
     from defectfill.dataset.writer import write_dataset
     from defectfill.runs.planner import plan_samples
-    from defectfill.synthesis.synthesize import inpaint_shard
+    from defectfill.synthesis.shards import inpaint_shard
 
     config = load_config(config_path)
     prepared = prepare_run(config)

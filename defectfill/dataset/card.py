@@ -11,7 +11,7 @@ from defectfill.runs.run import Run
 
 
 def dataset_card(run: Run, folder: Path) -> str:
-    """README.md of the dataset in a folder: what is in it, how it was made, how to read it."""
+    """Return README.md of the dataset in a folder: what is in it, how it was made, how to read it."""
     config, record = run.config, run.record
     counts = count_rows(pq.read_table(folder / "manifest.parquet", columns=["defect", "split", "origin"]))
     table = [

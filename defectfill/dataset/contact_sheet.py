@@ -17,7 +17,7 @@ from defectfill.runs.run import Run
 
 
 def write_contact_sheet(run: Run, columns: int = 8) -> Path:
-    """Writes `contact_sheet.png` beside the dataset of a run and returns its path.
+    """Write `contact_sheet.png` beside the dataset of a run and return its path.
 
     Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results,
     drawn masks.
@@ -29,7 +29,7 @@ def write_contact_sheet(run: Run, columns: int = 8) -> Path:
 
 
 def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
-    """(title, tiles) of the four rows of one defect."""
+    """Yield (title, tiles) of the four rows of one defect."""
     folder, config = run.config.category_folder, run.config
     references = []
     for record in references_of(run.snapshot(), defect)[:columns]:
@@ -60,7 +60,7 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
 
 
 def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Window:
-    """The window in which a row was painted, at the tile's size."""
+    """Return the window in which a row was painted, at the tile's size."""
     assert row.window is not None
     left, top, right, bottom = row.window
     box: Box = (left, top, right, bottom)

@@ -1,5 +1,7 @@
-"""Can pixels that went through VAE and blend be told from untouched ones? If so, a detector can learn that instead of
-the defect, and VAE normals (generate.vae_normals) are worth their share.
+"""A probe of the traces that VAE and blend leave in pixels.
+
+Where they can be told from untouched pixels, a detector can learn that instead of the defect, and VAE normals
+(generate.vae_normals) are worth their share.
 """
 
 from collections.abc import Iterator
@@ -16,15 +18,15 @@ from defectfill.painting.window import unit_rgb
 
 FOLDS = 5
 LEAST = 10
-"""Codec normals below which nothing is said."""
+"""VAE normals below which nothing is said."""
 RIDGE = 1e-2
 """Added to the features' common covariance, which is near 1."""
 
 
 def probe_vae(dataset: Path) -> float | None:
-    """How often a linear classifier is right about unseen pictures, 0.5 being chance; None without enough of them.
+    """Return the accuracy of a linear classifier on unseen pictures, 0.5 being chance; None without enough of them.
 
-    It looks at the same region of every VAE normal and of its source, and has learnt from other sources.
+    It tells the same region of every VAE normal and of its source apart, and has learnt from other sources.
     """
     wanted = (pc.field("defect") == "good") & (pc.field("origin") == "synthetic")
     columns = ["image_path", "source_path", "planned_mask_path"]
@@ -44,7 +46,7 @@ def probe_vae(dataset: Path) -> float | None:
 
 
 def _discriminant(learnt: NDArray[np.float64], tried: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fisher's linear discriminant between the two columns of `learnt` [N, 2, F], of `tried` [M, 2, F]: [M, 2]."""
+    """Return scores [M, 2] of `tried` [M, 2, F] by Fisher's discriminant between the columns of `learnt` [N, 2, F]."""
     scale = learnt.reshape(-1, learnt.shape[-1])
     middle, spread = scale.mean(axis=0), np.maximum(scale.std(axis=0), 1e-12)
     learnt, tried = (learnt - middle) / spread, (tried - middle) / spread
@@ -57,13 +59,14 @@ def _discriminant(learnt: NDArray[np.float64], tried: NDArray[np.float64]) -> ND
 
 
 def _features_of(dataset: Path, row: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
+    """Yield the features of the source and of the VAE normal of a row."""
     mask = read_mask(dataset / row["planned_mask_path"])
     for name in ("source_path", "image_path"):
         yield _features(read_image(dataset / row[name]), mask)
 
 
 def _features(image: ImageArray, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """What a region's finest texture is like: logarithms of mean differences, near and further, of each channel."""
+    """Return features [F] of a region's finest texture: log mean differences, near and further, of each channel."""
     pixels = unit_rgb(image).astype(np.float64)
     values = []
     for distance in (1, 2, 4):

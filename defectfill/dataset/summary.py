@@ -1,11 +1,12 @@
-"""What became of the planned samples of each defect."""
+"""The outcome of a run: how many planned samples of each defect were kept, and why the others were not."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.probe import probe_vae
 from defectfill.painting.gates import REASONS
@@ -13,53 +14,90 @@ from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
 
 
-def summary(dataset: Path) -> list[str]:
-    """What became of the planned samples of each defect, as a table, and why there are fewer than wanted."""
+class DefectSummary(BaseModel):
+    """The samples of one defect, up to the last one in the dataset."""
+
+    model_config = ConfigDict(frozen=True)
+
+    planned: int
+    no_room: int
+    """Their masks found no room on any normal that was tried."""
+    rejected: dict[str, int]
+    """Reason -> samples, without the reasons that none was rejected for."""
+    kept: int
+    wanted: int
+    """generate.count"""
+
+
+class Summary(BaseModel):
+    """The outcome of a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    defects: dict[str, DefectSummary]
+    probe_accuracy: float | None
+    """How often a linear probe tells VAE normals from their sources, see `probe_vae`."""
+    notes: tuple[str, ...]
+    """Why there are fewer samples than wanted, and why masks found no room."""
+
+
+def summary(dataset: Path) -> Summary:
+    """Return what became of the planned samples of each defect of the dataset in a run's folder."""
     run = Run.at(dataset.parent)
-    wanted = run.config.generate.count
-    funnels = {defect: _funnel(run, dataset, defect) for defect in run.config.data.defects}
-    given = [reason for reason in REASONS if any(funnel[reason] for funnel in funnels.values())]
-    stages = ["planned", "no place", *given, "kept"]
+    defects = {defect: _defect_summary(run, dataset, defect) for defect in run.config.data.defects}
+    notes = [note for defect, each in defects.items() for note in _notes(run, defect, each)]
+    return Summary(defects=defects, probe_accuracy=probe_vae(dataset), notes=tuple(notes))
+
+
+def format_summary(outcome: Summary) -> list[str]:
+    """Return the lines of a table, a row per defect, and the notes below it."""
+    given = [reason for reason in REASONS if any(reason in each.rejected for each in outcome.defects.values())]
+    stages = ["planned", "no room", *given, "kept"]
     lines = [f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages)]
-    for defect, funnel in funnels.items():
-        numbers = "".join(f"{funnel[stage]:>{max(len(stage), 7) + 2}}" for stage in stages)
-        lines.append(f"{defect:16}{numbers} of {wanted}")
-    for defect, funnel in funnels.items():
-        if funnel["kept"] < wanted:
-            worst = max(stages[1:-1], key=lambda stage: funnel[stage])
-            lines.append(
-                f"{defect}: {wanted - funnel['kept']} fewer than wanted, since the plan ends at "
-                f"generate.max_attempts {run.config.generate.max_attempts:g} times the count; most common: {worst}"
-            )
-        if funnel["no place"]:
-            reasons = plan_table(run, defect, columns=["reason"])["reason"]
-            first = reasons.filter(pc.not_equal(reasons, ""))[0]
-            lines.append(f"{defect}: {funnel['no place']} found no place, the first because: {first}")
-    told = probe_vae(dataset)
-    if told is not None:
-        lines.append(f"a linear probe tells VAE normals from their untouched sources in {told:.0%} (50% is chance)")
+    for defect, each in outcome.defects.items():
+        numbers = [each.planned, each.no_room, *(each.rejected.get(reason, 0) for reason in given), each.kept]
+        columns = zip(stages, numbers, strict=True)
+        row = "".join(f"{number:>{max(len(stage), 7) + 2}}" for stage, number in columns)
+        lines.append(f"{defect:16}{row} of {each.wanted}")
+    lines += outcome.notes
+    if outcome.probe_accuracy is not None:
+        accuracy = f"{outcome.probe_accuracy:.0%} (50% is chance)"
+        lines.append(f"a linear probe tells VAE normals from their untouched sources in {accuracy}")
     return lines
 
 
-def _funnel(run: Run, dataset: Path, defect: str) -> Counter[str]:
-    """How many samples of a defect are planned, and how many went which way; kept are those in the dataset."""
+def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
-    funnel: Counter[str] = Counter()
-    funnel["kept"] = pq.read_table(dataset / "manifest.parquet", columns=["defect"], filters=of_defect).num_rows
-    rejected = pq.read_table(dataset / "rejected.parquet", columns=["reason"], filters=of_defect)["reason"]
-    funnel.update(rejected.to_pylist())
-    last = funnel.total()
+    kept = pq.read_table(dataset / "manifest.parquet", columns=["defect"], filters=of_defect).num_rows
+    reasons = pq.read_table(dataset / "rejected.parquet", columns=["reason"], filters=of_defect)["reason"]
+    rejected = Counter(reasons.to_pylist())
+    painted = kept + rejected.total()
     plan = plan_table(run, defect, columns=["reason"])["reason"].to_pylist()
-    funnel["no place"] = sum(map(bool, plan[: _end(plan, last)]))
-    funnel["planned"] = last + funnel["no place"]
-    return funnel
+    no_room = sum(map(bool, plan[: _end(plan, painted)]))
+    return DefectSummary(
+        planned=painted + no_room,
+        no_room=no_room,
+        rejected={reason: rejected[reason] for reason in REASONS if rejected[reason]},
+        kept=kept,
+        wanted=run.config.generate.count,
+    )
 
 
 def _end(reasons: Sequence[str], placed: int) -> int:
-    """Where the plan ends of which so many samples were placed: behind the last of them, or behind all."""
+    """Return where the plan ends of which so many samples were placed: behind the last of them, or behind all."""
     positions = [position for position, reason in enumerate(reasons) if not reason]
     return positions[placed - 1] + 1 if 0 < placed < len(positions) else len(reasons)
 
 
-def format_summary(lines: list[str]) -> list[str]:
-    return lines
+def _notes(run: Run, defect: str, outcome: DefectSummary) -> Iterator[str]:
+    if outcome.kept < outcome.wanted:
+        lost = {"no room": outcome.no_room, **outcome.rejected}
+        yield (
+            f"{defect}: {outcome.wanted - outcome.kept} fewer than wanted, since the plan ends at "
+            f"generate.max_attempts {run.config.generate.max_attempts:g} times the count; most common: "
+            f"{max(lost, key=lambda reason: lost[reason])}"
+        )
+    if outcome.no_room:
+        reasons = plan_table(run, defect, columns=["reason"])["reason"]
+        first = reasons.filter(pc.not_equal(reasons, ""))[0]
+        yield f"{defect}: {outcome.no_room} found no room, the first because: {first}"

@@ -1,14 +1,15 @@
-"""Re-checks a finished dataset: every hash, size, mask value and count, from the files alone."""
+"""The re-check of a finished dataset: every hash, size, mask value and count, from the files alone."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.io.errors import DataError
 from defectfill.io.files import checked
@@ -27,18 +28,30 @@ from defectfill.records.manifest import (
     metadata_table,
 )
 
+NAMED = 5
+"""Files that are named of those in a folder that is no dataset."""
 
-class VerifiedDataset(NamedTuple):
+
+class VerifiedDataset(BaseModel):
+    """A dataset that was found good."""
+
+    model_config = ConfigDict(frozen=True)
+
     rows: int
+    """Of the manifest."""
+    rejected: int
+    """Samples in rejected.parquet."""
 
 
 def verify_dataset(folder: Path) -> VerifiedDataset:
-    """The number of rows of the dataset in `folder`, all found good.
+    """Check the dataset in `folder` and return how many rows were found good.
 
-    Raises DataError with one message per failure, each naming the row or the file: a missing or changed file,
-    another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed outside the blend region,
-    files that no row lists or that lie outside of the folder, tables that contradict each other.
+    Raises DataError where there is no dataset, or with one message per failure, each naming the row or the file: a
+    missing or changed file, another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed
+    outside the blend region, files that no row lists or that lie outside of the folder, tables that contradict each
+    other.
     """
+    check_dataset_folder(folder)
     tables = {
         "manifest.parquet": SCHEMA,
         "rejected.parquet": REJECTED_SCHEMA,
@@ -56,11 +69,27 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
         problems.append(f"{folder}: metadata.parquet does not hold the rows of manifest.parquet")
     if problems:
         raise DataError(problems)
-    return VerifiedDataset(len(rows))
+    return VerifiedDataset(rows=len(rows), rejected=len(rejected))
+
+
+def check_dataset_folder(folder: Path) -> None:
+    """Raise DataError where a folder is no dataset, with what is there instead."""
+    if missing := _missing_dataset(folder):
+        raise DataError(f"{folder}: expected a dataset folder with manifest.parquet, found {missing}")
+
+
+def _missing_dataset(folder: Path) -> str:
+    """Return what is there instead of a dataset's folder; empty where that is there."""
+    if not os.path.isdir(folder):  # unlike Path's, false of a path too long to be one
+        return "a file" if os.path.exists(folder) else "nothing"
+    if (folder / "manifest.parquet").is_file():
+        return ""
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "") if names else "an empty folder"
 
 
 def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
-    """The table in a file; a missing, broken or differently typed one is added to `problems`."""
+    """Return the table in a file; a missing, broken or differently typed one is added to `problems`."""
     try:
         found = pq.read_schema(path)
         if not found.equals(schema):
@@ -74,7 +103,7 @@ def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
 
 
 def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str]) -> list[ManifestRow]:
-    """The rows as they should be; one that lacks a value is added to `problems`."""
+    """Return the rows as models; one that lacks a value is added to `problems`."""
     rows = []
     for number, values in enumerate(table):
         try:
@@ -86,7 +115,7 @@ def _validated(path: Path, table: Sequence[dict[str, Any]], problems: list[str])
 
 
 def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
-    """What is wrong with one row and its files, which a rejected one may lack."""
+    """Return what is wrong with one row and its files, which a rejected one may lack."""
     files: dict[str, str | None] = {
         row.image_path: row.image_sha256,
         row.drawn_mask_path: None,
@@ -96,21 +125,7 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     files.pop("", None)
     problems = [problem for path, sha256 in files.items() for problem in _file_problems(folder, path, sha256)]
     without_files = bool(row.reason) and not files
-    if not row.image_path and not without_files:
-        problems.append("it has no image")
-    if bool(row.mask_path) != (row.label_index == 1) and not without_files:
-        problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
-    if row.origin == "synthetic" and not without_files:
-        needed = ["planned_mask_path", *(["drawn_mask_path"] if row.label_index == 1 else [])]
-        problems += [f"a synthetic image without {name}" for name in needed if not getattr(row, name)]
-    if (row.origin == "synthetic") != bool(row.source_path):
-        problems.append(f"the source '{row.source_path}' does not fit the origin {row.origin}")
-    if row.origin == "synthetic" and row.split != "train":
-        problems.append(f"a synthetic image is in train, found {row.split}")
-    if (row.defect == "good") != (row.label_index == 0):
-        problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
-    if row.reason and row.reason not in REASONS:
-        problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
+    problems += _contradictions(row, without_files=without_files)
     if problems or without_files:
         return problems
     try:
@@ -129,8 +144,29 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
     return problems
 
 
+def _contradictions(row: ManifestRow, *, without_files: bool) -> list[str]:
+    """Return what in one row does not fit together."""
+    problems = []
+    if not row.image_path and not without_files:
+        problems.append("it has no image")
+    if bool(row.mask_path) != (row.label_index == 1) and not without_files:
+        problems.append(f"label_index {row.label_index} does not fit its mask '{row.mask_path}'")
+    if row.origin == "synthetic" and not without_files:
+        needed = ["planned_mask_path", *(["drawn_mask_path"] if row.label_index == 1 else [])]
+        problems += [f"a synthetic image without {name}" for name in needed if not getattr(row, name)]
+    if (row.origin == "synthetic") != bool(row.source_path):
+        problems.append(f"the source '{row.source_path}' does not fit the origin {row.origin}")
+    if row.origin == "synthetic" and row.split != "train":
+        problems.append(f"a synthetic image is in train, found {row.split}")
+    if (row.defect == "good") != (row.label_index == 0):
+        problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
+    if row.reason and row.reason not in REASONS:
+        problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
+    return problems
+
+
 def _file_problems(folder: Path, path: str, sha256: str | None) -> list[str]:
-    """A file that is missing or outside of the folder, or whose hash is not `sha256`; None is not compared."""
+    """Return the problem of a missing file, one outside of the folder, or whose hash is not `sha256`, if not None."""
     file = folder / path
     if not file.is_file():
         return [f"{path} is missing"]
@@ -151,7 +187,7 @@ def _mask_problems(path: str, values: ImageArray, *, may_be_empty: bool) -> list
 
 
 def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> list[str]:
-    """Whether planned and drawn mask are those that the row's figures were measured on."""
+    """Return the figures of a row that its planned and drawn masks do not give."""
     planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.drawn_mask_path))
     measured = {
         "mask_area_fraction": float(planned.mean()),
@@ -167,7 +203,7 @@ def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> l
 
 
 def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
-    """Whether a synthetic image still is its source outside the blend region, whatever the row says."""
+    """Return a problem where a synthetic image is not its source outside the blend region, whatever the row says."""
     if problems := _file_problems(folder, row.source_path, None):
         return [f"its source {problem}" for problem in problems]
     planned_mask = pictures[row.planned_mask_path][..., 0] > 0
@@ -188,7 +224,7 @@ def _table_problems(
     rows: Sequence[ManifestRow],
     rejected: Sequence[ManifestRow],
 ) -> list[str]:
-    """Contradictions between the tables, and files that no row lists."""
+    """Return contradictions between the tables, and files that no row lists."""
     everything = [*rows, *rejected]
     counts = Counter(row.sample_id for row in everything)
     problems = [f"row {name}: the sample_id stands {count} times" for name, count in counts.items() if count > 1]

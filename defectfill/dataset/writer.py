@@ -36,7 +36,7 @@ BLOCK = 8192
 
 
 def write_dataset(run: Run) -> Path:
-    """The dataset's folder, made anew from the finished shards and the real images, and swapped in whole.
+    """Make the dataset's folder anew from the finished shards and the real images, swap it in whole and return it.
 
     A contact sheet follows, and last the mark that the run is finished. Raises DataError when a planned sample is
     in no shard, or a shard's file is no longer what was painted.
@@ -53,7 +53,7 @@ def write_dataset(run: Run) -> Path:
 
 
 def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_of: Mapping[str, str]) -> None:
-    """Writes manifest.parquet, metadata.parquet and rejected.parquet of real images and finished shards.
+    """Write manifest.parquet, metadata.parquet and rejected.parquet of real images and finished shards.
 
     image_path_of: where each source file of the snapshot lies in the dataset. Raises DataError when a planned sample
     is in no shard.
@@ -85,7 +85,7 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
 
 
 def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
-    """The folder of every finished shard with its rows, in the plan's order, until generate.count are kept."""
+    """Yield the folder of every finished shard with its rows, in the plan's order, until generate.count are kept."""
     for defect in run.config.data.defects:
         plan = plan_table(run, defect, columns=["sample_id", "reason"])
         expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"].to_pylist()
@@ -109,7 +109,7 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
 
 
 def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
-    """Rows of shards with the places of their files in the dataset, and with the label that is asked for."""
+    """Return rows of shards with the paths of their files in the dataset, and with the label that is asked for."""
     sources = pa.array([image_path_of[path] for path in rows["source_path"].to_pylist()], pa.string())
     changed, kept = {"source_path": sources}, pc.equal(rows["reason"], "")
     if run.config.dataset.label == "planned":
@@ -125,7 +125,7 @@ def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -
 
 
 def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:
-    """Weights of rows by defect, split and origin, so that of the draws of a defect `real_share` are real references.
+    """Return weights of rows by defect, split and origin: of the draws of a defect `real_share` are real references.
 
     Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
     only one origin, its rows weigh 1.
@@ -145,15 +145,17 @@ def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) 
 
 
 def _copy_real_images(run: Run, folder: Path) -> tuple[list[ManifestRow], dict[str, str]]:
-    """Rows of the real images, and where each source file of the snapshot lies in the dataset."""
+    """Return rows of the real images, and where each source file of the snapshot lies in the dataset."""
     records = run.snapshot()
     rows = [_copy_real(run, record, folder) for record in progress(records, "copy real images")]
     return rows, {record.path: row.image_path for record, row in zip(records, rows, strict=True)}
 
 
 def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
-    """One real image and its mask. The image's file is copied byte for byte, unless EXIF turns it: then it is
-    written upright, so that every reader sees it as its mask does. The mask is written as 0 and 255.
+    """Copy one real image and its mask and return their row.
+
+    The image's file is copied byte for byte, unless EXIF turns it: then it is written upright, so that every reader
+    sees it as its mask does. The mask is written as 0 and 255.
     """
     source = run.config.category_folder / record.path
     if file_sha256(source) != record.sha256:
@@ -184,7 +186,7 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
 
 
 def _copy_shards(run: Run, folder: Path) -> None:
-    """Copies the files of the finished shards into the dataset, after a check that they are what was painted."""
+    """Copy the files of the finished shards into the dataset, after a check that they are what was painted."""
     sources = {record.path for record in run.snapshot()}
     for shard_folder, rows in _finished_rows(run):
         with damage_named(shard_folder / ROWS_FILE, f"remove {shard_folder} and run again"):
@@ -204,7 +206,7 @@ def _copy_shards(run: Run, folder: Path) -> None:
 
 
 def _copy_checked(source: Path, target: Path, sha256: str, remove: Path) -> None:
-    """Copies a file that an earlier step wrote; remove: what is to be removed for it to be written anew."""
+    """Copy a file that an earlier step wrote; remove: what is to be removed for it to be written anew."""
     with damage_named(source, f"remove {remove} and run again"):
         if not source.is_file() or file_sha256(source) != sha256:
             raise ValueError("no file, or another content than was written")

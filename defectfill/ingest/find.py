@@ -10,10 +10,10 @@ from defectfill.io.errors import DataError
 from defectfill.io.images import SUFFIXES
 
 GROUPS_FILE = "groups.csv"
-_MASK_ENDING = "_mask"
+MASK_ENDING = "_mask"
 
 
-class _Listing(NamedTuple):
+class Listing(NamedTuple):
     """The files of a category that a config asks for, not yet opened."""
 
     normals: tuple[Path, ...]
@@ -24,13 +24,13 @@ class _Listing(NamedTuple):
     """Empty where there is none."""
 
     def images(self) -> list[tuple[str, Path]]:
-        """Every image as (defect, path): normals, test normals, then the defects in the config's order."""
+        """Return every image as (defect, path): normals, test normals, then the defects in the config's order."""
         good = [("good", path) for path in (*self.normals, *self.test_normals)]
         return good + [(defect, path) for defect, paths in self.defects.items() for path in paths]
 
 
 def find_images(folder: Path) -> tuple[Path, ...]:
-    """The image files directly in `folder`, sorted by name; hidden ones do not count, no folder has none.
+    """Return the image files directly in `folder`, sorted by name; hidden ones do not count, no folder has none.
 
     A link to nothing counts: it is an image that is missed when it is read.
     """
@@ -43,7 +43,7 @@ def find_images(folder: Path) -> tuple[Path, ...]:
 
 
 def mask_files(masks: MasksConfig) -> dict[str, Path]:
-    """Every file that the masks block names, by its key. Raises DataError for those that are missing."""
+    """Return every file that the masks block names, by its key; DataError for those that are missing."""
     zones = masks.zones.model_dump() if masks.zones else {}
     files = {f"masks.zones.{name}": path for name, path in zones.items() if path}
     problems = [f"{key}: expected a file, found none: {path}" for key, path in files.items() if not path.is_file()]
@@ -56,14 +56,17 @@ def mask_files(masks: MasksConfig) -> dict[str, Path]:
     return files
 
 
-def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:
-    """The files of the category, and a problem for each folder that is missing or empty and each unusable name."""
+def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
+    """Return the files of the category, and a problem for each folder that is missing or empty and each unusable name.
+
+    Raises DataError where the category's own folder is missing.
+    """
     folder = config.category_folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the category's folder, found {_folders_in(folder.parent)}")
     defects = config.data.defects
     groups_file = folder / GROUPS_FILE
-    listing = _Listing(
+    listing = Listing(
         normals=find_images(folder / "train" / "good"),
         test_normals=find_images(folder / "test" / "good"),
         defects={defect: find_images(folder / "test" / defect) for defect in defects},
@@ -83,7 +86,7 @@ def _list_files(config: RunConfig) -> tuple[_Listing, list[str]]:
 
 
 def _empty(folder: Path, what: str) -> list[str]:
-    """A problem where `folder` is missing or holds no image."""
+    """Return a problem where `folder` is missing or holds no image."""
     if not folder.is_dir():
         return [f"{folder}: expected a folder with {what}, found {_folders_in(folder.parent)}"]
     if find_images(folder):
@@ -93,15 +96,15 @@ def _empty(folder: Path, what: str) -> list[str]:
 
 
 def _folders_in(parent: Path) -> str:
-    """What is in `parent` instead of the folder that was looked for."""
+    """Return what is in `parent` instead of the folder that was looked for."""
     if not parent.is_dir():
         return f"that {parent} is no folder either"
     names = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
     return f"beside it only {', '.join(names)}" if names else "nothing beside it"
 
 
-def _pair(listing: _Listing) -> tuple[dict[Path, Path], list[str]]:
-    """Image -> mask, and a problem for each file without its counterpart or with a second one."""
+def pair_masks(listing: Listing) -> tuple[dict[Path, Path], list[str]]:
+    """Return image -> mask, and a problem for each file without its counterpart or with a second one."""
     pairs: dict[Path, Path] = {}
     problems: list[str] = []
     for paths in (listing.normals, listing.test_normals):
@@ -110,21 +113,21 @@ def _pair(listing: _Listing) -> tuple[dict[Path, Path], list[str]]:
         images = _by_stem(paths, problems)
         masks = _by_stem(listing.masks[defect], problems)
         for stem, path in images.items():
-            if stem + _MASK_ENDING in masks:
-                pairs[path] = masks[stem + _MASK_ENDING]
+            if stem + MASK_ENDING in masks:
+                pairs[path] = masks[stem + MASK_ENDING]
             elif masks:
                 problems.append(f"{path}: expected a mask ground_truth/{defect}/{stem}_mask.png, found none")
         for stem, path in masks.items():
-            if not stem.endswith(_MASK_ENDING):
+            if not stem.endswith(MASK_ENDING):
                 problems.append(f"{path}: expected the name <stem of the image>_mask, found {path.name}")
-            elif stem.removesuffix(_MASK_ENDING) not in images:
-                image = f"test/{defect}/{stem.removesuffix(_MASK_ENDING)}.png"
+            elif stem.removesuffix(MASK_ENDING) not in images:
+                image = f"test/{defect}/{stem.removesuffix(MASK_ENDING)}.png"
                 problems.append(f"{path}: expected an image {image}, found none")
     return pairs, problems
 
 
 def _by_stem(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
-    """Stem -> file; a second file of the same stem is added to `problems`."""
+    """Return stem -> file; a second file of the same stem is added to `problems`."""
     by_stem: dict[str, Path] = {}
     for path in paths:
         first = by_stem.setdefault(path.stem, path)
@@ -133,5 +136,6 @@ def _by_stem(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
     return by_stem
 
 
-def _relative(path: Path, root: Path) -> str:
+def relative_path(path: Path, root: Path) -> str:
+    """Return `path` as it stands in the tables: relative to `root`, with forward slashes."""
     return path.relative_to(root).as_posix()

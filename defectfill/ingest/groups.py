@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defectfill.config.run import RunConfig
-from defectfill.ingest.find import GROUPS_FILE, _relative
+from defectfill.ingest.find import GROUPS_FILE, relative_path
 
 
-def _read_groups(config: RunConfig, images: Sequence[tuple[str, Path]]) -> tuple[dict[Path, str], list[str]]:
-    """Image -> group from `groups.csv`, and the problems of that file; no groups without it."""
+def read_groups(config: RunConfig, images: Sequence[tuple[str, Path]]) -> tuple[dict[Path, str], list[str]]:
+    """Return image -> group from `groups.csv`, and the problems of that file; no groups without it."""
     path = config.category_folder / GROUPS_FILE
     asked = config.data.group_column
     if not path.is_file():
@@ -31,14 +31,14 @@ def _read_groups(config: RunConfig, images: Sequence[tuple[str, Path]]) -> tuple
     twice = [name for name, times in Counter(names).items() if times > 1]
     problems = [f"{path}: expected every file once, found {name} more often" for name in twice]
     group_of = {name: row[column].strip() for name, row in zip(names, rows, strict=True)}
-    groups = {image: group_of.get(_relative(image, config.category_folder), "") for _, image in images}
+    groups = {image: group_of.get(relative_path(image, config.category_folder), "") for _, image in images}
     for image in (image for image, group in groups.items() if not group):
         problems.append(f"{image}: expected a row with a {column} in groups.csv, found none")
     return groups, problems
 
 
 def _group_column(columns: Sequence[str], asked: str | None) -> tuple[str, str]:
-    """The column that names the group and an empty problem, or the other way round."""
+    """Return the column that names the group and an empty problem, or the other way round."""
     shown = ", ".join(columns) or "none"
     if "file" not in columns:
         return "", f"expected a column 'file', found the columns {shown}"

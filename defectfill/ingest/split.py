@@ -1,4 +1,4 @@
-"""Which real images are learnt from and which are held out, so that one physical part is never on both sides."""
+"""The division of real images into those learnt from and those held out; no physical part is on both sides."""
 
 import math
 from collections import Counter
@@ -12,9 +12,9 @@ from defectfill.records.snapshot import ImageRecord, Role
 
 
 def assign_roles(config: RunConfig, records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """`records` in their order, with the references chosen and every group on one side, train or test.
+    """Return `records` in their order, with the references chosen and every group on one side, train or test.
 
-    The groups of a defect (without groups, its files) are tried in an order that hangs on seed, category,
+    The groups of a defect (without groups, its files) are tried in an order that depends on seed, category,
     defect and their own names alone; one is taken while that does not make the references more than the
     config asks for, and the smallest if all would. What is not taken is held out. Groups with a test normal
     are on the test side from the start, groups taken for one defect on the train side for those after it,
@@ -37,7 +37,7 @@ def assign_roles(config: RunConfig, records: Sequence[ImageRecord]) -> tuple[Ima
 
 
 def _divide(config: RunConfig, defect: str, sizes: Mapping[str, int], sides: dict[str, str]) -> str:
-    """Puts each group of `defect` (group -> images) that has no side yet on one; a problem, or ''."""
+    """Put each group of `defect` (group -> images) that has no side yet on one; return a problem, or ''."""
     count = sum(sizes.values())
     wanted = _wanted(config.data.references, count)
     if wanted > count:
@@ -65,7 +65,7 @@ def _divide(config: RunConfig, defect: str, sizes: Mapping[str, int], sides: dic
 
 
 def _wanted(references: References, count: int) -> int:
-    """How many of `count` images are to be references; a share is rounded up, but not for 4.000000001."""
+    """Return how many of `count` images are to be references; a share is rounded up, but not for 4.000000001."""
     if references.count is not None:
         return references.count
     assert references.fraction is not None
@@ -73,12 +73,12 @@ def _wanted(references: References, count: int) -> int:
 
 
 def _group(record: ImageRecord) -> str:
-    """What stays on one side: the record's group, or the file itself."""
+    """Return what stays on one side: the record's group, or the file itself."""
     return record.group or record.path
 
 
 def _assign(record: ImageRecord, sides: Mapping[str, str]) -> ImageRecord:
-    """`record` with role and split by its group's side; groups of normals alone are on the train side."""
+    """Return `record` with role and split by its group's side; groups of normals alone are on the train side."""
     split = sides.get(_group(record), "train")
     good: Role = "normal" if split == "train" else "test_normal"
     defective: Role = "reference" if split == "train" else "held_out"

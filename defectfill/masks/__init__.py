@@ -1,1 +1,1 @@
-"""Masks for new defects, in the places and shapes of the references."""
+"""Masks for new defects, in positions and shapes learnt from the references."""

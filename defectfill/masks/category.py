@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 
 class CategoryMasks:
-    """Masks of one defect of a category. Raises DataError with every file that cannot be used."""
+    """The masks of one defect of a category; DataError with every file that cannot be used."""
 
     def __init__(self, config: RunConfig, records: Sequence[ImageRecord], defect: str) -> None:
         folder, masks = config.category_folder, config.masks
@@ -40,7 +40,7 @@ class CategoryMasks:
         self._zones = _Zones(masks, masks.zones, self.sampler) if masks.zones else None
 
     def scene(self, image: ImageArray) -> Scene:
-        """Where defects may be in a normal [H, W, C].
+        """Return where defects may be in a normal [H, W, C].
 
         Raises PlacementError when the object is not surely found, or the zones leave nothing of it.
         """
@@ -55,14 +55,14 @@ class CategoryMasks:
 
 
 def foreground_of(masks: MasksConfig, image: ImageArray) -> Mask:
-    """The object in an image, or the whole frame. Raises UncertainObject where they are not to be told apart."""
+    """Return the object [H, W] in an image, or the whole frame; UncertainObject where they are not to be told apart."""
     if masks.foreground == "full":
         return np.ones(image.shape[:2], dtype=bool)
     return np.asarray(find_object(image).probability >= masks.min_probability)
 
 
 def _foregrounds(masks: MasksConfig, paths: Sequence[Path], images: Sequence[ImageArray]) -> list[Mask]:
-    """The references' objects. Where all that are certain are textures, so are the others."""
+    """Return the objects [H, W] of the references. Where all that are certain are textures, so are the others."""
     found: list[Mask | None] = []
     problems = []
     for path, image in zip(paths, images, strict=True):
@@ -96,7 +96,7 @@ def _settings(masks: MasksConfig) -> Settings:
 
 
 def folder_masks(masks: MasksConfig) -> Iterator[Mask]:
-    """The user's own masks, for the sampler `folder`. Raises DataError for one that cannot be used."""
+    """Yield the user's own masks, for the sampler `folder`; DataError for one that cannot be used."""
     for path in find_images(masks.folder) if masks.folder and FOLDER in masks.samplers else ():
         mask = read_mask(path)
         if not mask.any():
@@ -117,7 +117,7 @@ class _Zones:
             self._check(self._drawn_on.shape)
 
     def permitted(self, foreground: Mask) -> Mask:
-        """H W: where the zones let defects be, in the image with this foreground."""
+        """Return where the zones let defects be [H, W], in the image with this foreground."""
         permitted = np.ones(foreground.shape, dtype=bool)
         if self._allowed is not None:
             permitted &= self._on(foreground, self._allowed)

@@ -1,11 +1,12 @@
-"""The masks of a config before anything is trained: a picture of them, and how they compare with the references."""
+"""The masks of a config before anything is trained: a picture of them, and a comparison with the references."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
@@ -24,25 +25,47 @@ NORMALS = 8
 """Normals that the masks are placed on; more only take longer."""
 
 
-def write_mask_sheet(config: RunConfig, path: Path, count: int) -> list[str]:
-    """Writes the sheet to `path` and returns a table per defect: each attribute of references and `count` masks.
+class DefectMasks(BaseModel):
+    """Masks of one defect beside its references' masks."""
 
-    Masks are drawn as the plan draws them, on a few normals. Raises DataError with the reasons when none finds a place.
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    """Masks that found room."""
+    comparisons: tuple[Comparison, ...]
+    """One per attribute."""
+    not_placed: dict[str, int]
+    """Why normals or masks were passed over -> how often."""
+
+
+def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, DefectMasks]:
+    """Write the sheet to `path` and return, per defect, how `count` masks compare with those of the references.
+
+    Masks are drawn as the plan draws them, on a few normals. Raises DataError with the reasons when none finds room.
     """
     records = ingest(config)
     rows: list[NDArray[np.uint8]] = []
-    lines: list[str] = []
+    report: dict[str, DefectMasks] = {}
     for defect in config.data.defects:
         masks = CategoryMasks(config, records, defect)
         rows.append(titled_row(f"{defect}: references", _reference_tiles(config, records, defect), COLUMNS))
         tiles, sampled, refused = _sampled(config, records, masks, count)
         if not sampled:
-            raise DataError(f"{defect}: no mask finds a place, see masks in the config; {next(iter(refused))}")
+            raise DataError(f"{defect}: no mask finds room, see masks in the config; {next(iter(refused))}")
         for start in range(0, len(tiles), COLUMNS):
             rows.append(titled_row(f"{defect}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS))
-        lines += _table(defect, compare(masks.sampler.attributes, sampled), len(sampled))
-        lines += [f"{defect}: {times} not placed: {reason}" for reason, times in refused.items()]
+        comparisons = tuple(compare(masks.sampler.attributes, sampled))
+        report[defect] = DefectMasks(count=len(sampled), comparisons=comparisons, not_placed=dict(refused))
     write_png(path, np.concatenate(rows))
+    return report
+
+
+def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
+    """Return the lines of a table per defect, each followed by what was not placed."""
+    lines: list[str] = []
+    for defect, masks in report.items():
+        lines += _table(defect, masks)
+        lines += [f"{defect}: {times} not placed: {reason}" for reason, times in masks.not_placed.items()]
     return lines
 
 
@@ -55,7 +78,7 @@ def _reference_tiles(config: RunConfig, records: Sequence[ImageRecord], defect: 
 def _sampled(
     config: RunConfig, records: Sequence[ImageRecord], masks: CategoryMasks, count: int
 ) -> tuple[list[Tile], list[Attributes], Counter[str]]:
-    """Tiles of the first two rows, the attributes of all masks, and how often what kept one from being placed."""
+    """Return tiles of the first two rows, the attributes of all masks, and why how many were not placed."""
     normals = [config.category_folder / record.path for record in records if record.role == "normal"][:NORMALS]
     scenes: list[tuple[ImageArray, Scene]] = []
     refused: Counter[str] = Counter()
@@ -81,7 +104,7 @@ def _sampled(
 
 
 def _tile(image: ImageArray, mask: NDArray[np.bool_]) -> Tile:
-    """The whole image on a white square, with the mask outlined."""
+    """Return the whole image on a white square, with the mask outlined."""
     side = max(mask.shape)
     before = [(side - length) // 2 for length in mask.shape]
     around = [(first, side - length - first) for first, length in zip(before, mask.shape, strict=True)]
@@ -89,14 +112,10 @@ def _tile(image: ImageArray, mask: NDArray[np.bool_]) -> Tile:
     return outlined(crop_window(white, np.pad(mask, around), (0, 0, side, side), TILE_PX))
 
 
-def _table(defect: str, comparisons: Sequence[Comparison], count: int) -> Iterator[str]:
-    """Lines of one defect: smallest, median and largest of both sides, and the two-sample distances."""
-    yield f"{defect}, {count} masks: smallest, median, largest of both sides, and how far apart they are"
+def _table(defect: str, masks: DefectMasks) -> Iterator[str]:
+    """Yield the lines of one defect: smallest, median and largest of both sides, and the two-sample distances."""
+    yield f"{defect}, {masks.count} masks: smallest, median, largest of both sides, and how far apart they are"
     yield f"  {'attribute':<18} {'references':>26} {'masks':>26} {'KS':>5} {'Wasserstein':>12}"
-    for row in comparisons:
+    for row in masks.comparisons:
         sides = [" ".join(f"{value:8.4g}" for value in side) for side in (row.references, row.samples)]
         yield f"  {row.attribute:<18} {sides[0]:>26} {sides[1]:>26} {row.ks:5.2f} {row.wasserstein:12.3g}"
-
-
-def format_mask_report(lines: list[str]) -> list[str]:
-    return lines

@@ -1,4 +1,4 @@
-"""What is measured of a defect in its window, of references and of samples alike."""
+"""Measures of a defect in its window, the same for references and samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,15 @@ from defectfill.painting.window import LUMA, Box, Window, crop_mask, crop_window
 
 MEASURED_SIDE_PX = 128
 
-
 SURROUNDINGS_PX = 8
 """How far around a defect its surroundings reach."""
-
 
 APPEARANCE_SIDE_PX = 32
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of a defect in its window, of references and of samples alike."""
+    """The measures of a defect in its window."""
 
     contrast: float
     """Root mean square difference of the defect's pixels from the mean colour of its surroundings."""
@@ -37,13 +35,13 @@ class Measures:
 def measure_sample(
     image: ImageArray, drawn_mask: NDArray[np.bool_], planned_mask: NDArray[np.bool_], box: Box
 ) -> Measures:
-    """The measures of a sample's image [H, W, C] in its window, with its masks [H, W]."""
+    """Return the measures of a sample's image [H, W, C] in its window, with its masks [H, W]."""
     window = crop_window(image, drawn_mask, box, MEASURED_SIDE_PX)
     return measure(window, crop_mask(planned_mask, box, MEASURED_SIDE_PX))
 
 
 def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
-    """The measures of a defect, window.mask, in a picture that was asked to have it in the mask `asked` [R, R]."""
+    """Return the measures of a defect, window.mask, whose mask was planned as `asked` [R, R]."""
     import cv2
 
     mask, luma = window.mask, window.image @ LUMA
@@ -62,7 +60,7 @@ def measure(window: Window, asked: NDArray[np.bool_]) -> Measures:
 
 
 def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
-    """A mask with all pixels within so many steps to one of the four neighbours."""
+    """Return a mask with all pixels within so many steps to one of the four neighbours."""
     import cv2
 
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
@@ -81,7 +79,7 @@ def _appearance(luma: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[n
 
 
 def appearance_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Correlation of two appearances where both have a defect, in [-1, 1]; 0 where there is nothing to compare."""
+    """Return the correlation of two appearances where both have a defect, in [-1, 1]; 0 without a common part."""
     both = ~np.isnan(one) & ~np.isnan(other)
     if both.sum() < 0.5 * max((~np.isnan(one)).sum(), (~np.isnan(other)).sum(), 1):
         return 0.0
@@ -91,7 +89,7 @@ def appearance_correlation(one: NDArray[np.float32], other: NDArray[np.float32])
 
 
 def appearance_distance(measures: Measures, references: Sequence[Measures]) -> float:
-    """Distance in contrast and shade to the nearest of some references, over their median contrast."""
+    """Return the distance in contrast and shade to the nearest reference, over the references' median contrast."""
     nearest = min(
         float(np.hypot(measures.contrast - each.contrast, np.linalg.norm(measures.shade - each.shade)))
         for each in references

@@ -1,4 +1,4 @@
-"""What paints defects into windows, and what comes back.
+"""The painter, which paints defects into windows, and its paintings.
 
 `Painter` is the one seam between the dataset code and the model: the diffusion model stands behind it in a
 run, `FlatPainter` in tests.
@@ -16,7 +16,7 @@ from defectfill.painting.window import Window
 
 @dataclass(frozen=True)
 class Painting:
-    """What became of the K candidates of one sample: those painted to the end, as the model's VAE gives them.
+    """The K candidates of one sample: those painted to the end, as the model's VAE decodes them, and all scores.
 
     The VAE's tint is subtracted.
     """
@@ -33,7 +33,7 @@ class Painting:
     the mask; empty where none was."""
 
     def candidate(self, number: int) -> NDArray[np.float32]:
-        """[R, R, 3]: the candidate of that number, 0 to K - 1, which must not be one that was dropped."""
+        """Return the candidate [R, R, 3] of that number, 0 to K - 1, which must not be one that was dropped."""
         found: NDArray[np.float32] = self.candidates[self.numbers.index(number)]
         return found
 
@@ -45,10 +45,10 @@ class Painting:
 
 
 class Painter(Protocol):
-    """Paints planned defects into clean windows."""
+    """A model that paints planned defects into clean windows, or a stand-in."""
 
     def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
-        """One Painting per window, in order; the same window, seed and prompt give the same bytes in any company.
+        """Yield one Painting per window, in order; the same window, seed and prompt give the same bytes in any batch.
 
         Windows are taken a batch at a time.
         """

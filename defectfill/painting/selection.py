@@ -1,12 +1,12 @@
-"""Which of a sample's candidates is taken."""
+"""The choice of one of a sample's candidates."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def select_low_fidelity(scores: NDArray[np.float32]) -> int:
-    """Index of the least reconstructed candidate: the largest of the scores [K] but nan; the first one of equals.
+    """Return the index of the least reconstructed candidate, which has the largest of the scores [K]; nan never has.
 
-    Low-Fidelity Selection, section 3.4 of the paper.
+    Of equals the first. Low-Fidelity Selection, section 3.4 of the paper.
     """
     return int(np.nanargmax(scores))

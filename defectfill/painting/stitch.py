@@ -1,4 +1,4 @@
-"""A painting put into its source: outside the blend region every bit is the source's own."""
+"""The way of a painting into its source: outside the blend region every bit is the source's own."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ BLEND_SHARE = 1 / 128
 
 
 def blend_width(box: Box) -> int:
-    """Width in source pixels of the rim around the mask in which result and source are mixed."""
+    """Return the width in source pixels of the rim around the mask in which result and source are mixed."""
     return max(2, round((box[2] - box[0]) * BLEND_SHARE))
 
 
 def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
-    """Weight of the painting [H, W]: 1 inside the mask, falling to 0 within `blend_px` outside it.
+    """Return the weight of the painting [H, W]: 1 inside the mask, falling to 0 within `blend_px` outside it.
 
     The blend region is where it is above 0: every pixel at most `blend_px` from the mask (Euclidean).
     """
@@ -31,8 +31,8 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
     return np.asarray(np.where(distance <= blend_px, alpha, 0), dtype=np.float32)
 
 
-def blend_part(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Region, NDArray[np.float32]]:
-    """The part of the frame [H, W] that holds the blend region of a mask, and the painting's weight [h, w] in it."""
+def blend_region(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Region, NDArray[np.float32]]:
+    """Return the region of a frame [H, W] that holds a mask with its blend, and the painting's weight [h, w] in it."""
     import cv2
 
     width = blend_width(box)
@@ -52,25 +52,27 @@ def stitch(
     box: Box,
     planned_mask: NDArray[np.bool_],
 ) -> ImageArray:
-    """The source [H, W, C] with the painting [R, R, 3] in [0, 1] mixed into the blend region of the planned mask.
+    """Return the source [H, W, C] with the painting [R, R, 3] in [0, 1] mixed into the planned mask's blend region.
 
     Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel outside
     the blend region is the source's own.
     """
-    part, weight = blend_part(planned_mask, box)
-    alpha, original = weight[..., None], source[part]
-    mixed = np.rint(original + alpha * (to_source_format(painting, box, source, part) - original))
+    region, weight = blend_region(planned_mask, box)
+    alpha, original = weight[..., None], source[region]
+    mixed = np.rint(original + alpha * (to_source_format(painting, box, source, region) - original))
     result = source.copy()
-    result[part] = np.where(alpha > 0, mixed.astype(source.dtype), original)
+    result[region] = np.where(alpha > 0, mixed.astype(source.dtype), original)
     return result
 
 
-def to_source_format(painting: NDArray[np.float32], box: Box, source: ImageArray, part: Region) -> NDArray[np.float32]:
-    """A part [h, w, C] of the source [H, W, C] as a painting [R, R, 3] in [0, 1] of the window `box` has it.
+def to_source_format(
+    painting: NDArray[np.float32], box: Box, source: ImageArray, region: Region
+) -> NDArray[np.float32]:
+    """Return a region [h, w, C] of the source [H, W, C] as a painting [R, R, 3] in [0, 1] of the window `box` has it.
 
     In the source's channels and value range; alpha is the source's own.
     """
-    rows, columns = part
+    rows, columns = region
     left, top, right, _ = box
     within = (columns.start - left, rows.start - top, columns.stop - left, rows.stop - top)
     values: NDArray[np.float32] = resize(painting, right - left, within) * np.float32(np.iinfo(source.dtype).max)
@@ -80,11 +82,11 @@ def to_source_format(painting: NDArray[np.float32], box: Box, source: ImageArray
 
 
 def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_mask: NDArray[np.bool_]) -> bool:
-    """Whether every pixel of result [H, W, C] outside the blend region of the planned mask equals the source's."""
+    """Return whether each pixel of result [H, W, C] outside the planned mask's blend region equals the source's."""
     if source.shape != result.shape or source.dtype != result.dtype:
         return False
-    part, alpha = blend_part(planned_mask, box)
-    rows, columns = part
+    region, alpha = blend_region(planned_mask, box)
+    rows, columns = region
     around: list[Any] = [
         np.s_[: rows.start],
         np.s_[rows.stop :],
@@ -93,5 +95,5 @@ def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_
     ]
     outside = alpha == 0
     return all(np.array_equal(source[each], result[each]) for each in around) and np.array_equal(
-        source[part][outside], result[part][outside]
+        source[region][outside], result[region][outside]
     )

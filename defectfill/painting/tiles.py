@@ -9,23 +9,17 @@ from PIL import Image, ImageDraw
 from defectfill.painting.window import Window
 
 TILE_PX = 160
-
-
 GAP_PX = 4
-
-
 TITLE_PX = 18
 
-
 OUTLINE = np.array([1.0, 0.2, 0.1], dtype=np.float32)
-
 
 Tile = NDArray[np.float32]
 """[TILE_PX, TILE_PX, 3] in [0, 1]"""
 
 
 def outlined(window: Window) -> Tile:
-    """The crop with its mask's outline drawn just outside the mask."""
+    """Return the crop with its mask's outline drawn just outside the mask."""
     from scipy import ndimage
 
     outline = ndimage.binary_dilation(window.mask) & ~window.mask
@@ -33,7 +27,7 @@ def outlined(window: Window) -> Tile:
 
 
 def titled_row(title: str, tiles: Sequence[Tile], columns: int) -> NDArray[np.uint8]:
-    """Tiles side by side under a title, [TITLE_PX + TILE_PX + GAP_PX, columns x (TILE_PX + GAP_PX), 3]."""
+    """Return tiles side by side under a title, [TITLE_PX + TILE_PX + GAP_PX, columns * (TILE_PX + GAP_PX), 3]."""
     row = Image.new("RGB", (columns * (TILE_PX + GAP_PX), TITLE_PX + TILE_PX + GAP_PX), "white")
     ImageDraw.Draw(row).text((GAP_PX, 3), title, fill="black")
     for column, tile in enumerate(tiles):

@@ -18,8 +18,7 @@ Box = tuple[int, int, int, int]
 """left, top, right, bottom in source pixels; square, and beyond the frame where the frame is too small."""
 
 Region = tuple[slice, slice]
-"""Rows and columns of a frame."""
-
+"""Rows and columns of an image."""
 
 LEAST_CONTEXT = 1.2
 """Side of the window over the mask's longer side where the mask is thin."""
@@ -43,7 +42,7 @@ class Window:
 
 
 def window_box(mask: NDArray[np.bool_], config: WindowConfig, resolution: int) -> Box:
-    """The square box around the mask [H, W], moved inside the frame, for a model of that resolution.
+    """Return the square box around the mask [H, W], moved inside the frame, for a model of that resolution.
 
     Its side is `context` times the mask's longer side, but less for a thin mask, so that `min_cells` latent cells span
     its width; at least `min_side_px` and LEAST_CONTEXT times the longer side, at most the frame's shorter side; where
@@ -67,7 +66,7 @@ def window_box(mask: NDArray[np.bool_], config: WindowConfig, resolution: int) -
 
 
 def is_window_of(box: Sequence[int], mask: NDArray[np.bool_]) -> bool:
-    """Whether a box can be what `window_box` gives for a mask [H, W]: a square around it, no longer than the frame."""
+    """Return whether `window_box` can give a box for a mask [H, W]: a square around it, no longer than the frame."""
     left, top, right, bottom = box
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows) or not 0 < right - left == bottom - top <= max(mask.shape):
@@ -76,35 +75,35 @@ def is_window_of(box: Sequence[int], mask: NDArray[np.bool_]) -> bool:
 
 
 def mask_width(mask: NDArray[np.bool_]) -> float:
-    """The width of a mask [H, W] in pixels, exact for a line; of a disc two thirds of its diameter."""
+    """Return the width of a mask [H, W] in pixels, exact for a line; of a disc two thirds of its diameter."""
     import cv2
 
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    return 4 * float(depth[part].mean()) - 2
+    cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    depth = cv2.distanceTransform(np.pad(cropped, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return 4 * float(depth[cropped].mean()) - 2
 
 
 def latent_cells(mask: NDArray[np.bool_], box: Box, resolution: int) -> float:
-    """How many latent cells the width of a mask [H, W] spans in a window."""
+    """Return how many latent cells the width of a mask [H, W] spans in a window."""
     return mask_width(mask) * resolution / LATENT_SCALE / (box[2] - box[0])
 
 
 def _start(centre: int, side: int, length: int) -> int:
-    """Where a span of `side` around `centre` starts: inside [0, length), or centred on it when longer."""
+    """Return where a span of `side` around `centre` starts: inside [0, length), or centred on it when longer."""
     if side > length:
         return -((side - length) // 2)
     return min(max(centre - side // 2, 0), length - side)
 
 
 def inside_frame(box: Box, shape: tuple[int, ...]) -> Region:
-    """Rows and columns of a frame [H, W, ...] that lie in `box`."""
+    """Return rows and columns of a frame [H, W, ...] that lie in `box`."""
     left, top, right, bottom = box
     return slice(max(top, 0), min(bottom, shape[0])), slice(max(left, 0), min(right, shape[1]))
 
 
 def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution: int) -> Window:
-    """The window of an image [H, W, C] (8 or 16 bit) and its mask [H, W] at `resolution`.
+    """Return the window of an image [H, W, C] (8 or 16 bit) and its mask [H, W] at `resolution`.
 
     Beyond the frame the image is mirrored and the mask is empty.
     """
@@ -113,18 +112,18 @@ def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution
 
 
 def crop_mask(mask: NDArray[np.bool_], box: Box, resolution: int) -> NDArray[np.bool_]:
-    """The window of a mask [H, W] alone."""
+    """Return the window [R, R] of a mask [H, W] alone."""
     return resize_mask(_cut(mask, box, "constant"), resolution)
 
 
 def unit_rgb(image: ImageArray) -> NDArray[np.float32]:
-    """[H, W, 3] in [0, 1] of an image of 1, 3 or 4 channels; alpha is dropped."""
+    """Return an image [H, W, C] of 1, 3 or 4 channels as [H, W, 3] in [0, 1]; alpha is dropped."""
     unit = np.divide(image[..., :3], np.iinfo(image.dtype).max, dtype=np.float32)
     return np.repeat(unit, 3, axis=2) if unit.shape[2] == 1 else unit
 
 
 def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]) -> NDArray[Any]:
-    """The part of `array` in `box`, filled beyond the frame by np.pad's mode `beyond`."""
+    """Return what of `array` [H, W, ...] lies in `box`, filled beyond the frame by np.pad's mode `beyond`."""
     left, top, right, bottom = box
     height, width = array.shape[:2]
     inside = array[inside_frame(box, array.shape)]
@@ -135,26 +134,25 @@ def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]
 
 
 def resize(image: NDArray[np.float32], side: int, within: Box | None = None) -> NDArray[np.float32]:
-    """An image [h, w, 3] in [0, 1] resized to [side, side, 3], bicubic, smoothed when shrinking.
+    """Return an image [h, w, 3] in [0, 1] resized to [side, side, 3], bicubic, smoothed when shrinking.
 
-    within: the part of the resized image that is wanted, all of it by default.
+    within: the box of the resized image that is wanted, all of it by default.
     """
     left, top, right, bottom = within or (0, 0, side, side)
     if image.shape[:2] == (side, side):
         return image[top:bottom, left:right] if within else image
     height, width = image.shape[:2]
-    part = (left * width / side, top * height / side, right * width / side, bottom * height / side)
+    taken = (left * width / side, top * height / side, right * width / side, bottom * height / side)
+    size = (right - left, bottom - top)
     channels = [
-        np.asarray(
-            Image.fromarray(image[..., channel]).resize((right - left, bottom - top), Image.Resampling.BICUBIC, part)
-        )
+        np.asarray(Image.fromarray(image[..., channel]).resize(size, Image.Resampling.BICUBIC, taken))
         for channel in range(image.shape[2])
     ]
     return np.clip(np.stack(channels, axis=-1), 0.0, 1.0)
 
 
 def resize_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
-    """A square mask [s, s] resized to [side, side]; no True pixel is lost.
+    """Return a square mask [s, s] resized to [side, side]; no True pixel is lost.
 
     Shrunk, a new pixel is True where it holds the centre of any True pixel; enlarged, where its own centre lies in one.
     """

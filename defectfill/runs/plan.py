@@ -1,6 +1,5 @@
-"""The plan: one row per image to be made, written before any painting."""
+"""The plan as a table on disk: one row per image to be made, written before any painting."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,11 +19,11 @@ from defectfill.records.plan import SCHEMA, SampleSpec
 from defectfill.runs.run import Run
 
 REMEDY = "remove it and run again"
-"""For a damaged plan, which then comes out as it was."""
+"""The advice for a damaged plan, which then comes out as it was."""
 
 
 def read_plan(run: Run, defect: str, start: int = 0, stop: int | None = None) -> list[SampleSpec]:
-    """The planned samples of a defect from index `start` to before `stop`, in order; those that are there."""
+    """Return the planned samples of a defect from index `start` to before `stop`, in order, as far as there are any."""
     rows = plan_table(run, defect, start, stop).to_pylist()
     with damage_named(run.plan_path, REMEDY):
         specs = [SampleSpec.model_validate(row) for row in rows]
@@ -40,7 +39,7 @@ def read_plan(run: Run, defect: str, start: int = 0, stop: int | None = None) ->
 def plan_table(
     run: Run, defect: str, start: int = 0, stop: int | None = None, columns: list[str] | None = None
 ) -> pa.Table:
-    """The same as a table."""
+    """Return the same rows as a table, or only some of their columns."""
     if not run.plan_path.exists():
         return SCHEMA.empty_table()
     wanted = (pc.field("defect") == defect) & (pc.field("index") >= start)
@@ -51,32 +50,33 @@ def plan_table(
         return checked(pq.read_table(run.plan_path, columns=columns, filters=wanted))
 
 
-def count_planned(run: Run) -> Counter[str]:
-    """How many samples of each defect are planned; DataError where their indices are not 0, 1, 2 ..."""
-    counts: Counter[str] = Counter()
-    for defect in run.config.data.defects:
-        indices = plan_table(run, defect, columns=["index"])["index"].to_numpy()
-        with damage_named(run.plan_path, REMEDY):
-            if not np.array_equal(indices, np.arange(len(indices))):
-                raise ValueError(f"gaps among the samples of {defect}")
-        counts[defect] = len(indices)
-    return counts
+def placed_samples(run: Run, defect: str) -> NDArray[np.bool_]:
+    """Return for each planned sample [N] of a defect whether its mask found room.
+
+    DataError where their indices are not 0, 1, 2 ...
+    """
+    rows = plan_table(run, defect, columns=["index", "reason"])
+    with damage_named(run.plan_path, REMEDY):
+        if not np.array_equal(rows["index"].to_numpy(), np.arange(len(rows))):
+            raise ValueError(f"gaps among the samples of {defect}")
+    return np.asarray(pc.equal(rows["reason"], "").to_numpy(), dtype=bool)
 
 
 def read_planned_mask(run: Run, path: str) -> NDArray[np.bool_]:
-    """A mask of the plan [H, W], by its path there; DataError where its file is damaged."""
-    with _plan_to_remove(run):
+    """Return a mask [H, W] of the plan, by its path there; DataError where its file is damaged."""
+    with _remedy_named(run):
         return read_mask(run.folder / path)
 
 
 def planned_mask_sha256(run: Run, path: str) -> str:
-    """The SHA-256 of the same file."""
-    with _plan_to_remove(run):
+    """Return the SHA-256 of the same file."""
+    with _remedy_named(run):
         return file_sha256(run.folder / path)
 
 
 @contextmanager
-def _plan_to_remove(run: Run) -> Iterator[None]:
+def _remedy_named(run: Run) -> Iterator[None]:
+    """Add to a DataError that the plan is to be removed."""
     try:
         yield
     except DataError as error:
@@ -84,7 +84,7 @@ def _plan_to_remove(run: Run) -> Iterator[None]:
 
 
 def identity_of(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
-    """What a sample is, wherever its mask lies."""
+    """Return the fields of a plan row that depend on its index alone, not on its mask."""
     parts = (config.seed, config.category, defect, index)
     return {
         "sample_id": f"{defect}-{index:06d}-{digest(parts)[:8]}",

@@ -1,235 +1,80 @@
-"""Extends the plan by what is still wanted."""
+"""The plan's growth: how many more samples a run needs, by the rate at which painted ones are kept."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from defectfill.config.run import RunConfig
-from defectfill.io.errors import DataError
+from defectfill.config.generate import GenerateConfig
 from defectfill.io.files import in_blocks, new_table
-from defectfill.io.hashing import derive_seed
-from defectfill.io.images import read_image, write_png
-from defectfill.io.progress import progress
-from defectfill.masks.category import CategoryMasks
-from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.plan import SCHEMA, SampleSpec, Shard
-from defectfill.records.snapshot import ImageRecord
-from defectfill.runs.plan import (
-    count_planned,
-    identity_of,
-    plan_table,
-    read_planned_mask,
-)
+from defectfill.runs.defect_planner import DefectPlanner
+from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
-from defectfill.runs.shards import count_rejected, finished_shards
+from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
 from defectfill.runs.timings import timed
-from mask_sampling import PlacementError
-from mask_sampling.sampling import SampledMask, Spot, spot_of
-
-SOURCES_TRIED = 5
-"""Normals that are tried for a sample before its mask counts as impossible to place."""
-
-
-REMEMBERED = 128
-"""Masks on the same normal that a new one is compared with."""
-
 
 BLOCK = 4096
 """Samples that are planned and written together; so many masks are held in memory, and the remembered ones."""
+
+MARGIN = 2.0
+"""Standard deviations of the number of kept samples by which more are painted than are expected to be needed."""
+
+
+Outcomes = dict[str, NDArray[np.int8]]
+"""The `Outcome` [N] of each planned sample, by defect."""
 
 
 class Planner(Protocol):
     """Plans samples of one defect."""
 
     def plan(self, indices: range) -> list[SampleSpec]:
-        """Specs of the samples, in order."""
+        """Return specs of the samples, in order."""
         ...
 
 
 def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | None = None) -> list[Shard]:
-    """Extends the plan by what is still wanted, and gives the shards to paint.
+    """Extend the plan by what is still wanted and return the shards to paint; none where enough samples are kept.
 
-    Of each defect generate.count samples are planned, and one more for each that was rejected: that was painted and
-    found bad, or whose mask finds no room on any of several normals, which is kept in the plan with the reason. The
-    plan ends at generate.max_attempts times the count. What was planned before stays as it is. Raises DataError when
-    no mask of a defect finds room.
+    Of each defect generate.count samples are planned first. Those that are rejected are replaced, by as many as
+    `paintings_needed` expects to be enough; those whose mask finds no room on any of several normals are kept in the
+    plan with the reason and replaced at once. The plan ends at generate.max_attempts times the count. What was planned
+    before stays as it is. Raises DataError when no mask of a defect finds room.
 
     open_planner: takes the run, a defect and the first index that is not planned; DefectPlanner, if not given.
     """
-    config, planned = run.config, count_planned(run)
-    rejected = {defect: count_rejected(run, defect) for defect in config.data.defects}
-    if not any(_missing(config, planned[defect], rejected[defect]) for defect in config.data.defects):
-        return shards_to_do(run, rejected)
-    with timed(run, "plan"), new_table(run.plan_path, SCHEMA) as writer:
-        for defect in config.data.defects:
-            for rows in in_blocks(_grow(run, defect, planned, rejected, open_planner or DefectPlanner), BLOCK):
-                writer.write_table(rows)
-    return shards_to_do(run, rejected)
+    while True:
+        outcomes = {defect: sample_outcomes(run, defect) for defect in run.config.data.defects}
+        wanted = any(_missing(run.config.generate, each) for each in outcomes.values())
+        if wanted:
+            _extend(run, outcomes, open_planner or DefectPlanner)
+        if (shards := shards_to_do(run, outcomes)) or not wanted:
+            return shards
 
 
-def _grow(
-    run: Run,
-    defect: str,
-    planned: Counter[str],
-    rejected: dict[str, int],
-    open_planner: Callable[[Run, str, int], Planner],
-) -> Iterator[pa.Table]:
-    """The rows of a defect that are planned, then those that are missing, which are added to both counts."""
-    for known in range(0, planned[defect], BLOCK):
-        yield plan_table(run, defect, known, known + BLOCK)
-    planner = None
-    while missing := min(_missing(run.config, planned[defect], rejected[defect]), BLOCK):
-        planner = planner or open_planner(run, defect, planned[defect])
-        specs = planner.plan(range(planned[defect], planned[defect] + missing))
-        planned[defect] += missing
-        rejected[defect] += sum(bool(spec.reason) for spec in specs)
-        yield pa.Table.from_pylist([spec.model_dump() for spec in specs], schema=SCHEMA)
+def paintings_needed(kept: int, rejected: int, count: int) -> int:
+    """Return how many samples to paint next so that, of all painted, `count` are kept: likely enough, and few more.
 
-
-def _missing(config: RunConfig, planned: int, rejected: int) -> int:
-    """How many samples of a defect are still to be planned."""
-    count = config.generate.count
-    most = math.ceil(count * config.generate.max_attempts)
-    return max(min(count - (planned - rejected), most - planned), 0)
-
-
-class DefectPlanner:
-    """Plans the samples of one defect from index `first` on, block by block.
-
-    No mask is nearly one of a smaller index on the same normal, as far as either is there at its first attempt and not
-    more than REMEMBERED others lie between: so a plan that grows is the plan that was made at once.
+    Of those painted so far so many were kept and rejected. With `missing = count - kept` and the keep rate
+    `(kept + 1) / (kept + rejected + 1)`, which is 1 before the first painting and never 0, it is
+    `(missing + MARGIN * sqrt(missing * (1 - rate))) / rate`, rounded up.
     """
-
-    def __init__(self, run: Run, defect: str, first: int) -> None:
-        self.run, self.defect, self.first, snapshot = run, defect, first, run.snapshot()
-        self.normals = [record for record in snapshot if record.role == "normal"]
-        self.masks = CategoryMasks(run.config, snapshot, defect)
-        self.spots: dict[int, list[tuple[int, Spot]]] = {}
-        self.any_placed = first > 0
-
-    def plan(self, indices: range) -> list[SampleSpec]:
-        """Specs of the samples, in order; each normal is read once per attempt."""
-        config, oldest = self.run.config, indices.start - REMEMBERED * len(self.normals)
-        for source, spots in self.spots.items():
-            self.spots[source] = [(other, spot) for other, spot in spots if other >= oldest]
-        specs: dict[int, SampleSpec] = {}
-        waiting = dict.fromkeys(indices, "")
-        for attempt in range(min(SOURCES_TRIED, len(self.normals))):
-            by_source: dict[int, list[int]] = defaultdict(list)
-            for index in waiting:
-                by_source[self._source(index, attempt)].append(index)
-            for source in progress(sorted(by_source), f"plan {self.defect}"):
-                path = config.category_folder / self.normals[source].path
-                try:
-                    scene = self.masks.scene(read_image(path))
-                except PlacementError as problem:
-                    waiting.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
-                    continue
-                spots = self._spots(source, oldest)
-                for index in by_source[source]:
-                    before = [spot for other, spot in spots if self._remembers(index, other)]
-                    try:
-                        sampled = self.masks.sampler.sample(scene, index, before)
-                    except PlacementError as problem:
-                        waiting[index] = f"{path}: {problem}"
-                    else:
-                        if attempt == 0:
-                            spots.append((index, sampled.spot))
-                        specs[index] = self._write(self.normals[source], index, sampled)
-                        del waiting[index]
-            if not waiting:
-                break
-        self.any_placed = self.any_placed or bool(specs)
-        if not self.any_placed:
-            reason = next(iter(waiting.values()))
-            raise DataError(f"{self.defect}: no mask finds a place, see masks in the config; {reason}")
-        specs |= {index: _unplaced(config, self.defect, index, reason) for index, reason in waiting.items()}
-        return [specs[index] for index in indices]
-
-    def _source(self, index: int, attempt: int) -> int:
-        """Which normal a sample is painted on: all in random order before any comes twice; the next one per attempt."""
-        epoch, position = divmod(index, len(self.normals))
-        order = _order_of_normals(self.run.config.seed, self.run.config.category, self.defect, epoch, len(self.normals))
-        return order[(position + attempt) % len(self.normals)]
-
-    def _remembers(self, index: int, other: int) -> bool:
-        """Whether the sample `index` is compared with an `other` one on the same normal."""
-        return index - REMEMBERED * len(self.normals) <= other < index
-
-    def _spots(self, source: int, oldest: int) -> list[tuple[int, Spot]]:
-        """Index and spot of the masks placed on a normal at their first attempt, from the index `oldest` on."""
-        if source not in self.spots:
-            self.spots[source] = [
-                (row["index"], spot_of(read_planned_mask(self.run, row["planned_mask_path"])))
-                for row in self.known
-                if oldest <= row["index"]
-                and row["source_path"] == self.normals[source].path
-                and self._source(row["index"], 0) == source
-            ]
-        return self.spots[source]
-
-    @cached_property
-    def known(self) -> list[dict[str, Any]]:
-        """What was planned before and may be remembered, in part."""
-        oldest = max(self.first - REMEMBERED * len(self.normals), 0)
-        columns = ["index", "source_path", "planned_mask_path"]
-        return plan_table(self.run, self.defect, oldest, self.first, columns).to_pylist()
-
-    def _write(self, source: ImageRecord, index: int, sampled: SampledMask) -> SampleSpec:
-        """Writes the planned mask and gives the row that points to it."""
-        config, identity = self.run.config, identity_of(self.run.config, self.defect, index)
-        mask_path = Path("planned_masks") / self.defect / f"{identity['sample_id']}.png"
-        write_png(self.run.folder / mask_path, sampled.mask)
-        box = window_box(sampled.mask, config.window, config.base.resolution)
-        return SampleSpec(
-            **identity,
-            source_path=source.path,
-            source_sha256=source.sha256,
-            planned_mask_path=mask_path.as_posix(),
-            window=box,
-            latent_cells=latent_cells(sampled.mask, box, config.base.resolution),
-            mask_sampler=sampled.sampler,
-            mask_like=tuple(self.masks.names[like] for like in sampled.like),
-            mask_area_fraction=float(sampled.mask.mean()),
-        )
+    missing, rate = max(count - kept, 0), (kept + 1) / (kept + rejected + 1)
+    return math.ceil((missing + MARGIN * math.sqrt(missing * (1 - rate))) / rate)
 
 
-@lru_cache(maxsize=4096)
-def _order_of_normals(seed: int, category: str, defect: str, epoch: int, normals: int) -> tuple[int, ...]:
-    rng = np.random.default_rng(derive_seed(seed, category, defect, "sources", epoch))
-    return tuple(rng.permutation(normals).tolist())
+def shards_to_do(run: Run, outcomes: Outcomes | None = None) -> list[Shard]:
+    """Return the shards of planned samples to paint now, in order: runs of unpainted ones, shard_size at most.
 
-
-def _unplaced(config: RunConfig, defect: str, index: int, reason: str) -> SampleSpec:
-    """The row of a sample that is not painted."""
-    nothing: dict[str, Any] = {"source_path": "", "source_sha256": "", "planned_mask_path": "", "mask_sampler": ""}
-    return SampleSpec(
-        **identity_of(config, defect, index),
-        **nothing,
-        window=(0, 0, 0, 0),
-        latent_cells=0.0,
-        mask_like=(),
-        mask_area_fraction=0.0,
-        reason=reason,
-    )
-
-
-def shards_to_do(run: Run, rejected: Mapping[str, int] | None = None) -> list[Shard]:
-    """The shards of planned samples that are missing, in order: runs of unpainted samples, shard_size at most.
-
-    Samples beyond generate.count, planned when more were asked for, are left out unless those before are rejected.
-    rejected: how many of each defect are, where that is known.
+    Samples that were planned when more were asked for, or that are not expected to be needed, are left out.
+    outcomes: of the planned samples, where they are known.
     """
-    missing, planned, size = [], count_planned(run), run.config.generate.shard_size
+    missing, size = [], run.config.generate.shard_size
     for defect in run.config.data.defects:
-        bad = count_rejected(run, defect) if rejected is None else rejected[defect]
-        stops = min(planned[defect], run.config.generate.count + bad)
+        stops = _last_to_paint(run, sample_outcomes(run, defect) if outcomes is None else outcomes[defect]) + 1
         painted = {index for shard in finished_shards(run, defect) for index in range(shard.start, shard.stop)}
         start = 0
         while start < stops:
@@ -240,3 +85,50 @@ def shards_to_do(run: Run, rejected: Mapping[str, int] | None = None) -> list[Sh
                 missing.append(Shard(defect, start, stop))
             start = max(stop, start + 1)
     return missing
+
+
+def _last_to_paint(run: Run, outcomes: NDArray[np.int8]) -> int:
+    """Return the index of the last sample of a defect that is to be painted now, as are all before it; -1 for none.
+
+    Where enough are kept, gaps before the last one needed are filled.
+    """
+    count = run.config.generate.count
+    pending, kept = (np.flatnonzero(outcomes == outcome) for outcome in (Outcome.PENDING, Outcome.KEPT))
+    if len(kept) >= count:
+        pending = pending[pending < kept[count - 1]]
+    else:
+        pending = pending[: paintings_needed(len(kept), int((outcomes == Outcome.REJECTED).sum()), count)]
+    return int(pending[-1]) if len(pending) else -1
+
+
+def _extend(run: Run, outcomes: Outcomes, open_planner: Callable[[Run, str, int], Planner]) -> None:
+    """Write the plan anew: what was planned of each defect, then what is missing, which is added to `outcomes`."""
+    with timed(run, "plan"), new_table(run.plan_path, SCHEMA) as writer:
+        for defect in outcomes:
+            for rows in in_blocks(_grow(run, defect, outcomes, open_planner), BLOCK):
+                writer.write_table(rows)
+
+
+def _grow(
+    run: Run, defect: str, outcomes: Outcomes, open_planner: Callable[[Run, str, int], Planner]
+) -> Iterator[pa.Table]:
+    """Yield the rows of a defect that are planned, then those that are missing."""
+    first = planned = len(outcomes[defect])
+    for known in range(0, first, BLOCK):
+        yield plan_table(run, defect, known, known + BLOCK)
+    planner = None
+    while missing := min(_missing(run.config.generate, outcomes[defect]), BLOCK):
+        planner = planner or open_planner(run, defect, first)
+        specs = planner.plan(range(planned, planned + missing))
+        planned += missing
+        added = [Outcome.UNPLACED if spec.reason else Outcome.PENDING for spec in specs]
+        outcomes[defect] = np.append(outcomes[defect], np.array(added, np.int8))
+        yield pa.Table.from_pylist([spec.model_dump() for spec in specs], schema=SCHEMA)
+
+
+def _missing(generate: GenerateConfig, outcomes: NDArray[np.int8]) -> int:
+    """Return how many more samples of a defect are to be planned than those whose outcomes are given."""
+    counts = np.bincount(outcomes, minlength=len(Outcome)).tolist()
+    needed = paintings_needed(counts[Outcome.KEPT], counts[Outcome.REJECTED], generate.count)
+    most = math.ceil(generate.count * generate.max_attempts)
+    return max(min(needed - counts[Outcome.PENDING], most - len(outcomes)), 0)

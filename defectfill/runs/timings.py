@@ -1,4 +1,4 @@
-"""How long each step of a run took and how much memory: a line of JSON each, in timings.jsonl of the run's folder."""
+"""Time and memory of each step of a run: a line of JSON each, in timings.jsonl of the run's folder."""
 
 import json
 import resource
@@ -17,7 +17,7 @@ KIB_PER_GIB = 2**20
 
 @contextmanager
 def timed(run: Run, step: str, **facts: Any) -> Iterator[None]:
-    """A context whose duration is noted under the name of the step, with facts, when it ends well."""
+    """Note the duration of the context under the name of the step, with facts, when it ends well."""
     start = time.monotonic()
     yield
     line = {"step": step, **facts, "seconds": round(time.monotonic() - start, 3), "peak_gib": round(_peak_gib(), 3)}
@@ -26,7 +26,7 @@ def timed(run: Run, step: str, **facts: Any) -> Iterator[None]:
 
 
 def _peak_gib() -> float:
-    """The most memory so far: of the GPU where this process uses one, else of the process."""
+    """Return the most memory used so far: of the GPU where this process uses one, else of the process."""
     if "torch" in sys.modules:
         from defectfill.model.base.memory import peak_gpu_gib
 
@@ -36,7 +36,7 @@ def _peak_gib() -> float:
 
 
 def seconds_per(run: Run) -> dict[str, float]:
-    """Median seconds of a training ("train") and of a painted sample ("inpaint") of a run, as far as there are any."""
+    """Return the median seconds of a training ("train") and a painted sample ("inpaint"), as far as there are any."""
     path = run.folder / TIMINGS_FILE
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     found: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""The gate of a defect of a run, calibrated on its references."""
+"""Gates of a run: what the references of each defect allow."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +12,8 @@ from defectfill.runs.run import Run
 
 
 @lru_cache(maxsize=8)
-def gate_of(run_folder: Path, defect: str) -> Gate:
-    """The gate of a defect of the run in `run_folder`, calibrated on its references; kept within the process."""
+def calibrated_gate(run_folder: Path, defect: str) -> Gate:
+    """Return the gate of a defect of the run in `run_folder`, calibrated on its references; kept in the process."""
     run = Run.at(run_folder)
     folder, measured = run.config.category_folder, []
     for record in references_of(run.snapshot(), defect):

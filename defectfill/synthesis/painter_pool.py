@@ -20,6 +20,7 @@ from defectfill.adapters.processes import ERRORS
 from defectfill.io.errors import DefectFillError, ModelError, is_full_disk
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
+from defectfill.synthesis.shards import inpaint_shard
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class PainterProcess:
         self.process: subprocess.Popen[str] | None = None
 
     def paint(self, shard: str) -> None:
-        """Paint a shard, or raise what went wrong; ModelError, which is worth a retry, when the process dies."""
+        """Paint the shard of that name, or raise what went wrong; ModelError, worth a retry, when the process dies."""
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -40,7 +41,7 @@ class PainterProcess:
             process.stdin.write(f"{shard}\n")
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # its end is told below
+            pass  # its end is noticed below
         for line in process.stdout:
             answer = json.loads(line)
             if "log" in answer:
@@ -84,7 +85,7 @@ def _environment(number: int, of: int) -> dict[str, str]:
 
 
 class PainterPool:
-    """Painting processes that take turns."""
+    """Painting processes, each of which paints one shard at a time."""
 
     def __init__(self, processes: list[PainterProcess]) -> None:
         self.idle: queue.SimpleQueue[PainterProcess] = queue.SimpleQueue()
@@ -92,7 +93,10 @@ class PainterPool:
             self.idle.put(process)
 
     def paint(self, shard: Shard) -> None:
-        """Paint a shard in the first process that is idle, waited for; raise as PainterProcess.paint."""
+        """Paint a shard in the first process that is idle, waited for; raise as PainterProcess.paint.
+
+        Safe to call from several threads.
+        """
         process = self.idle.get()
         try:
             process.paint(shard.name)
@@ -102,7 +106,7 @@ class PainterPool:
 
 @contextmanager
 def open_painter_pool(run: Run, count: int) -> Iterator[PainterPool]:
-    """Give a pool of so many processes that paint shards of a run; they end with the context."""
+    """Open a pool of so many processes that paint shards of a run; they end with the context."""
     processes = [PainterProcess(run.folder, number, count) for number in range(count)]
     with ExitStack() as stack:
         for process in processes:
@@ -111,7 +115,7 @@ def open_painter_pool(run: Run, count: int) -> Iterator[PainterPool]:
 
 
 class _LogLines(logging.Handler):
-    """Send the library's log to the starter."""
+    """The library's log, sent to the starter."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _answer(log=record.getMessage(), level=record.levelno)
@@ -128,8 +132,7 @@ def _read_names(names: "queue.SimpleQueue[str]") -> None:
 
 
 def main() -> None:
-    from defectfill.synthesis.synthesize import inpaint_shard
-
+    """Paint the shards whose names come in until there are no more."""
     logging.getLogger("defectfill").addHandler(_LogLines())
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_names, args=(names,), daemon=True).start()

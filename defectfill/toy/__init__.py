@@ -1,4 +1,4 @@
-"""Made-up categories in MVTec AD's layout, that look like photographs of parts: normal, pitted, scratched or stained.
+"""Made-up categories in MVTec AD's layout, much like photographs of parts: normal, pitted, scratched or stained.
 
 For demos, tests and pre-training, where no real photographs may be shipped. A picture comes about as in a
 workshop: a part is made (`CATEGORIES`), damaged or not (`DEFECTS`), lit (`light`) and photographed
@@ -31,13 +31,13 @@ CATEGORIES: dict[str, Callable[[Generator, int], Part]] = {
     "cloth": weave_cloth,
     "nut": grow_nut,
 }
-"""Category -> what makes such a part, for a picture of so many pixels. New ones go last: order enters seeds."""
+"""Category -> the function that makes such a part, for so many pixels. New ones go last: order enters seeds."""
 DEFECTS: dict[str, Callable[[Part, Generator], Part]] = {
     "hole": dig_hole,
     "scratch": draw_scratch,
     "stain": spill_stain,
 }
-"""Defect -> what does such damage to the face of a part. New ones go last: order enters seeds."""
+"""Defect -> the function that does such damage to the face of a part. New ones go last: order enters seeds."""
 VISIBLE_LEVELS = 2
 """A defect's mask takes in every pixel that the defect changes by more than this many of 256 grey levels."""
 _PART, _DEFECT, _CAMERA = range(3)  # last word of a picture's seed: which of its generators
@@ -48,9 +48,9 @@ class Sample:
     """One finished picture."""
 
     image: npt.NDArray[np.uint8]
-    """(H, W, 3)"""
+    """[H, W, 3]"""
     defect_mask: npt.NDArray[np.bool_]
-    """(H, W), True where the defect shows; all False for a normal."""
+    """[H, W], True where the defect shows; all False for a normal."""
 
 
 def write_category(
@@ -63,7 +63,7 @@ def write_category(
     size_px: int = 256,
     defects: Sequence[str] = ("hole", "scratch", "stain"),
 ) -> Path:
-    """The folder `<root>/<category>`, written whole or not at all, with images and masks in MVTec AD's layout.
+    """Write the folder `<root>/<category>`, whole or not at all, with images and masks in MVTec AD's layout.
 
     `normals` and `test_normals` count the pictures of `train/good` and `test/good`, `defective` those of each of
     `defects`; all are `size_px` square, 64 to 1024. A picture depends on `seed` (0 or more), its category, folder
@@ -86,7 +86,7 @@ def write_category(
 
 
 def make_sample(seed: Sequence[int], category: str, defect: str = "good", size_px: int = 256) -> Sample:
-    """The picture of a `category` that descends from `seed`, with a defect of DEFECTS or, for `good`, with none.
+    """Return the picture of a `category` that descends from `seed`, with a defect of DEFECTS or, for `good`, with none.
 
     Part, light and camera noise come from `seed` alone: outside the mask, the pictures with and without the
     defect differ by VISIBLE_LEVELS at most. The same seed shows much the same part at any size, 64 to 1024.
@@ -102,7 +102,7 @@ def make_sample(seed: Sequence[int], category: str, defect: str = "good", size_p
 
 
 def check_names(category: str, defects: Sequence[str]) -> None:
-    """Raises ConfigError unless the category is one of CATEGORIES and every defect one of DEFECTS."""
+    """Raise ConfigError unless the category is one of CATEGORIES and every defect one of DEFECTS."""
     problems = [
         f"defects: expected some of {', '.join(DEFECTS)}, found: {name}" for name in defects if name not in DEFECTS
     ]
@@ -113,7 +113,7 @@ def check_names(category: str, defects: Sequence[str]) -> None:
 
 
 def _visible_change(normal: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Where two pictures visibly differ, (H, W), with what such pixels enclose."""
+    """Return where two pictures visibly differ [H, W], with what such pixels enclose."""
     change = np.abs(image.astype(np.int16) - normal).max(axis=2) > VISIBLE_LEVELS
     closed = change | ndimage.binary_closing(change, np.ones((3, 3)))
     return np.asarray(ndimage.binary_fill_holes(closed), dtype=bool)

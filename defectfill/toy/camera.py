@@ -16,7 +16,7 @@ KNEE = 0.7
 
 
 def light(part: Part) -> Floats:
-    """The linear light (H, W, 3), about 0 to 1, that part and ground send up to the camera.
+    """Return the linear light [H, W, 3], about 0 to 1, that part and ground send up to the camera.
 
     Each lamp adds a dull share, which follows the slope of the height, and a glossy lobe around the mirror
     direction. A lobe narrow along the grain and wide across it is the bow tie seen on every turned face.
@@ -42,7 +42,7 @@ def light(part: Part) -> Floats:
 
 
 def photograph(scene: Floats, rng: Generator) -> npt.NDArray[np.uint8]:
-    """The 8-bit picture (H, W, 3) that a modest camera takes of linear light: soft, vignetted, tinged and noisy."""
+    """Return the 8-bit picture [H, W, 3] a modest camera takes of linear light: soft, vignetted, tinged and noisy."""
     size_px = len(scene)
     x, y = grid(size_px)
     exposure = rng.normal(1, 0.05) * (1 - rng.uniform(0.04, 0.12) * (x**2 + y**2))

@@ -1,4 +1,4 @@
-"""Damage to the face of any part; the part's material says what broken, grooved and torn places look like."""
+"""Damage to the face of any part; the part's material decides the light from what is broken, grooved or torn."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ POWDERS = ((0.80, 0.79, 0.76), (0.62, 0.66, 0.60), (0.72, 0.66, 0.50))
 
 
 def dig_hole(part: Part, rng: Generator) -> Part:
-    """`part` with a hole: a ragged blob, rough and dark inside, with a raised and torn rim."""
+    """Return `part` with a hole: a ragged blob, rough and dark inside, with a raised and torn rim."""
     size_px, stuff = len(part.height), part.material
     radius = rng.uniform(0.045, 0.095)
     middle = _spot(part, rng, margin=1.3 * radius)
@@ -47,7 +47,7 @@ def dig_hole(part: Part, rng: Generator) -> Part:
 
 
 def draw_scratch(part: Part, rng: Generator) -> Part:
-    """`part` with a scratch: a thin bent groove with burred edges, here deep, there shallow."""
+    """Return `part` with a scratch: a thin bent groove with burred edges, here deep, there shallow."""
     size_px, stuff = len(part.height), part.material
     distance, along = _distance_to(_stroke(_spot(part, rng, margin=0.1), rng, size_px), size_px)
     pressure = np.abs(np.sin(np.pi * along)) ** 0.5 * np.clip(0.8 + 0.3 * _wander(along, rng), 0.3, 1)
@@ -64,7 +64,7 @@ def draw_scratch(part: Part, rng: Generator) -> Part:
 
 
 def spill_stain(part: Part, rng: Generator) -> Part:
-    """`part` with a stain: a soft-edged blot, darker where it dried up, at times with drops beside it.
+    """Return `part` with a stain: a soft-edged blot, darker where it dried up, at times with drops beside it.
 
     A liquid darkens what is bright; on what is dark anyway something pale has dried.
     """
@@ -92,7 +92,7 @@ def spill_stain(part: Part, rng: Generator) -> Part:
 
 
 def _distance_along_grain(part: Part, middle: Floats, rng: Generator) -> Floats:
-    """Each pixel's distance to `middle` (x, y), where a way along the grain counts less by the material's stretch."""
+    """Return each pixel's distance to `middle` (x, y); along the grain it counts less by the material's stretch."""
     size_px = len(part.height)
     column, row = np.clip((middle + 1) * size_px / 2, 0, size_px - 1).astype(int)
     grain_x, grain_y = part.grain[:, row, column].tolist()
@@ -102,7 +102,7 @@ def _distance_along_grain(part: Part, middle: Floats, rng: Generator) -> Floats:
 
 
 def _spot(part: Part, rng: Generator, margin: float) -> Floats:
-    """A point (x, y) on the face, drawn evenly from those `margin` or more from its edge and the picture's."""
+    """Return a point (x, y) on the face, drawn evenly from those `margin` or more from its edge and the picture's."""
     clear = ndimage.distance_transform_edt(np.pad(part.cover > 0.99, 1))[1:-1, 1:-1] * 2 / len(part.cover)
     rows, columns = np.nonzero(clear >= min(margin, clear.max()))
     chosen = int(rng.random() * len(rows))
@@ -110,12 +110,12 @@ def _spot(part: Part, rng: Generator, margin: float) -> Floats:
 
 
 def _wander(along: npt.NDArray[Any], rng: Generator) -> Floats:
-    """A random polyline of deviation 1 over 0 to 1, at `along`."""
+    """Return a random polyline of deviation 1 over 0 to 1, at `along`."""
     return single(np.interp(along, np.linspace(0, 1, 9), rng.standard_normal(9)))
 
 
 def _stroke(middle: Floats, rng: Generator, size_px: int) -> Floats:
-    """Points (N, 2) half a pixel apart on a gently bent line around `middle`."""
+    """Return points [N, 2] half a pixel apart on a gently bent line around `middle`."""
     along = np.linspace(0, 1, int(rng.uniform(0.35, 0.9) * size_px) + 1)
     heading = rng.uniform(0, 2 * np.pi) + rng.normal(0, 0.7) * along + 0.08 * _wander(along, rng)
     points = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1) / size_px, axis=0)
@@ -123,7 +123,7 @@ def _stroke(middle: Floats, rng: Generator, size_px: int) -> Floats:
 
 
 def _distance_to(stroke: Floats, size_px: int) -> tuple[Floats, Floats]:
-    """Each pixel's distance to the stroke, infinite from 0.1 on, and how far along (0 to 1) it is met."""
+    """Return each pixel's distance to the stroke, infinite from 0.1 on, and how far along (0 to 1) it is met."""
     distance, nearest = KDTree(stroke).query(grid(size_px).reshape(2, -1).T, distance_upper_bound=0.1)
     along = np.minimum(nearest / len(stroke), 1)
     return single(distance).reshape(size_px, size_px), single(along).reshape(size_px, size_px)

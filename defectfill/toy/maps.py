@@ -1,4 +1,4 @@
-"""Maps (H, W) that parts are made of: coordinates, noise, soft edges.
+"""Maps [H, W] that parts are made of: coordinates, noise, soft edges.
 
 Noise takes one child of the generator per map, however many numbers that map needs: what is drawn after it
 does not depend on the size of the picture.
@@ -16,44 +16,44 @@ Generator: TypeAlias = np.random.Generator
 
 
 def single(values: npt.ArrayLike) -> Floats:
-    """`values` as 32-bit floats."""
+    """Return `values` as 32-bit floats."""
     return np.asarray(values, dtype=np.float32)
 
 
 def grid(size_px: int) -> Floats:
-    """x and y of every pixel's centre, (2, H, W)."""
+    """Return x and y of every pixel's centre, [2, H, W]."""
     steps = (2 * np.arange(size_px, dtype=np.float32) + 1) / size_px - 1
     return np.stack(np.meshgrid(steps, steps))
 
 
 def turned(x: Floats, y: Floats, angle: float) -> tuple[Floats, Floats]:
-    """Coordinates along and across a direction at `angle` (radians from x towards y)."""
+    """Return coordinates along and across a direction at `angle` (radians from x towards y)."""
     return x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
 
 
 def coverage(inside: Floats) -> Floats:
-    """Share of each pixel inside a shape, from the distance to its edge (positive inside)."""
+    """Return the share of each pixel inside a shape, from the distance to its edge (positive inside)."""
     return np.clip(inside * (len(inside) / 2) + 0.5, 0, 1)
 
 
 def bump(offset: Floats) -> Floats:
-    """1 at offset 0, falling smoothly to exactly 0 at -1 and 1."""
+    """Return 1 at offset 0, falling smoothly to exactly 0 at -1 and 1."""
     return np.clip(1 - offset * offset, 0, 1) ** 2
 
 
 def rise(values: Floats, start: float, end: float) -> Floats:
-    """0 up to `start`, 1 from `end` on, smooth between."""
+    """Return 0 up to `start`, 1 from `end` on, smooth between."""
     share = np.clip((values - start) / (end - start), 0, 1)
     return share * share * (3 - 2 * share)
 
 
 def mix(below: Floats, above: npt.ArrayLike, share: Floats) -> Floats:
-    """Colours `below` (H, W, 3) with `above`, (3,) or (H, W, 3), laid over them by `share` (H, W)."""
+    """Return colours `below` [H, W, 3] with `above`, [3] or [H, W, 3], laid over them by `share` [H, W]."""
     return below + share[..., None] * (single(above) - below)
 
 
 def cloud(rng: Generator, size_px: int, cells: float) -> Floats:
-    """Smooth noise (H, W) of mean 0 and deviation 1, about `cells` patches across, never finer than 2.5 px."""
+    """Return smooth noise [H, W] of mean 0 and deviation 1, about `cells` patches across, never finer than 2.5 px."""
     cells = min(cells, size_px / 2.5)
     nodes = np.arange(-2, math.ceil(cells) + 3)
     weights = np.exp(-(((np.linspace(0, cells, size_px)[:, None] - nodes) / 0.7) ** 2))
@@ -64,7 +64,7 @@ def cloud(rng: Generator, size_px: int, cells: float) -> Floats:
 
 
 def streaks(rng: Generator, along: Floats, across: Floats, count: tuple[float, float]) -> Floats:
-    """Noise (H, W) of deviation about 1 that is long along one coordinate and fine across it.
+    """Return noise [H, W] of deviation about 1 that is long along one coordinate and fine across it.
 
     One unit of `along` and of `across` holds `count` patches, and is where the noise repeats. Finer than a
     pixel or so it turns into grain; callers bound the count by the picture's size.
@@ -76,7 +76,7 @@ def streaks(rng: Generator, along: Floats, across: Floats, count: tuple[float, f
 
 
 def hairlines(rng: Generator, x: Floats, y: Floats, count: int, width: float) -> Floats:
-    """Faint straight lines (H, W), each fading towards its ends, 0 to about 1."""
+    """Return faint straight lines [H, W], each fading towards its ends, 0 to about 1."""
     lines = np.zeros_like(x)
     for angle, offset, middle, length, depth in rng.uniform(
         (-np.pi, -0.7, -0.5, 0.1, 0.2), (np.pi, 0.7, 0.5, 0.5, 1), (count, 5)
@@ -89,6 +89,6 @@ def hairlines(rng: Generator, x: Floats, y: Floats, count: int, width: float) ->
 
 
 def specks(rng: Generator, size_px: int, share: float) -> Floats:
-    """Dust (H, W), 0 to about 1: grains of about a hundredth of the picture on about `share` of it."""
+    """Return dust [H, W], 0 to about 1: grains of about a hundredth of the picture on about `share` of it."""
     level = math.sqrt(2 * math.log(1 / (4 * share)))
     return np.clip(2 * (cloud(rng, size_px, 100) - level), 0, 1)

@@ -28,7 +28,7 @@ SHELLS = ((0.30, 0.11, 0.045), (0.42, 0.19, 0.08), (0.20, 0.08, 0.04), (0.36, 0.
 
 
 def turn_washer(rng: Generator, size_px: int) -> Part:
-    """A metal ring with turning or brushing marks on a dark mat; pose, size, metal, finish and light vary."""
+    """Return a metal ring with turning or brushing marks on a dark mat; pose, size, metal, finish and light vary."""
     inner = rng.uniform(0.26, 0.38)
     outer = inner + rng.uniform(0.28, 0.38)
     lamps = hang_lamps(rng)
@@ -75,7 +75,7 @@ def _metal(tint: Floats, rng: Generator) -> Material:
 
 
 def _finish(x: Floats, y: Floats, rng: Generator) -> tuple[Floats, Floats]:
-    """Grain (2, H, W) and marks (H, W) of a turned face or, at times, of a brushed one."""
+    """Return grain [2, H, W] and marks [H, W] of a turned face or, at times, of a brushed one."""
     fine = min(160.0, 0.7 * len(x))
     brushed, angle = rng.random() < 0.3, rng.uniform(-np.pi, np.pi)
     if brushed:
@@ -90,7 +90,7 @@ def _finish(x: Floats, y: Floats, rng: Generator) -> tuple[Floats, Floats]:
 
 
 def _mat_and_wall(x: Floats, y: Floats, radii: tuple[float, float], lamp: Lamp, rng: Generator) -> Floats:
-    """Linear light (H, W, 3) from a dark mat in the washer's shadow and from the washer's side wall."""
+    """Return linear light [H, W, 3] from a dark mat in the washer's shadow and from the washer's side wall."""
     towards_x, towards_y = math.cos(lamp.azimuth), math.sin(lamp.azimuth)
 
     def inside(shift_x: float, shift_y: float) -> Floats:
@@ -112,7 +112,7 @@ def _mat_and_wall(x: Floats, y: Floats, radii: tuple[float, float], lamp: Lamp, 
 
 
 def grow_nut(rng: Generator, size_px: int) -> Part:
-    """A brown ribbed nut with a pale fibrous cap on bright paper; pose, shape, colour, ground and light vary."""
+    """Return a brown ribbed nut with a pale fibrous cap on bright paper; pose, shape, colour, ground and light vary."""
     lamps = hang_lamps(rng)
     x, y = grid(size_px) + single(rng.uniform(-0.1, 0.1, (2, 1, 1)))
     heading, rear = rng.uniform(-np.pi, np.pi), rng.uniform(-0.5, 1.1)  # where the cap points, and how far upwards
@@ -162,7 +162,7 @@ def _nutshell(rng: Generator) -> Material:
 
 
 def _outline(angle: Floats, sideways: float, rng: Generator) -> Floats:
-    """How far the nut's outline is from its middle, about 1, at an `angle` from where the cap points.
+    """Return how far the nut's outline is from its middle, about 1, at an `angle` from where the cap points.
 
     `sideways` is 1 where the axis lies flat (blunt at the cap, pointed opposite), 0 where it stands upright.
     """
@@ -175,7 +175,7 @@ def _outline(angle: Floats, sideways: float, rng: Generator) -> Floats:
 
 
 def _shell_and_cap(polar: Floats, turn: Floats, ribs: Floats, size: float, rng: Generator) -> tuple[Floats, Floats]:
-    """Share of the cap (H, W), and the albedo (H, W, 3) of shell and cap."""
+    """Return the share of the cap [H, W], and the albedo [H, W, 3] of shell and cap."""
     first, second = rng.choice(len(SHELLS), 2)
     shell = mix(single(SHELLS[first]), single(SHELLS[second]), single(rng.random()))
     bands = streaks(rng, polar, turn, (2, 17))
@@ -192,7 +192,7 @@ def _shell_and_cap(polar: Floats, turn: Floats, ribs: Floats, size: float, rng: 
 
 
 def _paper(x: Floats, y: Floats, size: float, lamp: Lamp, rng: Generator) -> Floats:
-    """Linear light (H, W, 3) from bright paper, with the soft shadow of a ball of radius `size`."""
+    """Return linear light [H, W, 3] from bright paper, with the soft shadow of a ball of radius `size`."""
     towards_x, towards_y = math.cos(lamp.azimuth), math.sin(lamp.azimuth)
     reach = 0.35 * size
     inside = size - np.hypot(x + reach * towards_x, y + reach * towards_y)

@@ -1,4 +1,4 @@
-"""What light, camera and damage need to know of a part."""
+"""A part as light, camera and damage need to know it."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Lamp:
     """A lamp far away."""
 
     azimuth: float
-    """Where it stands, in radians from x towards y."""
+    """Direction in which it stands, in radians from x towards y."""
     elevation: float
     """Radians above the ground."""
     strength: float
@@ -25,7 +25,7 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Material:
-    """How a part throws light back, and how it breaks."""
+    """The material of a part: its reflection of light, and its way of breaking."""
 
     dull: float
     """Weight of the light thrown back whichever way."""
@@ -36,7 +36,7 @@ class Material:
     ridges: float
     """Slope of the fibres' flanks, per unit of Part.fibres."""
     fray: float
-    """How far damage runs out along single fibres, per unit of Part.fibres."""
+    """Length by which damage runs out along single fibres, per unit of Part.fibres."""
     stretch: float
     """How many times longer than wide damage is along the grain, 1 or more."""
     pit: Colour
@@ -53,27 +53,27 @@ class Material:
 
 @dataclass(frozen=True)
 class Part:
-    """A part on its ground, before light falls on it; maps are (H, W) unless said otherwise."""
+    """A part on its ground, before light falls on it; maps are [H, W] unless said otherwise."""
 
     cover: Floats
     """Share of the pixel that is the part's face, 0 to 1."""
     height: Floats
     grain: Floats
-    """(2, H, W) unit vector (x, y) along the fibres: machining marks, wood fibres, threads, ribs."""
+    """[2, H, W] unit vector (x, y) along the fibres: machining marks, wood fibres, threads, ribs."""
     fibres: Floats
     """Noise of deviation about 1, that changes from fibre to fibre and little along them."""
     matte: Floats
     """0 as the material's lobe says; 1 torn: dull whichever way."""
     albedo: Floats
-    """(H, W, 3) share of the light that is thrown back, 0 to 1."""
+    """[H, W, 3] share of the light that is thrown back, 0 to 1."""
     backdrop: Floats
-    """(H, W, 3) linear light from the ground and the side walls, seen where the face is not."""
+    """[H, W, 3] linear light from the ground and the side walls, seen where the face is not."""
     material: Material
     lamps: tuple[Lamp, ...]
 
 
 def hang_lamps(rng: Generator) -> tuple[Lamp, Lamp]:
-    """A main lamp in any direction and a weaker one about opposite."""
+    """Return a main lamp in any direction and a weaker one about opposite."""
     azimuth = rng.uniform(-math.pi, math.pi)
     main = Lamp(azimuth, rng.uniform(0.8, 1.1), rng.uniform(0.85, 1.1), rng.uniform(0.05, 0.22))
     fill = Lamp(azimuth + rng.normal(2.5, 0.4), rng.uniform(0.65, 0.9), rng.uniform(0.2, 0.55), rng.uniform(0, 0.2))
@@ -81,6 +81,6 @@ def hang_lamps(rng: Generator) -> tuple[Lamp, Lamp]:
 
 
 def colour(values: Floats) -> Colour:
-    """An array of three as a Colour."""
+    """Return an array of three as a Colour."""
     red, green, blue = values.tolist()
     return red, green, blue

@@ -39,12 +39,12 @@ WEAVES: tuple[Callable[[npt.NDArray[np.int_], npt.NDArray[np.int_]], npt.NDArray
     lambda i, j: (i // 2 + j // 2) % 2 == 0,  # basket
     lambda i, j: (np.where(i // 8 % 2 == 0, i, -i) + j) % 4 < 2,  # herringbone
 )
-"""Which thread of warp i and weft j is on top: True the warp."""
+"""Return which thread of warp i and weft j is on top: True the warp."""
 _THREADS = 96
 
 
 def saw_wood(rng: Generator, size_px: int) -> Part:
-    """A sawn board that fills the picture, with growth lines and at times a knot; species, cut and light vary."""
+    """Return a sawn board that fills the picture, with growth lines, at times a knot; species, cut and light vary."""
     lamps, heading = hang_lamps(rng), rng.uniform(-np.pi, np.pi)
     x, y = grid(size_px)
     u, v = turned(x, y, heading)
@@ -95,7 +95,7 @@ def _timber(base: Floats, rng: Generator) -> Material:
 
 
 def _knot(u: Floats, v: Floats, rng: Generator) -> tuple[Floats, Floats, Floats]:
-    """A knot's share (H, W), `v` bent round it so that lines of equal `v` give way, and its own age (H, W).
+    """Return a knot's share [H, W], `v` bent round it so that lines of equal `v` give way, and its own age [H, W].
 
     Two boards of three have none; what is drawn after it is the same in all.
     """
@@ -113,7 +113,7 @@ def _knot(u: Floats, v: Floats, rng: Generator) -> tuple[Floats, Floats, Floats]
 
 
 def _age(u: Floats, v: Floats, rng: Generator) -> Floats:
-    """The year in which the wood grew: straight lines beside the heart, arches over it."""
+    """Return the year in which the wood grew: straight lines beside the heart, arches over it."""
     rings = rng.uniform(4, 14)
     heart, tilt, depth = rng.normal(0, 1.4), rng.normal(0, 0.45), rng.uniform(0.1, 0.6)
     wavy = 0.06 * cloud(rng, len(u), 2)
@@ -121,7 +121,7 @@ def _age(u: Floats, v: Floats, rng: Generator) -> Floats:
 
 
 def _growth_lines(age: Floats, rng: Generator) -> Floats:
-    """How late in its year wood of an `age` grew, 0 to about 1: rises slowly, ends abruptly; years differ."""
+    """Return how late in its year wood of an `age` grew, 0 to about 1: rises slowly, ends abruptly; years differ."""
     steps = np.linspace(0, 1, 24, endpoint=False)
     sharp = rng.uniform(1.5, 5)
     years = rng.uniform(0.45, 1.0, (60, 1)) * steps ** (sharp * rng.uniform(0.7, 1.4, (60, 1)))
@@ -130,7 +130,7 @@ def _growth_lines(age: Floats, rng: Generator) -> Floats:
 
 
 def weave_cloth(rng: Generator, size_px: int) -> Part:
-    """Woven cloth that fills the picture; weave, threads, dyes, stripes, folds and light vary."""
+    """Return woven cloth that fills the picture; weave, threads, dyes, stripes, folds and light vary."""
     lamps, heading = hang_lamps(rng), rng.uniform(-0.5, 0.5)
     x, y = grid(size_px)
     u, v = turned(x, y, heading)
@@ -183,13 +183,13 @@ def _fabric(dyes: Floats, rng: Generator) -> Material:
 
 
 def _threads(place: Floats, rng: Generator) -> Floats:
-    """Thread number and place across the thread (0 to 1) as one number; threads differ in width."""
+    """Return thread number plus position across the thread (0 to 1); threads differ in width."""
     jitter = single(rng.normal(0, 0.09, _THREADS))
     return np.clip(place + np.interp(place, np.arange(_THREADS), jitter).astype(np.float32), 0, _THREADS - 2.01)
 
 
 def _interlace(warp: Floats, weft: Floats, rng: Generator) -> tuple[Floats, Floats]:
-    """Share of the warp in what is seen (H, W), and the relief (H, W): about -1 between threads to 2 on top."""
+    """Return the share of the warp in what is seen [H, W], and the relief [H, W]: -1 between threads to 2 on top."""
     i, j = np.indices((_THREADS, _THREADS))
     on_top = 2 * single(WEAVES[rng.integers(len(WEAVES))](i, j)) - 1
     round_warp, round_weft = (np.sqrt(np.clip(1 - 0.98 * (2 * (t % 1) - 1) ** 2, 0, 1)) for t in (warp, weft))
@@ -201,7 +201,7 @@ def _interlace(warp: Floats, weft: Floats, rng: Generator) -> tuple[Floats, Floa
 
 
 def _along_thread(on_top: Floats, thread: Floats, other: Floats) -> Floats:
-    """Height (H, W) of the middle of a thread, 1 over and -1 under the other threads, smooth between."""
+    """Return the height [H, W] of the middle of a thread, 1 over and -1 under the other threads, smooth between."""
     number, crossing = thread.astype(int), np.maximum(other - 0.5, 0)
     before = crossing.astype(int)
     share = rise(crossing - single(before), 0.1, 0.9)
@@ -209,7 +209,7 @@ def _along_thread(on_top: Floats, thread: Floats, other: Floats) -> Floats:
 
 
 def _dyes(rng: Generator) -> Floats:
-    """The colour of every thread, warp first, (2 * _THREADS, 3): plain, of two colours, striped or checked."""
+    """Return the colour of every thread, warp first, [2 * _THREADS, 3]: plain, of two colours, striped or checked."""
     main, second = (
         single(DYES[chosen]) * rng.uniform(0.75, 1.15) for chosen in rng.choice(len(DYES), 2, replace=False)
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defectfill.adapters.train import TRAINING_FILE
 from defectfill.config.run import RunConfig
+from defectfill.dataset.verify import check_dataset_folder
 from defectfill.ingest.find import GROUPS_FILE
 from defectfill.io.errors import DataError
 from defectfill.io.files import new_folder, write_bytes
@@ -150,8 +151,7 @@ def fetch_dataset(uri: str) -> Path:
     """
     folder = local_folder(uri)
     if not is_remote(uri):
-        if not any(os.path.exists(folder / name) for name in TABLES):
-            raise DataError(f"{uri}: expected a dataset's folder, found no {folder / TABLES[0]}")
+        check_dataset_folder(folder)
         return folder
     try:
         dataset = Remote(check_url(uri))

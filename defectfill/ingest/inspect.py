@@ -1,0 +1,64 @@
+"""One real image and its mask, opened and checked."""
+
+from pathlib import Path
+
+from defectfill.ingest.find import relative_path
+from defectfill.io.errors import DataError
+from defectfill.io.images import content_sha256, file_sha256, read_image, read_mask
+from defectfill.records.snapshot import ImageRecord, Role
+
+
+def inspect_image(
+    root: Path, path: Path, defect: str, mask_path: Path | None, group: str
+) -> tuple[ImageRecord | None, list[str]]:
+    """Return the record of one image, held out for now where it is defective, and its problems.
+
+    There is no record where the image cannot be read.
+    """
+    in_train = path.parent.parent.name == "train"
+    record: ImageRecord | None = None
+    problems: list[str] = []
+    try:
+        image = read_image(path)
+        height, width, channels = image.shape
+        role: Role = "normal" if in_train else "test_normal" if defect == "good" else "held_out"
+        record = ImageRecord(
+            path=relative_path(path, root),
+            role=role,
+            defect=defect,
+            split="train" if in_train else "test",
+            width=width,
+            height=height,
+            channels=channels,
+            bit_depth=image.dtype.itemsize * 8,
+            sha256=file_sha256(path),
+            content_sha256=content_sha256(image),
+            group=group,
+        )
+    except DataError as error:
+        problems += error.problems
+    if mask_path is None:
+        return record, problems
+    try:
+        area_px = _check_mask(mask_path, record)
+        sha256 = file_sha256(mask_path)
+    except DataError as error:
+        return record, problems + list(error.problems)
+    if record:
+        update = {"mask_path": relative_path(mask_path, root), "mask_sha256": sha256, "mask_area_px": area_px}
+        record = record.model_copy(update=update)
+    return record, problems
+
+
+def _check_mask(path: Path, image: ImageRecord | None) -> int:
+    """Return how many pixels the defect has in the mask `path`; DataError for none, all, or not the image's size."""
+    mask = read_mask(path)
+    height, width = mask.shape
+    if image and (width, height) != (image.width, image.height):
+        size = f"{image.width} x {image.height} pixels as the upright {image.path}"
+        raise DataError(f"{path}: expected {size}, found {width} x {height}")
+    area_px = int(mask.sum())
+    if area_px in (0, mask.size):
+        found = "no pixel" if area_px == 0 else "every pixel"
+        raise DataError(f"{path}: expected a mask of a defect (0 and 255, or 0 and 1), found {found} set")
+    return area_px

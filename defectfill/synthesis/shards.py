@@ -1,0 +1,166 @@
+"""One shard of a run: read from the plan, painted, judged and written."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectfill.adapters.train import adapter_sha256
+from defectfill.io.errors import DataError
+from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows
+from defectfill.io.gpu_lock import gpu_lock
+from defectfill.io.images import ImageArray, file_sha256, read_image, write_png
+from defectfill.painting.painter import Painter
+from defectfill.painting.window import is_window_of
+from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.records.plan import SampleSpec, Shard
+from defectfill.runs.plan import REMEDY, planned_mask_sha256, read_plan, read_planned_mask
+from defectfill.runs.run import Run
+from defectfill.runs.shards import ROWS_FILE
+from defectfill.runs.timings import timed
+from defectfill.synthesis.gate import calibrated_gate
+from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
+from defectfill.synthesis.synthesize import Sample, synthesize
+
+
+def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> None:
+    """Paint one shard: images, masks and their rows, in a folder that appears when all is written.
+
+    What another run of the category has painted of the same samples in the same way is copied.
+
+    painter: in place of the run's base with the defect's adapter. Raises DataError when a source is no longer the file
+    that was planned with.
+    """
+    config, adapter = run.config, adapter_sha256(run, shard.defect)
+    specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
+    content = shard_digest(run, shard, specs, adapter)
+    if painted := find_painted(run, shard, content):
+        with new_folder(run.shard_folder(shard), replace=True) as folder:
+            shutil.copytree(painted, folder, dirs_exist_ok=True)
+        return
+    with (
+        gpu_lock(run.record.device),
+        timed(run, "inpaint", shard=shard.name, painted=len(specs)),
+        new_folder(run.shard_folder(shard), replace=True) as folder,
+    ):
+        samples = synthesize(
+            specs,
+            (_read_scene(run, spec) for spec in specs),
+            painter or _open_painter(run, shard.defect),
+            calibrated_gate(run.folder, shard.defect),
+            config.generate,
+            config.base.resolution,
+        )
+        rows = [row for sample in samples for row in _write_sample(run, adapter, folder, sample)]
+        write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
+        write_bytes(folder / DIGEST_FILE, content.encode())
+
+
+def _open_painter(run: Run, defect: str) -> Painter:
+    """Return the run's base with the adapter of a defect."""
+    from defectfill.model.inpaint.painter import open_painter
+
+    config, adapter = run.config, run.adapter_folder(defect)
+    return open_painter(config.base, config.generate, run.record.distance, adapter, run.folder / BATCH_FILE)
+
+
+def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool_]]:
+    """Return source [H, W, C] and planned mask [H, W] of a sample; DataError where they are not those of the plan."""
+    path = run.config.category_folder / spec.source_path
+    if file_sha256(path) != spec.source_sha256:
+        raise DataError(f"{path}: expected the file that was planned with, found another content; run again")
+    source, planned_mask = read_image(path), read_planned_mask(run, spec.planned_mask_path)
+    with damage_named(run.plan_path, REMEDY):
+        if np.float32(planned_mask.mean()) != np.float32(spec.mask_area_fraction):
+            raise ValueError(f"row {spec.sample_id}: another planned mask than {spec.planned_mask_path}")
+        if planned_mask.shape != source.shape[:2] or not is_window_of(spec.window, planned_mask):
+            raise ValueError(
+                f"row {spec.sample_id}: {spec.source_path}, planned mask and window do not belong together"
+            )
+    return source, planned_mask
+
+
+def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Iterator[ManifestRow]:
+    """Write the files of a sample where the dataset will have them, below the shard's folder, and yield their rows.
+
+    First that of the same window without a defect, where there is one.
+    """
+    if sample.vae_normal is not None and not sample.reason:
+        yield _write_vae_normal(run, folder, sample, sample.vae_normal)
+    yield _write_defect(run, adapter, folder, sample)
+
+
+def _write_vae_normal(run: Run, folder: Path, sample: Sample, image: ImageArray) -> ManifestRow:
+    sample_id = f"vae-{sample.spec.sample_id}"
+    image_path = f"images/good/{sample_id}.png"
+    return ManifestRow(
+        **_shared_values(run, sample),
+        sample_id=sample_id,
+        image_path=image_path,
+        image_sha256=write_png(folder / image_path, image),
+        label_index=0,
+        defect="good",
+    )
+
+
+def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample) -> ManifestRow:
+    """Write image and drawn mask, apart where the sample is rejected, and return their row."""
+    spec, generate = sample.spec, run.config.generate
+    rejected = "rejected/" if sample.reason else ""
+    image_path = f"{rejected}images/{spec.defect}/{spec.sample_id}.png"
+    mask_path = f"{rejected}masks/{spec.defect}/{spec.sample_id}.png"
+    return ManifestRow(
+        **_shared_values(run, sample),
+        sample_id=spec.sample_id,
+        image_path=image_path,
+        mask_path=mask_path,
+        label_index=1,
+        defect=spec.defect,
+        image_sha256=write_png(folder / image_path, sample.image),
+        mask_sha256=write_png(folder / mask_path, sample.drawn_mask),
+        drawn_mask_path=mask_path,
+        planned_iou=sample.planned_iou,
+        drawn_fraction=sample.drawn_fraction,
+        off_mask_fraction=sample.off_mask_fraction,
+        contrast=sample.measures.contrast,
+        seam_gradient=sample.measures.seam_gradient,
+        reference_correlation=sample.reference_correlation,
+        appearance_distance=sample.appearance_distance,
+        adapter_sha256=adapter,
+        prompt=spec.prompt,
+        seed=spec.seed,
+        steps=generate.steps,
+        guidance_scale=generate.guidance_scale,
+        candidate_scores=sample.scores,
+        early_scores=sample.early_scores,
+        candidate_index=sample.chosen,
+        score=sample.scores[sample.chosen],
+        reason=sample.reason or "",
+    )
+
+
+def _shared_values(run: Run, sample: Sample) -> dict[str, Any]:
+    """Return the values that the rows of a sample and of its VAE normal have in common."""
+    spec, base = sample.spec, run.record.base
+    height, width = sample.drawn_mask.shape
+    return {
+        "category": run.config.category,
+        "split": "train",
+        "origin": "synthetic",
+        "width": width,
+        "height": height,
+        "source_path": spec.source_path,
+        "source_sha256": spec.source_sha256,
+        "planned_mask_path": spec.planned_mask_path,
+        "planned_mask_sha256": planned_mask_sha256(run, spec.planned_mask_path),
+        "window": spec.window,
+        "latent_cells": spec.latent_cells,
+        "background_intact": sample.background_intact,
+        "base_model": base.model,
+        "base_revision": base.revision,
+        "mask_sampler": spec.mask_sampler,
+        "mask_area_fraction": spec.mask_area_fraction,
+    }
