@@ -62,13 +62,14 @@ def cost(kind: str, count: int) -> dict[str, Any]:
         if runner is None:
             nothing(0)
         else:
-            run_in_window(runner, nothing, [{"number": 0}] * PROCESSES, PROCESSES)
+            list(run_in_window(runner, nothing, [{"number": 0}] * PROCESSES, PROCESSES))
         ready = time.monotonic()
         if runner is None:
             for each in numbers():
                 nothing(**each)
         else:
-            run_in_window(runner, nothing, numbers(), WAITING * PROCESSES)
+            for _ in run_in_window(runner, nothing, numbers(), WAITING * PROCESSES):
+                pass
         took = time.monotonic() - ready
     return {
         "tasks": count,

@@ -54,12 +54,10 @@ def open_dataset(uri: str | Path) -> "Dataset":
 
     Raises DataError where none is.
     """
-    from defectfill.dataset.opened import Dataset, check_is_dataset
+    from defectfill.dataset.opened import Dataset
     from defectfill.operations.storage.fetch import fetch_dataset
 
-    folder = fetch_dataset(str(uri))
-    check_is_dataset(folder)
-    return Dataset(folder)
+    return Dataset(fetch_dataset(str(uri)))
 
 
 def verify_dataset(uri: str | Path) -> "VerifiedDataset":

@@ -125,7 +125,7 @@ def verify(
     from defectfill.api import verify_dataset
 
     verified = verify_dataset(dataset)
-    _print({"dataset": dataset, "rows": verified.rows}, [f"{dataset}: {verified.rows} rows, all good"], json)
+    _print({"dataset": dataset, **verified.model_dump()}, [f"{dataset}: {verified.rows} rows, all good"], json)
 
 
 @app.command()

@@ -42,24 +42,34 @@ def open_runner(run_uri: str, gpu_limit: str | None) -> Iterator[Paint]:
         common = {"run_uri": run_uri, "gpu_limit": gpu_limit, "painters": painters}
 
         def side_by_side(shards: Sequence[Shard]) -> None:
-            with sample_progress(run, shards):
+            with sample_progress(run, shards) as painted_elsewhere:
                 waiting = ({**common, "shard": shard.name} for shard in shards)
-                run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes)
+                for painted in run_in_window(task_runner, inpaint_shard, waiting, WAITING * runner.processes):
+                    painted_elsewhere(Shard.named(painted["shard"]))
 
         yield side_by_side
 
 
 def run_in_window(
     task_runner: TaskRunner[Any], task: Task[..., Any], parameters: Iterable[dict[str, Any]], size: int
-) -> None:
-    """Run a task with each of the parameters, `size` of them submitted at a time; raise when one has failed."""
-    submitted: deque[Any] = deque()
+) -> Iterator[dict[str, Any]]:
+    """Run a task with each of the parameters, `size` of them submitted at a time; yield those that are done, in order.
+
+    Raises what a task has failed with.
+    """
+    submitted: deque[tuple[Any, dict[str, Any]]] = deque()
+
+    def first_done() -> dict[str, Any]:
+        future, given = submitted.popleft()
+        future.result()
+        return given
+
     for each in parameters:
         if len(submitted) >= size:
-            submitted.popleft().result()
-        submitted.append(task_runner.submit(task, each))
-    for future in submitted:
-        future.result()
+            yield first_done()
+        submitted.append((task_runner.submit(task, each), each))
+    while submitted:
+        yield first_done()
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def test_a_folder_without_a_dataset_is_named_in_one_problem(tmp_path: Path) -> N
         with pytest.raises(DataError) as refused:
             call(tmp_path)
         assert refused.value.problems == (
-            f"{tmp_path}: expected a dataset's folder, found no {tmp_path}/manifest.parquet",
+            f"{tmp_path}: expected a dataset folder with manifest.parquet, found an empty folder",
         )
 
 

@@ -293,6 +293,7 @@ def test_check_status_masks_and_gc_print_one_json_object(
     masks = as_json(capsys, monkeypatch, "masks", toy_config, "--out", sheet, "--count", 4)
     assert masks.keys() == {"sheet", "masks"}
     assert masks["sheet"] == str(sheet)
+    assert [each["count"] for each in masks["masks"].values()] == [4, 4]
     assert as_json(capsys, monkeypatch, "gc", toy_config) == {"category": "washer", "removed": []}
 
 
@@ -304,7 +305,12 @@ def test_run_and_verify_of_a_finished_dataset_print_one_json_object(
     assert run.keys() == {"dataset", "contact_sheet", "summary"}
     assert run["dataset"] == str(finished.dataset)
     assert Path(run["contact_sheet"]).is_file()
-    assert as_json(capsys, monkeypatch, "verify", finished.dataset) == {"dataset": run["dataset"], "rows": 26}
+    assert run["summary"]["defects"]["hole"]["kept"] == 5
+    assert as_json(capsys, monkeypatch, "verify", finished.dataset) == {
+        "dataset": run["dataset"],
+        "rows": 26,
+        "rejected": 0,
+    }
     status = as_json(capsys, monkeypatch, "status", config_path)
     assert (status["state"], status["dataset"]) == ("up to date", run["dataset"])
 

@@ -133,11 +133,11 @@ import json, sys
 from collections import Counter
 from pathlib import Path
 import defectfill
-import defectfill.ingest.ingest as ingest
+import defectfill.ingest.inspect as inspect
 from defectfill.runs.run import Run
 from flows.category import synthesize_category
 
-config_path, decoded, read_image = Path(sys.argv[1]), Counter(), ingest.read_image
+config_path, decoded, read_image = Path(sys.argv[1]), Counter(), inspect.read_image
 text = config_path.read_text()
 
 def counting(path):
@@ -145,7 +145,7 @@ def counting(path):
     decoded[str(path)] += 1
     return read_image(path)
 
-ingest.read_image = counting
+inspect.read_image = counting
 commanded = defectfill.run_category(defectfill.load_config(config_path))
 config_path.write_text(text.replace("candidates: 2", "candidates: 1"))
 deployed = synthesize_category(config_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from defectfill.config.run import load_config
-from defectfill.ingest import ingest as ingesting
+from defectfill.ingest import inspect
 from defectfill.io.images import ImageArray, read_image, write_png
 from defectfill.operations.check import read_checked
 from defectfill.operations.lock import locked
@@ -21,7 +21,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         found.append(path)
         return read_image(path)
 
-    monkeypatch.setattr(ingesting, "read_image", counting)
+    monkeypatch.setattr(inspect, "read_image", counting)
     return found
 
 

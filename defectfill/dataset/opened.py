@@ -1,5 +1,6 @@
 """A finished dataset, to be read."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +56,8 @@ def check_is_dataset(folder: Path) -> None:
 
 def _missing_dataset(folder: Path) -> str:
     """Return what is there instead of a dataset's folder; empty where that is there."""
-    if not folder.is_dir():
-        return "a file" if folder.exists() else "nothing"
+    if not os.path.isdir(folder):  # unlike Path's, false of a path too long to be one
+        return "a file" if os.path.exists(folder) else "nothing"
     if (folder / "manifest.parquet").is_file():
         return ""
     names = sorted(path.name for path in folder.iterdir())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defectfill.adapters.files import TRAINING_FILE
 from defectfill.config.run import RunConfig
+from defectfill.dataset.opened import check_is_dataset
 from defectfill.ingest.find import GROUPS_FILE
 from defectfill.io.errors import DataError
 from defectfill.io.files import new_folder, write_bytes
@@ -150,6 +151,7 @@ def fetch_dataset(uri: str) -> Path:
     """
     folder = local_folder(uri)
     if not is_remote(uri):
+        check_is_dataset(folder)
         return folder
     try:
         dataset = Remote(check_url(uri))
