@@ -93,10 +93,10 @@ def _hide(hide: Floats, rng: Generator) -> Material:
         fray=0.006,
         stretch=1.4,
         pit=colour(0.12 * pale),
-        groove=colour(pale if hide.mean() < 0.2 else single(0.2) * hide),
+        groove=colour(pale if hide.mean() < 0.12 else single(0.15) * hide),
         torn=colour(pale),
         rim=0.016,
-        gash=1.4,
+        gash=1.7,
     )
 
 
@@ -173,8 +173,8 @@ def _ceramic(glaze: Floats, rng: Generator) -> Material:
         fray=0.0,
         stretch=1.0,
         pit=colour(0.25 * body),
-        groove=colour(body * rng.uniform(1, 1.3) if glaze.mean() < 0.2 else body * rng.uniform(0.1, 0.25)),
+        groove=colour(body * rng.uniform(1, 1.3) if glaze.mean() < 0.15 else body * rng.uniform(0.06, 0.15)),
         torn=colour(body),
         rim=0.02,
-        gash=1.0,
+        gash=1.4,
     )

@@ -187,8 +187,8 @@ def _compound(rng: Generator) -> Material:
         fray=0.004,
         stretch=1.2,
         pit=(0.018, 0.017, 0.016),
-        groove=(0.75, 0.73, 0.7) if rng.random() < 0.5 else (0.02, 0.02, 0.02),
+        groove=(0.85, 0.83, 0.8) if rng.random() < 0.3 else (0.012, 0.012, 0.012),
         torn=(0.25, 0.23, 0.21),
         rim=0.014,
-        gash=1.3,
+        gash=1.6,
     )
