@@ -88,6 +88,6 @@ def test_every_reason_has_its_case() -> None:
 
 
 @pytest.mark.parametrize(("values", "expected"), [([1.0, 2.0, 4.0], 8.0), ([2.0, 2.0], 2.2), ([4.0], 8.0)])
-def test_a_range_is_widened_by_what_one_reference_lies_beyond_the_others(values: list[float], expected: float) -> None:
+def test_an_upper_limit_exceeds_the_largest_as_that_exceeds_the_others(values: list[float], expected: float) -> None:
     assert upper_limit(values, 1.0) == pytest.approx(expected)
     assert upper_limit(values, 0.0) == pytest.approx(max(values))

@@ -76,7 +76,7 @@ def test_a_change_in_one_channel_is_a_change() -> None:
 
 
 @given(st.integers(0, 99), st.floats(0, 0.2))
-def test_the_codecs_own_error_is_not_drawn(seed: int, strength: float) -> None:
+def test_the_vaes_own_error_is_not_drawn(seed: int, strength: float) -> None:
     error = np.float32(strength) * np.random.default_rng(seed).standard_normal((SIDE, SIDE, 3), np.float32)
     half = DISC & (np.arange(40) < 20)
     reconstruction = np.clip(unpainted() + error, 0, 0.7)

@@ -260,7 +260,7 @@ def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_
     assert contents(run_all_steps(toy_config).dataset) == contents(grown.dataset)
 
 
-def test_codec_normals_are_the_same_windows_without_a_defect(toy_config: Path) -> None:
+def test_vae_normals_are_the_same_windows_without_a_defect(toy_config: Path) -> None:
     toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 5, vae_normals: 0.5"))
     run = run_all_steps(toy_config)
     rows = {row["sample_id"]: row for row in manifest(run)}

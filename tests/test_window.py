@@ -14,6 +14,7 @@ from defectfill.painting.stitch import background_intact, blend_alpha, blend_wid
 from defectfill.painting.window import (
     Box,
     crop_window,
+    depth_in,
     inside_frame,
     is_window_of,
     latent_cells,
@@ -114,6 +115,15 @@ def test_the_whole_frame_is_padded_to_a_square(shape: tuple[int, int], expected:
 def test_a_window_has_at_least_its_smallest_side_and_at_most_the_frame(min_side_px: int, side: int) -> None:
     left, _, right, _ = window_box(rectangle(100, 200, (90, 40, 110, 50)), WindowConfig(min_side_px=min_side_px), 64)
     assert right - left == side
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_distances_are_those_of_scipy_to_the_last_bit(seed: int) -> None:
+    """OpenCV's own are one unit in the last place off in some processes, so that a blend would differ between them."""
+    from scipy.ndimage import distance_transform_edt
+
+    mask = np.random.default_rng(seed).random((200, 300)) > 0.001
+    assert np.array_equal(depth_in(mask), distance_transform_edt(mask).astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from defectfill.painting.window import Window
 class Painting:
     """The K candidates of one sample: those painted to the end, as the model's VAE decodes them, and all scores.
 
-    The VAE's tint is subtracted.
+    The VAE's own color shift is subtracted.
     """
 
     candidates: NDArray[np.float32]

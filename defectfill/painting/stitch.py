@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.window import LUMA, Box, Region, inside_frame, resize
+from defectfill.painting.window import LUMA, Box, Region, depth_in, inside_frame, resize
 
 BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
@@ -22,11 +22,9 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
 
     The blend region is where it is above 0: every pixel at most `blend_px` from the mask (Euclidean).
     """
-    import cv2
-
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.float32)
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = depth_in(~mask)
     alpha = np.maximum(1 - distance / np.float32(blend_px + 1), 0)
     return np.asarray(np.where(distance <= blend_px, alpha, 0), dtype=np.float32)
 

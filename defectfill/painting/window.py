@@ -73,12 +73,22 @@ def is_window_of(box: Sequence[int], mask: NDArray[np.bool_]) -> bool:
 
 def mask_width(mask: NDArray[np.bool_]) -> float:
     """Return the width of a mask [H, W] in pixels, exact for a line; of a disc two thirds of its diameter."""
-    import cv2
-
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     cropped = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    depth = cv2.distanceTransform(np.pad(cropped, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    return 4 * float(depth[cropped].mean()) - 2
+    depth = depth_in(np.pad(cropped, 1))[1:-1, 1:-1]
+    return 4 * float(depth[cropped].mean(dtype=np.float64)) - 2
+
+
+def depth_in(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the Euclidean distance [H, W] of every pixel of a mask [H, W] to the nearest one outside; 0 outside.
+
+    Correctly rounded: the square roots that OpenCV takes differ in their last bit from process to process, but the
+    squares of distances are integers.
+    """
+    import cv2
+
+    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.sqrt(np.rint(np.square(distance, dtype=np.float64))).astype(np.float32)
 
 
 def latent_cells(mask: NDArray[np.bool_], box: Box, latent_side: float) -> float:

@@ -13,7 +13,7 @@ from defectfill.io.hashing import derive_seed
 from defectfill.model.base.base import Base, encode_images
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, spread_crops
-from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_stage
+from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.loop import LossRows
 
 
@@ -39,7 +39,7 @@ def train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work
         return [{**losses, "kl": kl, "halved": halved, "colour": colour, "total": total}]
 
     vae.train()
-    curve = train_stage(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
+    curve = train_part(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
     vae.eval().requires_grad_(False)
     return curve
 

@@ -17,7 +17,7 @@ from defectfill.io.progress import progress
 from defectfill.model.base.base import Base, encode_images, encode_prompts, mask_out, mask_to_latent, unet_input
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark
-from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_stage
+from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.training.loop import LossRows
 from defectfill.model.training.steps import training_target
@@ -123,7 +123,7 @@ def _train_on(
     base.unet.train().to(memory_format=torch.channels_last)
     base.text_encoder.train()
     models = [base.unet, base.text_encoder]
-    curve = train_stage(config, label, work, models, step_losses, steps, learning_rate, config.denoiser.average)
+    curve = train_part(config, label, work, models, step_losses, steps, learning_rate, config.denoiser.average)
     base.unet.eval().to(memory_format=torch.contiguous_format)
     base.text_encoder.eval()
     return curve

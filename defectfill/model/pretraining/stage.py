@@ -13,7 +13,7 @@ ENCODED_AT_ONCE = 32
 WARMUP_STEPS = 100
 
 
-def train_stage(
+def train_part(
     config: PretrainConfig,
     label: str,
     work: Path,
