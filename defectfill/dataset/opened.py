@@ -11,7 +11,7 @@ from defectfill.io.errors import DataError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NAMED = 3
+NAMED = 5
 """Files that are named of those in a folder that is no dataset's."""
 
 
