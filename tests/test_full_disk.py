@@ -43,7 +43,7 @@ for share in map(float, sys.argv[4:]):
     leave(int(share * whole))
     full(lambda: run_all_steps(config))
 run = prepare_run(load_config(config))
-shutil.rmtree(run.folder / "shards" / "scratch")
+shutil.rmtree(run.folder / "shards" / "scratch", ignore_errors=True)  # it may not have come so far
 (shard, *_) = plan_samples(run)
 leave(4096)
 with open_painter_pool(run, 1) as painters:
