@@ -79,7 +79,7 @@ def make_category(work: Path, base: Path | None) -> None:
 
 def train(work: Path) -> int:
     """Run the command under test."""
-    import defectfill.model.training.lora  # noqa: F401  so that the moments fall into the training, not the import of torch
+    import defectfill.model.training.train_lora  # noqa: F401  so that the moments fall into the training, not the import of torch
 
     config = load_config(work / "kills.yaml")
     with locked(config):

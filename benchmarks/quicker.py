@@ -28,7 +28,7 @@ from defectfill.model.inpaint.painter import open_painter
 from defectfill.operations.prepare import prepare_run
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import Run
-from defectfill.synthesis.gate import calibrated_gate
+from defectfill.synthesis.calibration import calibrated_gate
 from defectfill.synthesis.reuse import BATCH_FILE
 from defectfill.synthesis.synthesize import Sample, synthesize
 

@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 from defectfill.config.run import load_config
 from defectfill.operations.lock import locked
 from defectfill.operations.storage.fetch import open_run
-from defectfill.runs.record import RunRecord
+from defectfill.runs.keys import RunRecord
 from flows.announce import announce
 from flows.artifacts import artifact_key, progress_artifacts
 from flows.runners import open_runner

@@ -29,8 +29,8 @@ from defectfill.operations.storage.upload import (
     upload_shard,
 )
 from defectfill.records.plan import Shard
+from defectfill.runs.keys import RunRecord
 from defectfill.runs.planner import plan_samples
-from defectfill.runs.record import RunRecord
 from defectfill.runs.run import Run
 from defectfill.synthesis.painter_pool import PainterPool
 from defectfill.synthesis.shards import inpaint_shard as inpaint

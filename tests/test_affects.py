@@ -11,7 +11,7 @@ from defectfill.config.run import RunConfig
 from defectfill.model.base.identity import BaseIdentity
 from defectfill.records.plan import Shard
 from defectfill.records.snapshot import ImageRecord, write_snapshot
-from defectfill.runs.record import METHOD_VERSION, RunRecord
+from defectfill.runs.keys import METHOD_VERSION, RunRecord
 from defectfill.runs.run import Run
 from defectfill.synthesis.reuse import shard_digest
 
@@ -27,7 +27,7 @@ def digests(config: RunConfig) -> dict[str, str]:
     record = RunRecord(
         method_version=METHOD_VERSION, config=config, base=identity, distance="vae", device="cpu fp32", data_digest="4"
     )
-    run = Run.of(record)
+    run = Run.from_record(record)
     write_snapshot([REFERENCE], run.folder / "snapshot.parquet")
     return {
         "run": record.key,

@@ -44,7 +44,7 @@ def test_free_memory_is_within_the_limit_of_the_control_group(tmp_path: Path) ->
 def test_auto_is_true_where_little_is_free_and_learns_the_same(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SETTINGS.model_copy(update={"dropout": 0.0})
     without = train(base, settings)
-    monkeypatch.setattr("defectfill.model.training.lora.free_memory", lambda _: 1000)
+    monkeypatch.setattr("defectfill.model.training.train_lora.free_memory", lambda _: 1000)
     seen = watch_checkpointing(base, monkeypatch)
     checkpointed = train(base, settings)
     assert seen[-1]
@@ -54,9 +54,9 @@ def test_auto_is_true_where_little_is_free_and_learns_the_same(base: Base, monke
 def test_what_auto_chose_is_kept_when_a_training_goes_on(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("defectfill.model.training.lora.free_memory", lambda _: 1000)
+    monkeypatch.setattr("defectfill.model.training.train_lora.free_memory", lambda _: 1000)
     train(base, work=tmp_path)
-    monkeypatch.setattr("defectfill.model.training.lora.free_memory", lambda _: 2**40)
+    monkeypatch.setattr("defectfill.model.training.train_lora.free_memory", lambda _: 2**40)
     seen = watch_checkpointing(base, monkeypatch)
     train(base, SETTINGS.model_copy(update={"steps": 5}), work=tmp_path)
     assert seen

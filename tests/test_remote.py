@@ -30,7 +30,7 @@ from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.operations.status import status
 from defectfill.operations.storage import fetch
-from defectfill.operations.storage.layout import DATA_FOLDERS, output_of
+from defectfill.operations.storage.layout import DATA_FOLDERS, remote_category
 from defectfill.runs.run import Run
 
 
@@ -250,7 +250,7 @@ def test_a_lock_of_a_process_that_died_on_this_machine_does_not_hold(config_path
 
 
 def output_files(config: RunConfig) -> list[str]:
-    remote = output_of(config)
+    remote = remote_category(config)
     assert remote is not None
     return list(remote.files())
 

@@ -14,7 +14,7 @@ from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.prepare import latest_run, start_run
 from defectfill.operations.status import status
-from defectfill.runs.record import METHOD_VERSION
+from defectfill.runs.keys import METHOD_VERSION
 from defectfill.runs.run import Run
 
 

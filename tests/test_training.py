@@ -26,7 +26,6 @@ from defectfill.model.training.augmentation import Batch, draw_batch, random_box
 from defectfill.model.training.data import Reference, TrainingData
 from defectfill.model.training.latent_cache import LatentBatch, encode_batch
 from defectfill.model.training.loop import LossRows, backpropagate, make_optimizer
-from defectfill.model.training.lora import LoraJob, gradient_checkpointing, train_lora
 from defectfill.model.training.steps import (
     BranchInputs,
     Losses,
@@ -36,6 +35,7 @@ from defectfill.model.training.steps import (
     step_losses,
     training_losses,
 )
+from defectfill.model.training.train_lora import LoraJob, gradient_checkpointing, train_lora
 from defectfill.painting.window import Window
 
 RESOLUTION = 64

@@ -46,7 +46,7 @@ class Outcome:
 def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
     """Do a trial, from a fresh copy."""
     from defectfill.model.base.base import shared_base
-    from defectfill.synthesis.gate import calibrated_gate
+    from defectfill.synthesis.calibration import calibrated_gate
 
     shutil.rmtree(sandbox.root)
     shutil.copytree(pristine, sandbox.root, symlinks=True)

@@ -23,7 +23,7 @@ from defectfill.runs.run import Run
 if TYPE_CHECKING:
     from defectfill.model.training.distributed import DistributedState
     from defectfill.model.training.loop import LossRows
-    from defectfill.model.training.lora import TrainedLora
+    from defectfill.model.training.train_lora import TrainedLora
 
 LOSSES = ("total", "defect", "object", "attention")
 RATES = ("learning_rate_unet", "learning_rate_text_encoder")
@@ -43,10 +43,10 @@ def train_in_this_process(
     """
     from defectfill.model.base.base import shared_base
     from defectfill.model.training.distributed import SINGLE_PROCESS
-    from defectfill.model.training.lora import LoraJob, train_lora
     from defectfill.model.training.preview import paint_preview
+    from defectfill.model.training.train_lora import LoraJob, train_lora
 
-    config, seed, distributed = run.config, run.training_seed(defect), distributed or SINGLE_PROCESS
+    config, seed, distributed = run.config, run.record.training_seed(defect), distributed or SINGLE_PROCESS
     label = f"train {', '.join(config.defects_learnt_with(defect))}"
     data = read_training_data(run, defect)
     logs_to_tensorboard = config.train.tensorboard and distributed.is_main_process
@@ -67,7 +67,7 @@ def train_in_this_process(
 def _write_adapter(run: Run, defect: str, data: TrainingData, trained: "TrainedLora", label: str) -> None:
     """Write the LoRA file, the loss curve (losses.parquet, losses.png), previews and, last, training.json."""
     from defectfill.model.lora.adapter import save_adapter
-    from defectfill.model.training.lora import PREVIEWS_FOLDER
+    from defectfill.model.training.train_lora import PREVIEWS_FOLDER
 
     with new_folder(run.adapter_folder(defect), replace=True) as folder:
         save_adapter(trained.adapter, folder)
@@ -89,7 +89,7 @@ def _training_record(run: Run, defect: str, data: TrainingData, sha256: str) -> 
         "tokens": {each: config.token(each) for each in learnt},
         "base": run.record.base.model_dump(),
         "settings": settings_that_affect(config, Affects.ADAPTER),
-        "seed": run.training_seed(defect),
+        "seed": run.record.training_seed(defect),
         "references": {record.path: record.sha256 for record in data.records},
         "validation_references": {record.path: record.sha256 for record in data.validation_records},
         "adapter_sha256": sha256,

@@ -17,7 +17,7 @@ from defectfill.model.inpaint.perceptual import make_distance
 from defectfill.model.lora.adapter import trainable_adapter
 from defectfill.model.training.data import Reference, TrainingData
 from defectfill.model.training.latent_cache import latent_cache_pays
-from defectfill.model.training.lora import LoraJob, train_lora
+from defectfill.model.training.train_lora import LoraJob, train_lora
 from defectfill.painting.window import Window
 from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord

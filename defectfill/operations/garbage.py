@@ -11,8 +11,8 @@ from defectfill.ingest.ingest import ingest
 from defectfill.io.files import read_rows, remove_folder
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.reports import GarbageReport
-from defectfill.operations.storage.fetch import outline_of
-from defectfill.operations.storage.layout import output_of
+from defectfill.operations.storage.fetch import remote_index
+from defectfill.operations.storage.layout import remote_category
 from defectfill.operations.storage.upload import delete_remote
 from defectfill.runs.shards import ROWS_FILE
 
@@ -24,10 +24,10 @@ def collect_garbage(config: RunConfig, keep: int) -> GarbageReport:
     """
     run, records = prepare_run(config), ingest(config)
     pinned = {run.folder.name, *(run.adapter_folder(defect, records).name for defect in config.data.defects)}
-    with outline_of(config) as folder:
+    with remote_index(config) as folder:
         removed = _unused(folder, keep, pinned)
     for name in removed:
-        if output := output_of(config):
+        if output := remote_category(config):
             delete_remote(output / name)
         if (config.category_output / name).exists():
             remove_folder(config.category_output / name)

@@ -13,7 +13,7 @@ from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.files import remove_partials
 from defectfill.io.s3 import Remote
-from defectfill.operations.storage.layout import output_of
+from defectfill.operations.storage.layout import remote_category
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def locked(config: RunConfig) -> Iterator[StillHeld]:
         lock.truncate(0)
         lock.write(owner)
         lock.flush()
-        output = output_of(config)
+        output = remote_category(config)
         with _leased(output, owner, dead) if output else nullcontext(lambda: None) as still_held:
             yield still_held
 

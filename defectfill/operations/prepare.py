@@ -12,7 +12,7 @@ from defectfill.io.files import write_bytes
 from defectfill.model.base.identity import identify_base, resolve_device_kind, resolve_distance
 from defectfill.operations.storage.fetch import fetch_data, fetch_run
 from defectfill.records.snapshot import ImageRecord, write_snapshot
-from defectfill.runs.record import METHOD_VERSION, RunRecord
+from defectfill.runs.keys import METHOD_VERSION, RunRecord
 from defectfill.runs.run import Run, latest_folder
 
 
@@ -37,7 +37,7 @@ def prepare_run(config: RunConfig) -> Run:
             errors.append(error)
     if errors:
         raise type(errors[0])([problem for error in errors for problem in error.problems])
-    run = Run.of(RunRecord(method_version=METHOD_VERSION, config=config, **found))
+    run = Run.from_record(RunRecord(method_version=METHOD_VERSION, config=config, **found))
     fetch_run(run)
     return run
 
@@ -73,7 +73,7 @@ def restart_run(record: RunRecord) -> Run:
 
     To be called under `locked`.
     """
-    run = Run.of(record)
+    run = Run.from_record(record)
     return _write_run(run, ()) if _snapshot_path(run).exists() else start_run(record.config)
 
 
@@ -93,4 +93,4 @@ def latest_run(config: RunConfig) -> Run | None:
     folder = latest_folder(config)
     if folder is None or not (folder / "run.json").is_file():
         return None
-    return Run.of_this_version(folder)
+    return Run.open_if_current(folder)

@@ -1,4 +1,4 @@
-"""A run: where everything of it lies on disk, and the keys that decide what can be reused.
+"""A run: where everything of it lies on disk. Which keys name its folders is said in runs.keys.
 
 <output.root>/<category>/
   latest                         name of the newest finished run
@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, write_bytes
-from defectfill.io.hashing import derive_seed, digest
 from defectfill.io.s3 import is_remote
 from defectfill.records.plan import Shard
-from defectfill.records.snapshot import ImageRecord, read_snapshot, references_of
-from defectfill.runs.record import KEY_LENGTH, METHOD_VERSION, RecordVersion, RunRecord
+from defectfill.records.snapshot import ImageRecord, read_snapshot
+from defectfill.runs.keys import METHOD_VERSION, RecordVersion, RunRecord
 
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
@@ -36,20 +34,20 @@ class Run:
     folder: Path
 
     @classmethod
-    def of(cls, record: RunRecord) -> "Run":
+    def from_record(cls, record: RunRecord) -> "Run":
         """Return the run of a record, in the folder that its config gives it."""
         return cls(record, record.config.category_output / "runs" / record.key)
 
     @classmethod
     def at(cls, folder: Path) -> "Run":
-        """Return the run in `folder`, wherever that was moved; DataError where its run.json is damaged."""
+        """Return the run in `folder`, also where that was moved; DataError where its run.json is damaged."""
         with damage_named(folder / "run.json", "run again to have it written anew"):
             record = RunRecord.model_validate_json((folder / "run.json").read_bytes())
         return cls(record, Path(os.path.abspath(folder)))
 
     @classmethod
-    def of_this_version(cls, folder: Path) -> "Run | None":
-        """Return the run in `folder`, or None where a version made it of whose config the keys may have other names."""
+    def open_if_current(cls, folder: Path) -> "Run | None":
+        """Return the run in `folder`; None where another version of defectfill made it, whose run.json may differ."""
         with damage_named(folder / "run.json", "run again to have it written anew"):
             version = RecordVersion.model_validate_json((folder / "run.json").read_bytes())
         return cls.at(folder) if version.method_version == METHOD_VERSION else None
@@ -71,7 +69,7 @@ class Run:
 
     @property
     def dataset_uri(self) -> str:
-        """The same of the dataset's folder."""
+        """The dataset's folder as those find it who share its storage."""
         return f"{self.uri}/{self.dataset.name}"
 
     @property
@@ -90,43 +88,27 @@ class Run:
         return read_snapshot(self.folder / "snapshot.parquet")
 
     def adapter_folder(self, defect: str, records: Sequence[ImageRecord] | None = None) -> Path:
-        """Return where the adapter of `defect` lies, or will: a folder named by all that training depends on.
+        """Return the folder of the adapter that paints `defect`, which its key names; it need not be there yet.
 
         records: the real images, where there is no snapshot yet.
         """
-        config, learnt = self.config, self.config.defects_learnt_with(defect)
-        records = self.snapshot() if records is None else records
-        content = {
-            "references": [
-                [[record.sha256, record.mask_sha256] for record in references_of(records, each)] for each in learnt
-            ],
-            "base": [self.record.base.revision, self.record.device],
-            "config": settings_that_affect(config, Affects.ADAPTER),
-            "prompts": [config.prompts(each) for each in learnt],
-            "seed": self.training_seed(defect),
-        }
-        key = digest(["adapter", self.record.method_version, content])[:KEY_LENGTH]
-        return self.category_output / "adapters" / f"{'joint' if config.train.joint else defect}-{key}"
+        key = self.record.adapter_key(defect, self.snapshot() if records is None else records)
+        return self.category_output / "adapters" / f"{'joint' if self.config.train.joint else defect}-{key}"
 
     def training_folder(self, defect: str) -> Path:
-        """Return where the checkpoints of that adapter's training lie until it is finished."""
+        """Return the folder of the checkpoints of that adapter's training, until it is finished."""
         folder = self.adapter_folder(defect)
         return folder.with_name(f".{folder.name}.work")
 
-    def training_seed(self, defect: str) -> int:
-        """Return the seed of that training."""
-        learnt = self.config.defects_learnt_with(defect)
-        return derive_seed(self.config.seed, self.config.category, *learnt, "training")
-
     def is_finished(self) -> bool:
-        """Return whether the dataset of exactly this config is there, and run.json to tell of it."""
+        """Return whether the dataset of exactly this config is finished, and its folder is on this machine."""
         return self.is_marked_finished() and self.dataset.is_dir()
 
     def is_marked_finished(self) -> bool:
-        """Return the same by what is written of the dataset, wherever that is."""
+        """Return whether finished.json says so of exactly this config; the dataset itself may be on storage only."""
         try:
             finished = json.loads((self.folder / FINISHED_FILE).read_bytes())
-            Run.at(self.folder)
+            Run.at(self.folder)  # raises where run.json is damaged
         except (OSError, ValueError, RecursionError, DataError):
             return False
         return bool(finished == {"settings": self.record.settings_digest()})

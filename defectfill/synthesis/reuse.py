@@ -1,15 +1,12 @@
-"""Shards that an earlier run has painted are not painted again where nothing that they depend on is different."""
+"""Shards that an earlier run has painted, found again by their digest. What counts in it is said in runs.keys."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import write_once
-from defectfill.io.hashing import digest
 from defectfill.records.plan import SampleSpec, Shard
 from defectfill.records.snapshot import references_of
 from defectfill.runs.plan import planned_mask_sha256
-from defectfill.runs.record import METHOD_VERSION
 from defectfill.runs.run import Run
 
 DIGEST_FILE = "digest"
@@ -19,21 +16,9 @@ BATCH_FILE = "samples_per_batch"
 
 
 def shard_digest(run: Run, shard: Shard, specs: Sequence[SampleSpec], adapter: str) -> str:
-    """Return 64 hex digits of all that decides a shard's bytes.
-
-    Its samples and their masks, the adapter by its hash, base and device, how candidates are painted, chosen and
-    labelled, and by what references the gates judge.
-    """
-    content = {
-        "samples": [[spec.model_dump(mode="json"), planned_mask_sha256(run, spec.planned_mask_path)] for spec in specs],
-        "adapter": adapter,
-        "base": run.record.base.model_dump(),
-        "device": run.record.device,
-        "distance": run.record.distance,
-        "config": settings_that_affect(run.config, Affects.SHARDS),
-        "references": [[each.sha256, each.mask_sha256] for each in references_of(run.snapshot(), shard.defect)],
-    }
-    return digest(["shard", METHOD_VERSION, content])
+    """Return the digest of a shard's painted samples `specs`; adapter: its hash. See RunRecord.shard_digest."""
+    mask_hashes = [planned_mask_sha256(run, spec.planned_mask_path) for spec in specs]
+    return run.record.shard_digest(specs, mask_hashes, adapter, references_of(run.snapshot(), shard.defect))
 
 
 def find_painted(run: Run, shard: Shard, wanted: str) -> Path | None:

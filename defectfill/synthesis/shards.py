@@ -21,7 +21,7 @@ from defectfill.runs.plan import REMEDY, planned_mask_sha256, read_plan, read_pl
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.runs.timings import timed
-from defectfill.synthesis.gate import calibrated_gate
+from defectfill.synthesis.calibration import calibrated_gate
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.synthesis.synthesize import Sample, synthesize
 

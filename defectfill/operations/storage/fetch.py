@@ -23,8 +23,8 @@ from defectfill.operations.storage.layout import (
     TABLES,
     files_in,
     one_at_a_time,
-    output_of,
-    remote_of,
+    remote_category,
+    remote_run,
 )
 from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
@@ -37,24 +37,28 @@ ETAGS_FILE = ".etags.json"
 
 
 def fetch_data(config: RunConfig) -> None:
-    """Make the local copy of the category's images what is on storage: files that differ are fetched, others go."""
+    """Make the local copy of the category's images equal to storage: fetch files that differ, remove others.
+
+    The ETags of the files that stay are written before any file changes, and all of them after, so that whoever is
+    killed in between fetches what is missing the next time.
+    """
     if not is_remote(config.data.root):
         return
     remote, folder = Remote(config.data.root) / config.category, config.category_folder
     with one_at_a_time(folder):
-        there = {f"{part}/{path}": etag for part in DATA_FOLDERS for path, etag in (remote / part).files().items()}
+        stored = {f"{part}/{path}": etag for part in DATA_FOLDERS for path, etag in (remote / part).files().items()}
         if (etag := remote.etag(GROUPS_FILE)) is not None:
-            there[GROUPS_FILE] = etag
-        if not there:
+            stored[GROUPS_FILE] = etag
+        if not stored:
             raise DataError(f"{remote.url}: expected the category's images, found none")
         known = json.loads((folder / ETAGS_FILE).read_bytes()) if (folder / ETAGS_FILE).is_file() else {}
-        missing = [path for path, etag in there.items() if known.get(path) != etag or not (folder / path).is_file()]
-        whole = {path: etag for path, etag in there.items() if path not in set(missing)}
-        write_bytes(folder / ETAGS_FILE, json.dumps(whole).encode())
-        for path in set(files_in(folder)) - there.keys():
+        missing = [path for path, etag in stored.items() if known.get(path) != etag or not (folder / path).is_file()]
+        staying = {path: etag for path, etag in stored.items() if path not in set(missing)}
+        write_bytes(folder / ETAGS_FILE, json.dumps(staying).encode())
+        for path in set(files_in(folder)) - stored.keys():
             (folder / path).unlink()
         remote.download(missing, folder)
-        write_bytes(folder / ETAGS_FILE, json.dumps(there).encode())
+        write_bytes(folder / ETAGS_FILE, json.dumps(stored).encode())
 
 
 def fetch_run(run: Run) -> None:
@@ -62,7 +66,7 @@ def fetch_run(run: Run) -> None:
 
     Of a finished run the tables come, of another one adapters, plan and shards that are not here.
     """
-    output, remote = output_of(run.config), remote_of(run)
+    output, remote = remote_category(run.config), remote_run(run)
     if output is None or remote is None:
         return
     with one_at_a_time(run.category_output):
@@ -72,8 +76,8 @@ def fetch_run(run: Run) -> None:
             _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
         if run.is_marked_finished():
             for name in (*TABLES, CARD_FILE):
-                _refresh(remote / "dataset", name, run.dataset)
-            _refresh(remote, run.plan_path.name, run.folder)
+                _update(remote / "dataset", name, run.dataset)
+            _update(remote, run.plan_path.name, run.folder)
             return
         fetch_units(output / "adapters", run.category_output / "adapters", TRAINING_FILE)
         masks, planned = run.folder / "planned_masks", remote / "planned_masks"
@@ -100,7 +104,7 @@ def fetch_data_once(run_uri: str) -> None:
 
 def fetch_for_shard(run: Run, shard: Shard) -> None:
     """Fetch what painting a shard takes and is not on this machine, and what earlier runs have painted of it."""
-    output, remote = output_of(run.config), remote_of(run)
+    output, remote = remote_category(run.config), remote_run(run)
     fetch_data_once(run.uri)
     if output is None or remote is None:
         return
@@ -108,7 +112,7 @@ def fetch_for_shard(run: Run, shard: Shard) -> None:
         adapter = run.adapter_folder(shard.defect)
         _fetch_unit(output / "adapters" / adapter.name, adapter, TRAINING_FILE)
         _fetch_missing(remote, [BATCH_FILE], run.folder)
-        if len(read_plan(run, shard.defect, shard.start, shard.stop)) < shard.stop - shard.start:
+        if len(read_plan(run, shard.defect, shard.start, shard.stop)) < shard.stop - shard.start:  # from before it grew
             remote.download([run.plan_path.name], run.folder)
         masks = [spec.planned_mask_path for spec in read_plan(run, shard.defect, shard.start, shard.stop)]
         remote.download([path for path in masks if path and not (run.folder / path).is_file()], run.folder)
@@ -120,12 +124,13 @@ def fetch_for_shard(run: Run, shard: Shard) -> None:
 
 
 @contextmanager
-def outline_of(config: RunConfig) -> Iterator[Path]:
-    """Give a folder that has of the category's output at least what tells which runs there are and what they point to.
+def remote_index(config: RunConfig) -> Iterator[Path]:
+    """Give a folder with what garbage collection reads of a category's output: its runs and their adapters.
 
-    On storage that is `latest`, and of each run and adapter the tables and the proof; a run is as old as its run.json.
+    Of an output on storage these are `latest`, training.json of each adapter, and run.json, manifest and rows of the
+    shards of each run, whose folder is as old as its run.json.
     """
-    output = output_of(config)
+    output = remote_category(config)
     if output is None:
         yield config.category_output
         return
@@ -169,7 +174,7 @@ def fetch_dataset(uri: str) -> Path:
 
 
 def fetch_units(remote: Remote, folder: Path, proof: str) -> set[str]:
-    """Fetch all whole units that are not here, and return the paths of those there."""
+    """Fetch all folders whose proof is on storage and that are not here; return the paths of all on storage."""
     files = remote.files()
     there = {path.rpartition("/")[0] for path in files if path.rpartition("/")[2] == proof}
     for name in sorted(there):
@@ -182,13 +187,14 @@ def fetch_units(remote: Remote, folder: Path, proof: str) -> set[str]:
 
 
 def _fetch_unit(remote: Remote, folder: Path, proof: str) -> None:
+    """Fetch a folder that is not here and whose proof, the file that is uploaded last, is on storage."""
     if not folder.exists() and remote.etag(proof) is not None:
         with new_folder(folder) as unit:
             remote.download(remote.files(), unit)
 
 
 def _mirror(remote: Remote, name: str, folder: Path) -> None:
-    """Make a small local file what it is on storage, or nothing."""
+    """Make a small local file equal to that on storage; remove it where there is none."""
     content = remote.read(name)
     if content is None:
         (folder / name).unlink(missing_ok=True)
@@ -196,13 +202,14 @@ def _mirror(remote: Remote, name: str, folder: Path) -> None:
         write_bytes(folder / name, content)
 
 
-def _refresh(remote: Remote, name: str, folder: Path) -> None:
+def _update(remote: Remote, name: str, folder: Path) -> None:
+    """Fetch a file unless the local one is known to be equal."""
     if not is_copy(folder / name, remote.etag(name)):
         remote.download([name], folder)
 
 
 def _fetch_missing(remote: Remote, names: Iterable[str], folder: Path) -> None:
-    """Fetch those of some small files that are there and not here."""
+    """Fetch those of some small files that are on storage and not here."""
     for name in names:
         if not (folder / name).exists() and (content := remote.read(name)) is not None:
             write_bytes(folder / name, content)

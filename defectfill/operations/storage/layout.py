@@ -24,14 +24,14 @@ CARD_FILE = "README.md"
 """Beside the tables of a dataset."""
 
 
-def output_of(config: RunConfig) -> Remote | None:
-    """Return the category's output on shared storage; None where it is a folder."""
+def remote_category(config: RunConfig) -> Remote | None:
+    """Return the URL of the category's output on shared storage; None where that is a local folder."""
     return Remote(config.output.root) / config.category if is_remote(config.output.root) else None
 
 
-def remote_of(run: Run) -> Remote | None:
-    """Return the run's folder on shared storage; None where it is a local one."""
-    output = output_of(run.config)
+def remote_run(run: Run) -> Remote | None:
+    """Return the URL of the run's folder on shared storage; None where that is a local one."""
+    output = remote_category(run.config)
     return output and output / "runs" / run.record.key
 
 

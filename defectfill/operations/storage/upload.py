@@ -12,8 +12,8 @@ from defectfill.operations.storage.layout import (
     TABLES,
     files_in,
     one_at_a_time,
-    output_of,
-    remote_of,
+    remote_category,
+    remote_run,
 )
 from defectfill.records.plan import Shard
 from defectfill.runs.run import FINISHED_FILE, Run
@@ -23,20 +23,20 @@ from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
 def upload_record(run: Run) -> None:
     """Upload what the ingest step wrote."""
-    if remote := remote_of(run):
+    if remote := remote_run(run):
         remote.upload(INGESTED, run.folder)
 
 
 def upload_adapter(run: Run, defect: str) -> None:
     """Upload the adapter that paints a defect."""
-    if output := output_of(run.config):
+    if output := remote_category(run.config):
         adapter = run.adapter_folder(defect)
         _upload_unit(output / "adapters" / adapter.name, adapter, TRAINING_FILE)
 
 
 def upload_plan(run: Run) -> None:
     """Upload planned masks that are not there, then the plan."""
-    if remote := remote_of(run):
+    if remote := remote_run(run):
         there = (remote / "planned_masks").files()
         masks = run.folder / "planned_masks"
         (remote / "planned_masks").upload((path for path in files_in(masks) if path not in there), masks)
@@ -45,7 +45,7 @@ def upload_plan(run: Run) -> None:
 
 def upload_shard(run: Run, shard: Shard) -> None:
     """Upload a painted shard, and how many samples are painted at once where no one has yet."""
-    if remote := remote_of(run):
+    if remote := remote_run(run):
         _upload_unit(remote / "shards" / shard.name, run.shard_folder(shard), DIGEST_FILE)
         if (run.folder / BATCH_FILE).is_file():
             remote.write_if(BATCH_FILE, (run.folder / BATCH_FILE).read_bytes(), None)
@@ -53,7 +53,7 @@ def upload_shard(run: Run, shard: Shard) -> None:
 
 def sync_shards(run: Run) -> None:
     """Fetch shards that others have painted, and upload those that a killed run did not get to."""
-    if remote := remote_of(run):
+    if remote := remote_run(run):
         shards = run.folder / "shards"
         with one_at_a_time(run.category_output):
             there = fetch_units(remote / "shards", shards, DIGEST_FILE)
@@ -65,7 +65,7 @@ def sync_shards(run: Run) -> None:
 
 def upload_dataset(run: Run) -> None:
     """Make the dataset on storage the one that is here; last come the tables, then finished.json and `latest`."""
-    output, remote = output_of(run.config), remote_of(run)
+    output, remote = remote_category(run.config), remote_run(run)
     if output is None or remote is None:
         return
     remote.remove([FINISHED_FILE] if remote.etag(FINISHED_FILE) else [])

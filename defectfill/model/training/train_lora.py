@@ -1,4 +1,4 @@
-"""Training of one adapter: the two branches of DefectFill in one UNet call (section 3.2 of the paper)."""
+"""The training of one adapter: seeds, choice of memory, evaluation, and the loop over the steps of steps.py."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +105,7 @@ def _train(
     check = partial(check_first_row, base, batch_of(0), settings, prompts, recorder, named_weights)
     rows = distributed.own_rows(settings.batch_size)
     checkpointing = choose_gradient_checkpointing(base, settings, rows.stop - rows.start, check, job.work)
-    micro_batch = MicroBatch(1 if checkpointing else settings.batch_size)
+    micro_batch = MicroBatch(1 if checkpointing else rows.stop - rows.start)  # row by row where memory is short
     losses_of = step_losses(base, batch_of, settings, prompts, seed, micro_batch, distributed)
     loss = validation_loss(base, data.validation, settings, resolution, seed, recorder)
     hooks = LoopHooks(
@@ -155,9 +155,9 @@ def choose_gradient_checkpointing(
                 kept_bytes = check()
             break
         except torch.OutOfMemoryError as error:
-            problem = error
+            problem = str(error)  # the error itself would keep the activations
     else:
-        raise ModelError(f"the device's memory does not suffice for one row of a batch: {problem}") from problem
+        raise ModelError(f"the device's memory does not suffice for one row of a batch: {problem}")
     if asked == "auto" and not chosen:
         chosen = not batch_fits(kept_bytes, rows, free_memory(base.device))
     if settings.gradient_checkpointing == "auto" and not noted.is_file():

@@ -1,0 +1,107 @@
+"""The rule of what is made anew: keys of runs, adapters and shards, from all that their bytes depend on.
+
+What has the same key is found again; what has another is made anew. Which setting counts in which key is said at its
+field (config.affects); beside the settings count the real images, the base, the device and METHOD_VERSION. A run whose
+settings only extend it (generate.count) or put its dataset together otherwise (section dataset) keeps its key, and its
+dataset is written anew (`settings_digest`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from defectfill.config.affects import Affects, settings_that_affect
+from defectfill.config.run import RunConfig
+from defectfill.io.hashing import derive_seed, digest
+from defectfill.model.base.identity import BaseIdentity
+from defectfill.records.plan import SampleSpec
+from defectfill.records.snapshot import ImageRecord, references_of
+
+METHOD_VERSION = 8
+"""Part of every key; raised when the same config and data would give other bytes than before, or a key is renamed."""
+
+KEY_LENGTH = 12
+
+
+class RecordVersion(BaseModel):
+    """The part of run.json that every version can read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method_version: int = 0
+    """METHOD_VERSION of what made it."""
+
+
+class RunRecord(RecordVersion):
+    """run.json: all that the steps of a run need to know."""
+
+    config: RunConfig
+    base: BaseIdentity
+    distance: Literal["vae", "lpips"]
+    device: str
+    """Kind of device and precision of the frozen weights, for instance `cuda bf16`."""
+    data_digest: str
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder: a digest of everything that decides its bytes, and of no path.
+
+        Settings that only extend, divide or assemble the work do not count. Those that count as what they resolve to
+        are here as base, distance, device and data.
+        """
+        content = {
+            "config": settings_that_affect(self.config, Affects.RUN),
+            "base": self.base.model_dump(),
+            "distance": self.distance,
+            "device": self.device,
+            "data": self.data_digest,
+        }
+        return digest(["run", self.method_version, content])[:KEY_LENGTH]
+
+    def settings_digest(self) -> str:
+        """Return the digest that finished.json holds: of the key, and of the settings of the dataset."""
+        return digest([self.key, settings_that_affect(self.config, Affects.DATASET)])
+
+    def adapter_key(self, defect: str, records: Sequence[ImageRecord]) -> str:
+        """Return the key of the adapter that paints `defect`: a digest of all that its training depends on.
+
+        records: the real images, of which the references count.
+        """
+        learnt = self.config.defects_learnt_with(defect)
+        content = {
+            "references": [_contents(references_of(records, each)) for each in learnt],
+            "base": [self.base.revision, self.device],
+            "config": settings_that_affect(self.config, Affects.ADAPTER),
+            "prompts": [self.config.prompts(each) for each in learnt],
+            "seed": self.training_seed(defect),
+        }
+        return digest(["adapter", self.method_version, content])[:KEY_LENGTH]
+
+    def training_seed(self, defect: str) -> int:
+        """Return the seed of that adapter's training."""
+        learnt = self.config.defects_learnt_with(defect)
+        return derive_seed(self.config.seed, self.config.category, *learnt, "training")
+
+    def shard_digest(
+        self, specs: Sequence[SampleSpec], mask_hashes: Sequence[str], adapter: str, references: Sequence[ImageRecord]
+    ) -> str:
+        """Return 64 hex digits of all that decides a shard's bytes.
+
+        specs, mask_hashes: its samples and the hashes of their planned masks. adapter: its hash. references: the real
+        defects that its gates are calibrated on.
+        """
+        content = {
+            "samples": [[spec.model_dump(mode="json"), sha] for spec, sha in zip(specs, mask_hashes, strict=True)],
+            "adapter": adapter,
+            "base": self.base.model_dump(),
+            "device": self.device,
+            "distance": self.distance,
+            "config": settings_that_affect(self.config, Affects.SHARDS),
+            "references": _contents(references),
+        }
+        return digest(["shard", self.method_version, content])
+
+
+def _contents(records: Sequence[ImageRecord]) -> list[Any]:
+    return [[record.sha256, record.mask_sha256] for record in records]
