@@ -21,7 +21,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.training import add_base_arguments, base_and_resolution, peak_gib, random_window
+from benchmarks.bases import add_base_arguments, base_and_resolution
+from benchmarks.training import peak_gib, random_window
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.train import TrainConfig
 from defectfill.model.base.base import Base

@@ -7,14 +7,12 @@ import pytest
 import torch
 from conftest import with_velocity
 
+from benchmarks.bases import full_autoencoder, full_text_encoder, full_unet
 from benchmarks.mutations import ELSEWHERE, Sandbox, Trial, trials
 from benchmarks.mutations.judge import problems
 from benchmarks.painting import compare
 from benchmarks.training import (
     first_losses,
-    full_autoencoder,
-    full_text_encoder,
-    full_unet,
     our_loop,
     random_window,
     reference_loop,
