@@ -4,6 +4,7 @@ Shapes: S samples of a batch, K candidates, N = S x K rows, C latent channels, h
 R the model's resolution, L tokens, D text width.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -36,6 +37,8 @@ from defectfill.model.lora.adapter import load_adapter, merged_adapter
 from defectfill.painting.painter import Painting
 from defectfill.painting.window import Window
 
+logger = logging.getLogger(__name__)
+
 CPU_SAMPLES = 2
 """Samples per batch on a CPU, which more do not make faster."""
 
@@ -54,7 +57,7 @@ class DiffusionPainter:
 
         Batches always have samples_per_batch windows, the last one filled up by repetition: kernels then see
         the same shapes whatever is painted together, and a sample's bytes do not depend on its company. Where memory
-        runs out, batches are halved from there on, which changes no more than rounding.
+        runs out, batches are halved for the rest of the windows, which changes no more than rounding.
         """
         size, jobs = self.settings.samples_per_batch, zip(windows, seeds, prompts, strict=True)
         assert isinstance(size, int), "open_painter finds the number"
@@ -69,6 +72,7 @@ class DiffusionPainter:
                         "painting a single sample ran out of GPU memory: lower generate.candidates "
                         f"(now {self.settings.candidates})"
                     ) from error
+                logger.warning("out of memory with %d samples at once; %d for the rest of this shard", size, size // 2)
                 size //= 2
                 continue
             yield from paintings[: len(batch)]
