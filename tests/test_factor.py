@@ -9,7 +9,8 @@ from test_pretrain import CONFIG
 from test_training import train
 
 from defectfill.config.base import BaseConfig
-from defectfill.config.generate import GenerateConfig, WindowConfig
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError
 from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
 from defectfill.model.base.identity import identify_base

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from defectfill.config.generate import GatesConfig, WindowConfig
+from defectfill.config.gates import GatesConfig
+from defectfill.config.window import WindowConfig
 from defectfill.painting.gates import REASONS, Gate, upper_limit
 from defectfill.painting.measures import MEASURED_SIDE_PX, Measures, appearance_correlation, measure
 from defectfill.painting.window import Window, crop_window, window_box

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from defectfill.config.generate import WindowConfig
+from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
 from defectfill.painting.label import MIN_SPECK_PX, draw_label, intersection_over_union
 from defectfill.painting.painter import FlatPainter

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from defectfill.config.generate import GatesConfig, GenerateConfig, WindowConfig
+from defectfill.config.gates import GatesConfig
+from defectfill.config.generate import GenerateConfig
+from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
 from defectfill.painting.gates import Gate
 from defectfill.painting.label import intersection_over_union

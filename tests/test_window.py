@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from defectfill.config.generate import WindowConfig
+from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
 from defectfill.painting.stitch import background_intact, blend_alpha, blend_width, stitch
 from defectfill.painting.window import (

@@ -1,4 +1,4 @@
-"""The sections `window`, `generate`, `gates` and `dataset`: painting, and what is made of it."""
+"""The section `generate`: painting."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,20 +7,6 @@ from pydantic import Field, model_validator
 from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection, Formerly
 from defectfill.config.types import Fraction, Solver
-
-
-class WindowConfig(ConfigSection):
-    """The square crop around a defect that the model sees, in training and in painting alike."""
-
-    mode: Literal["crop", "whole"] = "crop"
-    """whole: the full frame, as in the paper; small defects then cover few latent cells."""
-    context: float = Field(default=2.5, ge=1.0, le=20.0)
-    """Side of the window over the longer side of the mask's bounding box."""
-    min_side_px: int = Field(default=64, ge=16)
-    """Never less than this many source pixels."""
-    min_cells: float = Field(default=1.0, ge=0)
-    """Latent cells that the defect's width is to span: the window of a long thin one gets smaller for it, as far as
-    both ends stay inside and min_side_px allows."""
 
 
 class GenerateConfig(ConfigSection):
@@ -73,31 +59,3 @@ class GenerateConfig(ConfigSection):
             start = 1000 - 1000 % self.steps
             raise ValueError(f"steps: {self.steps} of DDIM would start at timestep {start} of 1000; take a divisor")
         return self
-
-
-class GatesConfig(ConfigSection):
-    """The thresholds that a sample must pass to be kept."""
-
-    min_drawn_fraction: float = Field(default=0.3, ge=0, le=1)
-    """mask_lost: less than this share of the planned mask really changed."""
-    max_off_mask_fraction: float = Field(default=0.75, ge=0, le=1)
-    """off_mask: more than this share of the drawn mask lies outside the planned one."""
-    tolerance: float = Field(default=1.0, ge=0, le=20)
-    """How far a sample's appearance may lie beyond what the references span. too_faint: contrast below the faintest
-    reference's by 1.1 to this power; seam_visible, out_of_range: seam and contrast above, by the factor by which one
-    reference exceeds the others to this power; out_of_range too: appearance further from the nearest reference than any
-    reference's is from the others, by 1.1 to this power."""
-    max_reference_correlation: Annotated[float, Formerly("max_likeness")] = Field(default=0.5, ge=0, le=1)
-    """near_copy: this share of the way from the most alike two references to equality."""
-
-
-class DatasetConfig(ConfigSection):
-    """The dataset as its consumers get it."""
-
-    real_share: float = Field(default=0.5, gt=0, lt=1)
-    """Share of anomalous draws that sampling_weight gives to real references, the rest being synthetic."""
-    label: Literal["drawn", "planned"] = "drawn"
-    """The mask of a synthetic image: what really changed, or what was asked for. Both are kept."""
-    rejected_images: bool = False
-    """Images and masks of rejected samples come along, below rejected/. Their rows always do, and the shards
-    keep them."""

@@ -12,12 +12,15 @@ from pydantic import Field, model_validator
 from defectfill.config.affects import Affects
 from defectfill.config.base import BaseConfig, resolve_base
 from defectfill.config.data import DataConfig, OutputConfig
-from defectfill.config.generate import DatasetConfig, GatesConfig, GenerateConfig, WindowConfig
+from defectfill.config.dataset import DatasetConfig
+from defectfill.config.gates import GatesConfig
+from defectfill.config.generate import GenerateConfig
 from defectfill.config.loading import ConfigSection, absolute, load_yaml
 from defectfill.config.masks import MasksConfig
 from defectfill.config.runner import RunnerConfig, ScheduleConfig
 from defectfill.config.train import TrainConfig
 from defectfill.config.types import FolderName
+from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError
 from defectfill.io.s3 import is_remote, local_folder
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
 
-from defectfill.config.generate import GatesConfig
+from defectfill.config.gates import GatesConfig
 from defectfill.painting.measures import (
     Measures,
     appearance_correlation,

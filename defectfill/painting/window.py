@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectfill.config.generate import WindowConfig
+from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
 
 Box = tuple[int, int, int, int]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from defectfill.config.generate import WindowConfig
+from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import new_folder, read_table, write_bytes
 from defectfill.io.hashing import derive_seed, digest

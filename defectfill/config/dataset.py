@@ -1,0 +1,19 @@
+"""The section `dataset`: what the finished dataset tells its consumers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from defectfill.config.loading import ConfigSection
+
+
+class DatasetConfig(ConfigSection):
+    """The dataset as its consumers get it."""
+
+    real_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of anomalous draws that sampling_weight gives to real references, the rest being synthetic."""
+    label: Literal["drawn", "planned"] = "drawn"
+    """The mask of a synthetic image: what really changed, or what was asked for. Both are kept."""
+    rejected_images: bool = False
+    """Images and masks of rejected samples come along, below rejected/. Their rows always do, and the shards
+    keep them."""
