@@ -57,6 +57,7 @@ RETRIED = """
 import sys, time
 from pathlib import Path
 from prefect import flow, get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from safetensors.torch import load_file, save_file
 from defectfill.config.run import load_config
 from defectfill.io.errors import DefectFillError
@@ -68,9 +69,10 @@ def attempts(run_uri: str) -> int:
     state = train_adapter(run_uri, "hole", return_state=True)
     print(repr(state.result(raise_on_failure=False)), file=sys.stderr)
     with get_client(sync_client=True) as client:
-        for _ in range(120):  # the server hears of tasks by events, a little later
-            runs = [run for run in client.read_task_runs() if run.id == state.state_details.task_run_id]
-            if runs and runs[0].state.is_final():
+        own = TaskRunFilter(id=TaskRunFilterId(any_=[state.state_details.task_run_id]))
+        for _ in range(120):  # the server hears of tasks, and then of their states, by events, a little later
+            runs = client.read_task_runs(task_run_filter=own)
+            if runs and runs[0].state and runs[0].state.is_final():
                 return runs[0].run_count
             time.sleep(0.5)
 
