@@ -1,18 +1,26 @@
-"""Reconstruction and filling of a small base: python -m benchmarks.base FOLDER [--fills 32] [--sheet fills.jpg]
+"""What a small base can do: python -m benchmarks.base FOLDER [--fills 32] [--sheet fills.jpg] [--real-sheet real.jpg]
 
-Two tables, then one JSON line. Reconstruction: PSNR in dB of the autoencoder on pictures it was not trained on, the
-toy categories with other seeds and, where DEFECTFILL_REAL_DATA names them, real categories scaled to 128 px. Filling:
-distance of an unadapted fill of a random box to the true content, by the autoencoder's features inside the box.
+Tables, then one JSON line, over pictures the base was not trained on: the toy categories with other seeds and, where
+DEFECTFILL_REAL_DATA names them, real categories scaled to 128 px.
 
+Reconstruction: PSNR in dB of the autoencoder, and the edges it keeps: mean absolute difference of neighbouring pixels
+of what it returns, over that of the picture.
+
+Filling: distance of an unadapted fill of a random box to the true content, by the autoencoder's features inside it.
 aligned  position by position (the selection's distance): mean over pictures
 pooled   of mean and deviation of the features over the box, in deviations between true pictures
 fill     what the base paints; flat: the mean colour around the box; moved: the same picture's true content from
          elsewhere, which shows what the distance makes of a texture that is right but lies otherwise
+edges    inside the box, of the fill over those of the truth; without meaning for flat fills
+
+Captions: share of fills of a mark's mask that a classifier, trained on true marks, calls by the caption's mark ("with a
+line"; none: no mark was asked for, in masks of all kinds).
 """
 
 import argparse
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +33,24 @@ from defectfill.config.generate import GenerateConfig
 from defectfill.ingest.find import find_images
 from defectfill.io.images import read_image
 from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
-from defectfill.model.evaluation.recognition import pooled_features
+from defectfill.model.evaluation.recognition import fit_recognizer, pooled_features
 from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
 from defectfill.model.inpaint.perceptual import Distance, vae_distance
+from defectfill.model.pretraining.pictures import MATERIALS_CAPTION
 from defectfill.painting.window import Window, resize, unit_rgb
-from defectfill.toy import CATEGORIES, make_sample
+from defectfill.toy import CATEGORIES, make_sample, world
+from defectfill.toy.world.marks import MARKS
 
+Pictures = dict[str, list[NDArray[np.float32]]]
+"""Category -> images [R, R, 3] in [0, 1]."""
 RESOLUTION = 128
 KINDS = ("fill", "flat", "moved")
 MOVED_PX = (37, 23)
 SHOWN = 6
 """Pictures of each category on the sheet."""
+LEARNT = 120
+"""Pictures of each word that the classifier of marks learns from."""
+NO_MARK = "none"
 UNSEEN = 987_654_321
 """Seed of pictures that no pretraining config uses."""
 
@@ -43,38 +58,77 @@ UNSEEN = 987_654_321
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--fills", type=int, default=32, help="pictures per category to fill")
+    parser.add_argument("--fills", type=int, default=32, help="pictures to fill per category and caption")
     parser.add_argument("--sheet", type=Path, help="where to write a picture of originals, flat fills and fills")
+    parser.add_argument("--real-sheet", type=Path, help="the same of real categories")
     arguments = parser.parse_args()
     base = load_base(BaseConfig(model=str(arguments.folder.resolve()), resolution=RESOLUTION, precision="fp32"))
     toys = {name: _toys(name, arguments.fills) for name in CATEGORIES}
-    reconstruction = {name: psnr(base, images) for name, images in {**toys, **_real_categories()}.items()}
-    print("reconstruction, PSNR in dB")
-    for name, value in reconstruction.items():
-        print(f"  {name:16} {value:6.2f}")
-    fills, sheet = {}, []
-    for name, images in toys.items():
-        fills[name], rows = fill_distances(base, name, images)
-        sheet += [np.concatenate(row[:SHOWN], axis=1) for row in rows]
-    if arguments.sheet:
-        picture = np.rint(np.concatenate(sheet) * 255).astype(np.uint8)
-        Image.fromarray(picture).save(arguments.sheet, quality=92)
-    fills["all"] = {key: float(np.mean([each[key] for each in fills.values()])) for key in fills["washer"]}
-    columns = ["aligned", "flat", "moved", "ratio", "moved's", "pooled", "flat", "ratio"]
+    real = {name: images[: arguments.fills] for name, images in _real_categories().items()}
+    report = {
+        "reconstruction": _reconstructions(base, {"toys": toys, "real": real}),
+        "fills": {
+            "toys": _fills(base, toys, arguments.sheet),
+            "real": _fills(base, real, arguments.real_sheet),
+        },
+        "captions": _captions(base, arguments.fills),
+    }
+    print(json.dumps(report))
+
+
+def _reconstructions(base: Base, groups: dict[str, Pictures]) -> dict[str, dict[str, float]]:
+    """Return name -> figures of the autoencoder, of all categories and of each group's mean, and print them."""
+    figures = {}
+    print(f"{'reconstruction':30} {'PSNR dB':>7} {'edges':>7}")
+    for group, pictures in groups.items():
+        each = {name: reconstruction(base, images) for name, images in pictures.items()}
+        if each:
+            figures |= {**each, f"all {group}": _means(each)}
+    for name, row in figures.items():
+        print(f"  {name:28} {row['psnr_db']:7.2f} {row['edges']:7.2f}")
+    return figures
+
+
+def _fills(base: Base, pictures: Pictures, sheet: Path | None) -> dict[str, dict[str, float]]:
+    """Return name -> figures of fills of categories and of their mean, print them and write their pictures."""
+    if not pictures:
+        return {}
+    figures, shown = {}, []
+    for name, images in pictures.items():
+        figures[name], rows = fill_figures(base, name, images)
+        shown += [np.concatenate(row[:SHOWN], axis=1) for row in rows]
+    if sheet:
+        Image.fromarray(np.rint(np.concatenate(shown) * 255).astype(np.uint8)).save(sheet, quality=92)
+    figures["all"] = _means(figures)
+    columns = ["aligned", "flat", "moved", "ratio", "moved's", "pooled", "flat", "ratio", "edges"]
     print("filling, distance to the truth", *(f"{name:>7}" for name in columns))
-    for name, each in fills.items():
+    for name, each in figures.items():
         fill, flat, moved = (each[f"aligned {kind}"] for kind in KINDS)
         pooled, pooled_flat = each["pooled fill"], each["pooled flat"]
-        figures = [fill, flat, moved, fill / flat, moved / flat, pooled, pooled_flat, pooled / pooled_flat]
-        print(f"  {name:27} ", *(f"{figure:7.3f}" for figure in figures))
-    print(json.dumps({"psnr_db": reconstruction, "fills": fills}))
+        row = [fill, flat, moved, fill / flat, moved / flat, pooled, pooled_flat, pooled / pooled_flat, each["edges"]]
+        print(f"  {name:27} ", *(f"{figure:7.3f}" for figure in row))
+    return figures
 
 
-def _toys(name: str, count: int) -> list[NDArray[np.float32]]:
-    return [unit_rgb(make_sample((UNSEEN, index), name, size_px=RESOLUTION).image) for index in range(count)]
+def _captions(base: Base, count: int) -> dict[str, float]:
+    """Return word -> share of fills called by it, with the mean of all, and print them."""
+    shares = caption_shares(base, count)
+    shares["all"] = float(np.mean(list(shares.values())))
+    print("captions:", ", ".join(f"{word} {share:.2f}" for word, share in shares.items()))
+    return shares
 
 
-def _real_categories() -> dict[str, list[NDArray[np.float32]]]:
+def _means(figures: dict[str, dict[str, float]]) -> dict[str, float]:
+    first = next(iter(figures.values()))
+    return {key: float(np.mean([each[key] for each in figures.values()])) for key in first}
+
+
+def _toys(name: str, count: int, first: int = 0) -> list[NDArray[np.float32]]:
+    numbers = range(first, first + count)
+    return [unit_rgb(make_sample((UNSEEN, index), name, size_px=RESOLUTION).image) for index in numbers]
+
+
+def _real_categories() -> Pictures:
     """Return category -> the middle squares of its normal images at 128 px."""
     root = os.environ.get("DEFECTFILL_REAL_DATA")
     folders = sorted(Path(root).glob("*/train/good")) if root else []
@@ -90,30 +144,35 @@ def _middle(path: Path) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def psnr(base: Base, images: list[NDArray[np.float32]]) -> float:
-    """Return the mean PSNR in dB of images [R, R, 3] in [0, 1] through the autoencoder."""
+def reconstruction(base: Base, images: list[NDArray[np.float32]]) -> dict[str, float]:
+    """Return mean PSNR in dB and mean share of edges kept of images [R, R, 3] in [0, 1] through the autoencoder."""
     pictures = torch.stack([to_tensor(image) for image in images])
     decoded = torch.cat([decode_latents(base, encode_images(base, part)).cpu() for part in pictures.split(16)])
     error = ((decoded - pictures) / 2).square().mean(dim=(1, 2, 3))
-    return float((-10 * error.log10()).mean())
+    pairs = zip(decoded.permute(0, 2, 3, 1).numpy() / 2 + 0.5, images, strict=True)
+    kept = [edge_energy(after) / edge_energy(before) for after, before in pairs]
+    return {"psnr_db": float((-10 * error.log10()).mean()), "edges": float(np.mean(kept))}
+
+
+def edge_energy(image: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> float:
+    """Return the mean absolute difference of neighbouring pixels of an image [H, W, 3], inside a mask or all."""
+    inside = np.ones(image.shape[:2], dtype=bool) if mask is None else mask
+    down, right = np.abs(np.diff(image, axis=0)), np.abs(np.diff(image, axis=1))
+    return float(down[inside[1:] & inside[:-1]].mean() + right[inside[:, 1:] & inside[:, :-1]].mean())
 
 
 @torch.inference_mode()
-def fill_distances(
+def fill_figures(
     base: Base, name: str, images: list[NDArray[np.float32]]
 ) -> tuple[dict[str, float], list[list[NDArray[np.float32]]]]:
     """Return mean distances to the truth, aligned and pooled, of the base's fills, of flat fills and of moved content.
 
-    With them three rows of pictures: the images, flat fills and fills.
+    With them the fills' edges over the true ones, and three rows of pictures: the images, flat fills and fills.
     """
     distance = vae_distance(base)
-    settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=8)
     windows = [_with_box(image, index) for index, image in enumerate(images)]
-    painter = DiffusionPainter(base, settings, distance)
-    unseen = [Window(window.box, _flat_fill(window), window.mask) for window in windows]  # the truth stays hidden
-    paintings = painter.paint(unseen, range(len(windows)), [f"A {name}"] * len(windows))
     insides = {
-        "fill": [painting.candidates[0] for painting in paintings],
+        "fill": _paint(base, windows, [f"A {name.replace('_', ' ')}"] * len(windows)),
         "flat": [_flat_fill(window) for window in windows],
         "moved": [np.roll(window.image, MOVED_PX, axis=(0, 1)) for window in windows],
     }
@@ -131,7 +190,53 @@ def fill_distances(
         difference = (pooled_features(base, filled) - true_features) / true_features.std(dim=0)
         result[f"pooled {kind}"] = float(difference.abs().mean())
         rows.append(pictures)
+    energies = [
+        [edge_energy(picture, window.mask) for picture, window in zip(row, windows, strict=True)] for row in rows[:2]
+    ]
+    result["edges"] = float(np.sum(energies[1]) / np.sum(energies[0]))
     return result, [rows[0], rows[2], rows[1]]
+
+
+def caption_shares(base: Base, count: int) -> dict[str, float]:
+    """Return for each mark's word, and for none, the share of `count` fills that a classifier calls by it.
+
+    It is fitted on true marks: LEARNT of each word, and as many unmarked pictures with the masks of marks.
+    """
+    true, fills = {}, {}
+    for word in (*MARKS, NO_MARK):
+        true[word] = [marked for _, marked, _ in _marks(word, LEARNT, first=count)]
+        plain, _, names = zip(*_marks(word, count, first=0), strict=True)
+        captions = [f"A {name}" + ("" if word == NO_MARK else f" with a {word}") for name in names]
+        painted = _paint(base, plain, captions)
+        fills[word] = [
+            Window(window.box, np.where(window.mask[..., None], picture, window.image), window.mask)
+            for window, picture in zip(plain, painted, strict=True)
+        ]
+    recognizer = fit_recognizer(base, true)
+    return {word: recognizer.classify(windows).count(word) / count for word, windows in fills.items()}
+
+
+def _marks(word: str, count: int, first: int) -> Iterator[tuple[Window, Window, str]]:
+    """Yield windows without and with a mark of this word (with none: twice without), and the picture's caption."""
+    for index in range(first, first + count):
+        rng = np.random.default_rng([UNSEEN, index, [*MARKS, NO_MARK].index(word)])
+        name = [MATERIALS_CAPTION, *CATEGORIES][index % (1 + len(CATEGORIES))]
+        if name == MATERIALS_CAPTION:
+            picture = unit_rgb(world.draw_scene(rng, RESOLUTION))
+        else:
+            picture = _toys(name, 1, first=index)[0]
+        mark = world.draw_mark(picture, rng, list(MARKS)[index % len(MARKS)] if word == NO_MARK else word)
+        box = (0, 0, RESOLUTION, RESOLUTION)
+        plain = Window(box, picture, mark.mask)
+        yield plain, plain if word == NO_MARK else Window(box, mark.picture, mark.mask), name
+
+
+def _paint(base: Base, windows: Sequence[Window], prompts: Sequence[str]) -> list[NDArray[np.float32]]:
+    """Return one fill [R, R, 3] of every window; what its mask covers stays hidden from the base."""
+    settings = GenerateConfig(candidates=1, steps=20, guidance_scale=1, samples_per_batch=8)
+    painter = DiffusionPainter(base, settings, vae_distance(base))
+    hidden = [Window(window.box, _flat_fill(window), window.mask) for window in windows]
+    return [painting.candidates[0] for painting in painter.paint(hidden, range(len(windows)), prompts)]
 
 
 def _aligned(distance: Distance, window: Window, picture: NDArray[np.float32]) -> float:
