@@ -1,5 +1,6 @@
 """Pretraining of a small base: resumable to the byte, and a base that everything else can use."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from conftest import contents
 from diffusers.schedulers import DDIMScheduler
 from PIL import Image
+from safetensors.torch import load
 
 from defectfill.config.base import BaseConfig
 from defectfill.io.errors import ConfigError, DataError
@@ -20,6 +22,7 @@ from defectfill.model.pretraining.config import load_pretrain_config
 from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
 from defectfill.model.pretraining.pretrain import pretrain
+from defectfill.model.pretraining.timing import pretraining_seconds
 from defectfill.toy.world import MARKS
 
 CONFIG = """
@@ -119,6 +122,96 @@ def test_colours_and_the_average_change_the_weights(config_path: Path) -> None:
     for part in ("vae", "unet"):
         name = f"{part}/diffusion_pytorch_model.safetensors"
         assert other[name] != plain[name]
+
+
+def test_mixed_precision_learns_nearly_the_same(config_path: Path) -> None:
+    full = pretrain(load_pretrain_config(config_path))
+    config_path.write_text(CONFIG.replace("output: base", "output: mixed\nprecision: bf16"))
+    mixed = pretrain(load_pretrain_config(config_path))
+    assert weights_of(mixed) != weights_of(full)
+    for part in ("autoencoder", "denoiser"):
+        losses = [[row["total"] for row in read_table(folder / f"{part}.parquet")] for folder in (full, mixed)]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
+
+
+START = """
+output: further
+start: base
+resolution: 64
+pictures: {toys: {nut: 3}, side_px: 64}
+autoencoder: {steps: 2, batch_size: 2, crop_px: 32, PARTS}
+denoiser: {steps: DENOISER, batch_size: 2, views: 2, closest_px: 32}
+device: cpu
+"""
+
+
+def _go_on(config_path: Path, parts: str, denoiser: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the files of a base, and of the one that a training from it leaves."""
+    first = pretrain(load_pretrain_config(config_path))
+    further = config_path.with_name("further.yaml")
+    further.write_text(START.replace("PARTS", f"parts: {parts}").replace("DENOISER", str(denoiser)))
+    return contents(first), contents(pretrain(load_pretrain_config(further)))
+
+
+def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(config_path: Path) -> None:
+    before, after = _go_on(config_path, "all", denoiser=2)
+    for part in ("vae", "unet"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        assert len(after[name]) == len(before[name])
+        assert after[name] != before[name]
+    assert (
+        json.loads(after["vae/config.json"])["scaling_factor"]
+        == json.loads(before["vae/config.json"])["scaling_factor"]
+    )
+    assert json.loads(after["unet/config.json"])["sample_size"] == 64 // 8
+    assert json.loads(after["pretrain.json"])["start"]["model"] == "base"
+    assert after.keys() == before.keys()
+
+
+def test_with_the_decoder_alone_latents_and_denoiser_stay(config_path: Path) -> None:
+    before, after = _go_on(config_path, "decoder", denoiser=0)
+    for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        assert after[f"{part}.safetensors"] == before[f"{part}.safetensors"]
+    old, new = (load(files["vae/diffusion_pytorch_model.safetensors"]) for files in (before, after))
+    changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+    assert "denoiser.parquet" not in after
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "autoencoder: {",
+            "autoencoder: {latent_channels: 4, ",
+            "autoencoder.latent_channels: the base that `start` names has sizes",
+        ),
+        ("start: base\n", "", "expected at least 1 without a base to start from"),
+        ("start: base", "start: nowhere", "start: nowhere is no folder"),
+    ],
+)
+def test_what_does_not_fit_a_base_to_start_from_is_refused(config_path: Path, old: str, new: str, problem: str) -> None:
+    pretrain(load_pretrain_config(config_path))
+    further = config_path.with_name("further.yaml")
+    further.write_text(START.replace("PARTS", "parts: all").replace("DENOISER", "0").replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        pretrain(load_pretrain_config(further))
+    assert any(problem in each for each in caught.value.problems)
+
+
+def test_the_time_is_measured_without_changing_a_weight(config_path: Path) -> None:
+    config = load_pretrain_config(config_path)
+    base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
+    parts = (base.vae, base.unet, base.text_encoder)
+    before = [{name: weight.clone() for name, weight in part.state_dict().items()} for part in parts]
+    pictures = gather_pictures(config)
+    short = pretraining_seconds(config, base, pictures)
+    twice = config.model_copy(update={"denoiser": config.denoiser.model_copy(update={"steps": 4000})})
+    assert min(short.values()) > 0
+    assert pretraining_seconds(twice, base, pictures)["denoiser"] > 100 * short["denoiser"]
+    for part, weights in zip(parts, before, strict=True):
+        assert all(torch.equal(weight, weights[name]) for name, weight in part.state_dict().items())
+        assert not any(weight.requires_grad for weight in part.parameters())
 
 
 def test_the_denoising_loss_counts_the_hole_most() -> None:

@@ -1,6 +1,6 @@
 """The frozen inpainting base: loading it, and the few calls everything else makes of it.
 
-Shapes: B batch, H, W pixels, h, w latent pixels (H / 8), C latent channels, L tokens, D text width.
+Shapes: B batch, H, W pixels, h, w latent pixels, C latent channels, L tokens, D text width.
 """
 
 from collections.abc import Sequence

@@ -14,11 +14,22 @@ from defectfill.model.base.base import Base, encode_images
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, spread_crops
 from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
-from defectfill.model.training.loop import LossRows
+from defectfill.model.training.loop import LossRows, StepLosses
 
 
 def train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> LossRows:
-    """Train the autoencoder and return its loss curve."""
+    """Train the autoencoder, or its decoder alone, and return its loss curve."""
+    settings = config.autoencoder
+    vae.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    trained = [vae] if settings.parts == "all" else [vae.decoder, vae.post_quant_conv]
+    losses = autoencoder_step(config, vae, pictures)
+    curve = train_part(config, "autoencoder", work, trained, losses, settings.steps, settings.learning_rate)
+    vae.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    return curve
+
+
+def autoencoder_step(config: PretrainConfig, vae: Any, pictures: Pictures) -> StepLosses:
+    """Return what computes the losses of a step."""
     settings = config.autoencoder
 
     def step_losses(step: int) -> list[Mapping[str, Tensor]]:
@@ -29,19 +40,17 @@ def train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work
         posterior = vae.encode(crops).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed)).to(vae.device)
         latents = posterior.mean + posterior.std * noise
-        decoded = vae.decode(latents).sample
+        decoded = vae.decode(latents).sample.float()
         losses = autoencoder_losses(crops, decoded, settings.sharpness)
-        kl, colour = posterior.kl().mean(), colour_error(crops, decoded)
-        smaller = vae.decode(F.avg_pool2d(latents, 2)).sample
-        halved = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
-        total = losses["total"] + settings.kl * kl + settings.equivariance * halved
-        total = total + settings.colour * colour
-        return [{**losses, "kl": kl, "halved": halved, "colour": colour, "total": total}]
+        losses |= {"kl": posterior.kl().mean(), "colour": colour_error(crops, decoded)}
+        total = losses["total"] + settings.kl * losses["kl"] + settings.colour * losses["colour"]
+        if settings.equivariance:
+            smaller = vae.decode(F.avg_pool2d(latents, 2)).sample.float()
+            losses["halved"] = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
+            total = total + settings.equivariance * losses["halved"]
+        return [{**losses, "total": total}]
 
-    vae.train()
-    curve = train_part(config, "autoencoder", work, [vae], step_losses, settings.steps, settings.learning_rate)
-    vae.eval().requires_grad_(False)
-    return curve
+    return step_losses
 
 
 def autoencoder_losses(pictures: Tensor, decoded: Tensor, sharpness: float) -> dict[str, Tensor]:

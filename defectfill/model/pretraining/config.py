@@ -5,9 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from defectfill.config.base import BaseConfig, resolve_base
 from defectfill.config.loading import ConfigSection, absolute, load_yaml
+from defectfill.io.errors import ConfigError
 
 Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
+AUTOENCODER_SIZES = ("factor", "channels", "groups", "latent_channels")
+DENOISER_SIZES = ("channels", "attention", "text_width")
 Width32 = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
@@ -38,7 +42,9 @@ class PicturesConfig(ConfigSection):
 class AutoencoderConfig(ConfigSection):
     """The KL autoencoder."""
 
-    steps: int = Field(default=6000, ge=1)
+    steps: int = Field(default=6000, ge=0)
+    parts: Literal["all", "decoder"] = "all"
+    """What of it is trained. The decoder alone leaves the latents as they are, and with them what a denoiser learnt."""
     batch_size: int = Field(default=8, ge=1)
     crop_px: int = Field(default=64, ge=16, multiple_of=8)
     factor: Literal[4, 8] = 8
@@ -70,7 +76,7 @@ class AutoencoderConfig(ConfigSection):
 class DenoiserConfig(ConfigSection):
     """The inpainting UNet and its text encoder."""
 
-    steps: int = Field(default=6000, ge=1)
+    steps: int = Field(default=6000, ge=0)
     batch_size: int = Field(default=16, ge=1)
     channels: tuple[Width32, Width32, Width32] = (64, 128, 192)
     """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
@@ -98,16 +104,32 @@ class PretrainConfig(ConfigSection):
 
     output: Path
     """The folder of the base, in the diffusers format."""
+    start: str | None = Field(default=None, min_length=1)
+    """A base to go on from, `mini` or a folder; the sizes are its own. Steps may then be 0. None: from nothing."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     resolution: int = Field(default=128, ge=32, multiple_of=32)
     pictures: PicturesConfig
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     denoiser: DenoiserConfig = DenoiserConfig()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: convolutions and products of matrices in half the bits, weights and losses in full ones."""
     half: bool = False
     """Write the weights as fp16, in half the space; they are used as base.precision says."""
     checkpoint_every: int = Field(default=250, ge=1)
     """Steps."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+    @model_validator(mode="after")
+    def _sizes_are_said_once(self) -> Self:
+        if self.start is None:
+            if not self.autoencoder.steps or not self.denoiser.steps:
+                raise ValueError("autoencoder.steps, denoiser.steps: expected at least 1 without a base to start from")
+            return self
+        said = [f"autoencoder.{key}" for key in AUTOENCODER_SIZES if key in self.autoencoder.model_fields_set]
+        said += [f"denoiser.{key}" for key in DENOISER_SIZES if key in self.denoiser.model_fields_set]
+        if said:
+            raise ValueError(f"{', '.join(said)}: the base that `start` names has sizes of its own; leave them out")
+        return self
 
     @model_validator(mode="after")
     def _pictures_are_large_enough(self) -> Self:
@@ -123,4 +145,8 @@ def load_pretrain_config(path: Path) -> PretrainConfig:
     named = config.pictures.folders.items()
     folders = {name: absolute(images, path, f"pictures.folders.{name}") for name, images in named}
     pictures = config.pictures.model_copy(update={"folders": folders})
-    return config.model_copy(update={"pictures": pictures, "output": absolute(config.output, path, "output")})
+    start = config.start and resolve_base(BaseConfig(model=config.start), path).model
+    if start is not None and not Path(start).is_dir():
+        raise ConfigError(f"start: {config.start} is no folder beside the config, nor a base that comes along")
+    output = absolute(config.output, path, "output")
+    return config.model_copy(update={"pictures": pictures, "start": start, "output": output})

@@ -19,7 +19,7 @@ from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark
 from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
-from defectfill.model.training.loop import LossRows
+from defectfill.model.training.loop import LossRows, StepLosses
 from defectfill.model.training.steps import training_target
 
 OUTSIDE = 0.1
@@ -97,6 +97,17 @@ def _train_on(
     learning_rate: float,
 ) -> LossRows:
     """Train UNet and text encoder on some rows of the views."""
+    base.unet.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    base.text_encoder.train().requires_grad_(True)
+    models, losses = [base.unet, base.text_encoder], denoiser_step(config, base, views, rows, label)
+    curve = train_part(config, label, work, models, losses, steps, learning_rate, config.denoiser.average)
+    base.unet.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    base.text_encoder.eval().requires_grad_(False)
+    return curve
+
+
+def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequence[int], label: str) -> StepLosses:
+    """Return what computes the loss of a step on some rows of the views."""
     from diffusers.schedulers import DDPMScheduler
 
     settings, choice = config.denoiser, torch.tensor(rows)
@@ -116,17 +127,11 @@ def _train_on(
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
         embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
-        predicted = base.unet(inputs, timesteps, encoder_hidden_states=embeddings).sample
+        predicted = base.unet(inputs, timesteps, encoder_hidden_states=embeddings).sample.float()
         target = training_target(scheduler, clean, noise, timesteps)
         return [{"total": denoising_loss(target, predicted, holes)}]
 
-    base.unet.train().to(memory_format=torch.channels_last)
-    base.text_encoder.train()
-    models = [base.unet, base.text_encoder]
-    curve = train_part(config, label, work, models, step_losses, steps, learning_rate, config.denoiser.average)
-    base.unet.eval().to(memory_format=torch.contiguous_format)
-    base.text_encoder.eval()
-    return curve
+    return step_losses
 
 
 def _spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:

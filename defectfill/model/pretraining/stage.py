@@ -1,12 +1,14 @@
 """One stage of pretraining: the loop in which autoencoder and denoiser are trained alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.training.loop import LoopSettings, LossRows, half_cosine, train_loop, warmed_up
+from defectfill.model.training.loop import LoopSettings, LossRows, StepLosses, half_cosine, train_loop, warmed_up
 
 ENCODED_AT_ONCE = 32
 """Pictures in one call of the autoencoder."""
@@ -18,7 +20,7 @@ def train_part(
     label: str,
     work: Path,
     models: Sequence[nn.Module],
-    step_losses: Callable[[int], Sequence[Mapping[str, Tensor]]],
+    step_losses: StepLosses,
     steps: int,
     learning_rate: float,
     average: float = 0,
@@ -27,6 +29,8 @@ def train_part(
 
     They end as their running average of that decay, if any.
     """
+    if not steps:
+        return []
     settings = LoopSettings(
         steps=steps,
         checkpoint_every=config.checkpoint_every,
@@ -36,4 +40,15 @@ def train_part(
         average=average,
     )
     weights = [weight for model in models for weight in model.parameters()]
-    return train_loop(label, work / label, [(weights, learning_rate)], step_losses, settings)
+    mixed = in_precision(step_losses, config.precision, weights[0].device.type)
+    return train_loop(label, work / label, [(weights, learning_rate)], mixed, settings)
+
+
+def in_precision(step_losses: StepLosses, precision: Literal["fp32", "bf16"], device: str) -> StepLosses:
+    """Return `step_losses` as it computes in this precision on a device of this type."""
+
+    def computed(step: int) -> list[Mapping[str, Tensor]]:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            return list(step_losses(step))
+
+    return computed
