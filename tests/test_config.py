@@ -219,7 +219,7 @@ MISTAKES = {
     "no folder": ("masks: {samplers: {folder: 1}}", "masks: folder: the sampler `folder` and the key .*"),
     "boxes": ("train: {boxes: {min_side: 0.5}}", "train.boxes: min_side is larger than max_side"),
     "prompt": ("train: {prompt_defect: A hole}", "train.prompt_defect: a prompt holds {token}.*, found 'A hole'"),
-    "word per defect": ("train: {tokens: {hole: q}}", "train: tokens: only train.joint takes a word per defect.*"),
+    "word of no defect": ("train: {tokens: {gap: q}}", "train.tokens: expected defects of data.defects, found gap"),
     "one word": ("train: {joint: true, tokens: {hole: q, a: q}}", "train: tokens: expected another word .*"),
     "no word": ("train: {joint: true}", "train.tokens: train.joint needs a word for each of hole"),
     "sampler": (

@@ -130,7 +130,7 @@ VALUES: list[tuple[str, Any, Expected]] = [
     ("train.token", "two words", "refused"),
     ("train.token", "ünïcödé", "refused"),
     ("train.token", "\U0001f600", "refused"),
-    ("train.tokens", {"hole": "q"}, "refused"),
+    ("train.tokens", {"hole": "q"}, "accepted"),
     ("train.tokens", {"../hole": "q"}, "refused"),
     ("train.joint", True, "refused"),
     ("train.prompt_defect", "A photo", "refused"),

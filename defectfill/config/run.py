@@ -59,6 +59,8 @@ class RunConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _one_word_per_defect(self) -> Self:
+        if unknown := sorted(set(self.train.tokens) - set(self.data.defects)):
+            raise ValueError(f"train.tokens: expected defects of data.defects, found {', '.join(unknown)}")
         if self.train.joint and set(self.train.tokens) != set(self.data.defects):
             raise ValueError(f"train.tokens: train.joint needs a word for each of {', '.join(self.data.defects)}")
         return self

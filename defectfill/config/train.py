@@ -99,7 +99,8 @@ class TrainConfig(ConfigSection):
     joint: bool = False
     """One adapter for all defects of the category, each under a word of its own, instead of one adapter each."""
     tokens: dict[FolderName, str] = Field(default={})
-    """With `joint`: defect -> its word, instead of `token`."""
+    """Defect -> its word, instead of `token`. With `joint` every defect needs one of its own; without, a word of the
+    base's captions that comes near the damage is a head start."""
     prompt_defect: str = "A photo of {token}"
     """Of the defect branch; may name {object_name} too."""
     prompt_object: str = "A {object_name} with {token}"
@@ -127,8 +128,6 @@ class TrainConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _words_for_joint_training(self) -> Self:
-        if self.tokens and not self.joint:
-            raise ValueError("tokens: only train.joint takes a word per defect; else there is token")
-        if len(set(self.tokens.values())) < len(self.tokens):
+        if self.joint and len(set(self.tokens.values())) < len(self.tokens):
             raise ValueError("tokens: expected another word for every defect")
         return self

@@ -13,10 +13,12 @@ import torch
 
 from defectfill.io.files import new_folder
 from defectfill.model.base.base import quieten_libraries
+from defectfill.toy.world import MARKS
 
 SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
-WORDS = ["sks", "photo", "with"]
-"""Words that are one token each; every other word is spelt in letters."""
+WORDS = ["sks", "photo", "with", *MARKS]
+"""Words that are one token each, those of marks among them, so that each can be an adapter's [V*]; every other word is
+spelt in letters."""
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
