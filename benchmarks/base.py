@@ -81,9 +81,9 @@ def _reconstructions(base: Base, groups: dict[str, Pictures]) -> dict[str, dict[
     figures = {}
     print(f"{'reconstruction':30} {'PSNR dB':>7} {'edges':>7}")
     for group, pictures in groups.items():
-        each = {name: reconstruction(base, images) for name, images in pictures.items()}
+        each = {f"{group} {name}": reconstruction(base, images) for name, images in pictures.items()}
         if each:
-            figures |= {**each, f"all {group}": _means(each)}
+            figures |= {**each, f"{group} all": _means(each)}
     for name, row in figures.items():
         print(f"  {name:28} {row['psnr_db']:7.2f} {row['edges']:7.2f}")
     return figures

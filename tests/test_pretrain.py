@@ -186,7 +186,6 @@ def test_with_the_decoder_alone_latents_and_denoiser_stay(config_path: Path) -> 
             "autoencoder: {latent_channels: 4, ",
             "autoencoder.latent_channels: the base that `start` names has sizes",
         ),
-        ("start: base\n", "", "expected at least 1 without a base to start from"),
         ("start: base", "start: nowhere", "start: nowhere is no folder"),
     ],
 )
@@ -197,6 +196,12 @@ def test_what_does_not_fit_a_base_to_start_from_is_refused(config_path: Path, ol
     with pytest.raises(ConfigError) as caught:
         pretrain(load_pretrain_config(further))
     assert any(problem in each for each in caught.value.problems)
+
+
+def test_an_autoencoder_that_learns_nothing_needs_a_base(config_path: Path) -> None:
+    config_path.write_text(CONFIG.replace("autoencoder: {steps: 4", "autoencoder: {steps: 0"))
+    with pytest.raises(ConfigError, match="expected at least 1 without a base to start from"):
+        load_pretrain_config(config_path)
 
 
 def test_the_time_is_measured_without_changing_a_weight(config_path: Path) -> None:

@@ -43,6 +43,7 @@ class AutoencoderConfig(ConfigSection):
     """The KL autoencoder."""
 
     steps: int = Field(default=6000, ge=0)
+    """0, with a base to start from: it is left as it is."""
     parts: Literal["all", "decoder"] = "all"
     """What of it is trained. The decoder alone leaves the latents as they are, and with them what a denoiser learnt."""
     batch_size: int = Field(default=8, ge=1)
@@ -77,6 +78,7 @@ class DenoiserConfig(ConfigSection):
     """The inpainting UNet and its text encoder."""
 
     steps: int = Field(default=6000, ge=0)
+    """0: it is left as it is; from nothing, a base comes out that only another training can start from."""
     batch_size: int = Field(default=16, ge=1)
     channels: tuple[Width32, Width32, Width32] = (64, 128, 192)
     """Widths at 1, 1/2 and 1/4 of the latent's side; multiples of 32."""
@@ -105,7 +107,7 @@ class PretrainConfig(ConfigSection):
     output: Path
     """The folder of the base, in the diffusers format."""
     start: str | None = Field(default=None, min_length=1)
-    """A base to go on from, `mini` or a folder; the sizes are its own. Steps may then be 0. None: from nothing."""
+    """A base to go on from, `mini` or a folder; the sizes are its own. None: from nothing."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     resolution: int = Field(default=128, ge=32, multiple_of=32)
     pictures: PicturesConfig
@@ -122,8 +124,8 @@ class PretrainConfig(ConfigSection):
     @model_validator(mode="after")
     def _sizes_are_said_once(self) -> Self:
         if self.start is None:
-            if not self.autoencoder.steps or not self.denoiser.steps:
-                raise ValueError("autoencoder.steps, denoiser.steps: expected at least 1 without a base to start from")
+            if not self.autoencoder.steps:
+                raise ValueError("autoencoder.steps: expected at least 1 without a base to start from")
             return self
         said = [f"autoencoder.{key}" for key in AUTOENCODER_SIZES if key in self.autoencoder.model_fields_set]
         said += [f"denoiser.{key}" for key in DENOISER_SIZES if key in self.denoiser.model_fields_set]
