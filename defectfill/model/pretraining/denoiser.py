@@ -3,14 +3,15 @@
 Shapes: M views, B batch, C latent channels, h, w latent pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from defectfill.io.hashing import derive_seed
 from defectfill.io.progress import progress
@@ -97,13 +98,27 @@ def _train_on(
     learning_rate: float,
 ) -> LossRows:
     """Train UNet and text encoder on some rows of the views."""
-    base.unet.train().requires_grad_(True).to(memory_format=torch.channels_last)
-    base.text_encoder.train().requires_grad_(True)
-    models, losses = [base.unet, base.text_encoder], denoiser_step(config, base, views, rows, label)
-    curve = train_part(config, label, work, models, losses, steps, learning_rate, config.denoiser.average)
-    base.unet.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
-    base.text_encoder.eval().requires_grad_(False)
-    return curve
+    losses = denoiser_step(config, base, views, rows, label)
+    with trainable_denoiser(config, base) as models:
+        return train_part(config, label, work, models, losses, steps, learning_rate, config.denoiser.average)
+
+
+@contextmanager
+def trainable_denoiser(config: PretrainConfig, base: Base) -> Iterator[list[nn.Module]]:
+    """Give UNet and text encoder in train mode, not frozen; afterwards they are as before."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    models, processors = [base.unet, base.text_encoder], dict(base.unet.attn_processors)
+    if config.precision == "bf16" and base.device.type == "cpu":  # torch's fused attention is slow there, backward
+        base.unet.set_attn_processor(AttnProcessor())
+    for model in models:
+        model.train().requires_grad_(True)
+    try:
+        yield models
+    finally:
+        base.unet.set_attn_processor(processors)
+        for model in models:
+            model.eval().requires_grad_(False)
 
 
 def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequence[int], label: str) -> StepLosses:

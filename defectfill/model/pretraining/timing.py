@@ -8,7 +8,7 @@ from torch import nn
 from defectfill.model.base.base import Base
 from defectfill.model.pretraining.autoencoder import autoencoder_step
 from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.pretraining.denoiser import denoiser_step, encode_views
+from defectfill.model.pretraining.denoiser import denoiser_step, encode_views, trainable_denoiser
 from defectfill.model.pretraining.pictures import Pictures
 from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, in_precision
 from defectfill.model.training.loop import StepLosses
@@ -26,8 +26,11 @@ def pretraining_seconds(config: PretrainConfig, base: Base, pictures: Pictures) 
     views = encode_views(config, base, sample)
     encoding = (time.monotonic() - began) / len(sample.pixels)
     steps = denoiser_step(config, base, views, range(len(views.captions)), "timing")
-    denoising = _step_seconds(config, [base.unet, base.text_encoder], steps)
+    with trainable_denoiser(config, base) as models:
+        denoising = _step_seconds(config, models, steps)
+    base.vae.train().requires_grad_(True)
     coding = _step_seconds(config, [base.vae], autoencoder_step(config, base.vae, pictures))
+    base.vae.eval().requires_grad_(False)
     return {
         "autoencoder": autoencoder.steps * coding,
         "encode views": len(pictures.pixels) * encoding,
@@ -37,8 +40,6 @@ def pretraining_seconds(config: PretrainConfig, base: Base, pictures: Pictures) 
 
 def _step_seconds(config: PretrainConfig, models: list[nn.Module], step_losses: StepLosses) -> float:
     """Return the seconds of the quickest of a few steps, forward and backward."""
-    for model in models:
-        model.train().requires_grad_(True)
     device = next(models[0].parameters()).device
     losses, seconds = in_precision(step_losses, config.precision, device.type), []
     for step in range(STEPS):
@@ -49,5 +50,4 @@ def _step_seconds(config: PretrainConfig, models: list[nn.Module], step_losses: 
         seconds.append(time.monotonic() - began)
     for model in models:
         model.zero_grad()
-        model.eval().requires_grad_(False)
     return min(seconds)
