@@ -68,7 +68,7 @@ def main() -> None:
         for name, changes in VARIANTS.items():
             config = variant(toy, arguments.work.resolve(), seed, train=changes)
             make_toy_category(config)
-            figures[name].append(judge(_run(config), recognizer))
+            figures[name].append(judge(run_without_server(config), recognizer))
             print(f"seed {seed}, {name}: {figures[name][-1]}", flush=True)
     print("\n".join(_table(figures)))
 
@@ -88,7 +88,7 @@ def variant(
     )
 
 
-def _run(config: RunConfig) -> Run:
+def run_without_server(config: RunConfig) -> Run:
     """Run a config to the end, by the flow's steps without Prefect, and return the run."""
     with locked(config):
         run = start_run(config)

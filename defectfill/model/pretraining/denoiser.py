@@ -59,7 +59,8 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
                 crops[index], drawn[index], mark = draw_mark(crops[index], rng)
                 captions[start + index] += f" with a {mark}"
         holes = torch.from_numpy(np.stack(drawn))[:, None].float()
-        clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).chunk(2)
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).float().chunk(2)
         parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, base.latent_scale)))
     clean, background, holes = (torch.cat(part) for part in zip(*parts, strict=True))
     return Views(clean, background, holes, tuple(captions))
