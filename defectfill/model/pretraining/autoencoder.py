@@ -20,11 +20,11 @@ from defectfill.model.training.loop import LossRows, StepLosses
 def train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> LossRows:
     """Train the autoencoder, or its decoder alone, and return its loss curve."""
     settings = config.autoencoder
-    vae.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    vae.train().requires_grad_(True)
     trained = [vae] if settings.parts == "all" else [vae.decoder, vae.post_quant_conv]
     losses = autoencoder_step(config, vae, pictures)
     curve = train_part(config, "autoencoder", work, trained, losses, settings.steps, settings.learning_rate)
-    vae.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    vae.eval().requires_grad_(False)
     return curve
 
 

@@ -50,6 +50,7 @@ def pretrain(config: PretrainConfig) -> Path:
         return _finished(config.output, record)
     work = config.output.with_name(f".{config.output.name}.work-{digest([record, str(config.output)])[:8]}")
     base = _new_base(config) if config.start is None else _started_base(config)
+    base.vae.to(memory_format=torch.channels_last)  # a quarter to a half quicker on a CPU
     pictures = gather_pictures(config)
     _tell_time(pretraining_seconds(config, base, pictures))
     curve = {"autoencoder": train_autoencoder(config, base.vae, pictures, work)}
@@ -68,7 +69,7 @@ def pretrain(config: PretrainConfig) -> Path:
         (folder / "pretrain.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
         write_png(folder / "reconstructions.png", reconstruction_sheet(config, base, pictures))
         write_png(folder / "fills.png", fill_sheet(config, base, pictures))
-        models = (base.text_encoder, base.vae, base.unet)
+        models = (base.text_encoder, base.vae.to(memory_format=torch.contiguous_format), base.unet)
         models = tuple(model.half() if config.half else model for model in models)
         save_base(folder, base.tokenizer, *models, base.scheduler_config)
     shutil.rmtree(work)
