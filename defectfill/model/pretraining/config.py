@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 
 from defectfill.config.base import BaseConfig, resolve_base
 from defectfill.config.loading import ConfigSection, absolute, load_yaml
-from defectfill.io.errors import ConfigError
 
 Width8 = Annotated[int, Field(ge=8, multiple_of=8)]
 AUTOENCODER_SIZES = ("factor", "channels", "groups", "latent_channels")
@@ -148,7 +147,5 @@ def load_pretrain_config(path: Path) -> PretrainConfig:
     folders = {name: absolute(images, path, f"pictures.folders.{name}") for name, images in named}
     pictures = config.pictures.model_copy(update={"folders": folders})
     start = config.start and resolve_base(BaseConfig(model=config.start), path).model
-    if start is not None and not Path(start).is_dir():
-        raise ConfigError(f"start: {config.start} is no folder beside the config, nor a base that comes along")
     output = absolute(config.output, path, "output")
     return config.model_copy(update={"pictures": pictures, "start": start, "output": output})

@@ -78,6 +78,8 @@ def pretrain(config: PretrainConfig) -> Path:
 
 def _record(config: PretrainConfig) -> dict[str, Any]:
     """Return everything that the base depends on: the config and, instead of its folder, what the first base was."""
+    if config.start is not None and not Path(config.start).is_dir():
+        raise ConfigError(f"start: {config.start} is no folder beside the config, nor a base that comes along")
     start = config.start and identify_base(BaseConfig(model=config.start)).model_dump()
     return {**config.model_dump(mode="json", exclude={"output"}), "start": start}
 
