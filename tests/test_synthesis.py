@@ -17,7 +17,7 @@ from defectfill.painting.gates import Gate
 from defectfill.painting.label import intersection_over_union
 from defectfill.painting.measures import Measures
 from defectfill.painting.painter import FlatPainter, Painter, Painting
-from defectfill.painting.stitch import blend_alpha, blend_width, stitch
+from defectfill.painting.stitch import blend_alpha, blend_width, paste_changed, stitch
 from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.records.plan import SampleSpec
 from defectfill.synthesis.synthesize import Sample, synthesize
@@ -129,8 +129,16 @@ def test_the_image_is_the_chosen_candidate_in_the_source() -> None:
         window = crop_window(source_for(index), planned_mask(index), sample.spec.window, RESOLUTION)
         (painting,) = FlatPainter(candidates=6).paint([window], [sample.spec.seed], [sample.spec.prompt])
         chosen = painting.candidates[np.argmax(painting.scores)]
-        expected = stitch(source_for(index), chosen, sample.spec.window, planned_mask(index))
-        np.testing.assert_array_equal(sample.image, expected)
+        pasted = paste_changed(
+            source_for(index),
+            chosen,
+            painting.reconstruction,
+            sample.spec.window,
+            planned_mask(index),
+            min_change=GenerateConfig().min_change,
+        )
+        np.testing.assert_array_equal(sample.image, stitch(source_for(index), chosen, sample.spec.window, pasted))
+        np.testing.assert_array_equal(sample.drawn_mask, pasted.mask(sample.image.shape))
 
 
 @pytest.mark.parametrize("groups", [[[0], [1], [2], [3], [4]], [[4, 3, 2, 1, 0]], [[2, 0], [1, 4, 3]]])
@@ -149,6 +157,7 @@ def test_a_sample_has_its_sources_form_and_background(dtype: type[np.unsignedint
         outside = blend_alpha(mask, blend_width(sample.spec.window)) == 0
         assert (sample.image.dtype, sample.image.shape) == (source.dtype, source.shape)
         np.testing.assert_array_equal(sample.image[outside], source[outside])
+        np.testing.assert_array_equal(sample.image[~sample.drawn_mask], source[~sample.drawn_mask])
         np.testing.assert_array_equal(sample.image[..., 3:], source[..., 3:])
         assert (sample.image[mask] != source[mask]).any()
         assert sample.background_intact

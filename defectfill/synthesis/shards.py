@@ -122,6 +122,7 @@ def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         image_sha256=write_png(folder / image_path, sample.image),
         mask_sha256=write_png(folder / mask_path, sample.drawn_mask),
         drawn_mask_path=mask_path,
+        changed_fraction=sample.changed_fraction,
         planned_iou=sample.planned_iou,
         drawn_fraction=sample.drawn_fraction,
         off_mask_fraction=sample.off_mask_fraction,
