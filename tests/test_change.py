@@ -162,7 +162,7 @@ def test_a_window_beyond_the_frame_pastes_inside_the_frame() -> None:
 def test_on_toys_the_label_is_what_was_filled_and_what_really_changed(category: str, enlarged: int) -> None:
     """Windows of another size than the model's, so that painting is blurred on its way back."""
     source = make_sample((0, 1), category).image
-    for name, least in (("hole", 0.85), ("stain", 0.75), ("scratch", 0.7)):
+    for name, least in (("hole", 0.85), ("stain", 0.75), ("scratch", 0.65)):
         planned = make_sample((0, 1), category, name).defect_mask
         larger, mask = (
             np.kron(each, np.ones((enlarged, enlarged, 1), each.dtype)) for each in (source, planned[..., None])

@@ -1,7 +1,7 @@
 """What a painting changed: the candidate against the VAE's own reconstruction of the same window.
 
-Both went through the same VAE, so that its error cancels out. All is measured in the model's own pixels, and exactly:
-box sums of whole numbers do not depend on the order in which a processor adds them.
+Both went through the same VAE, so that its error cancels out. All is measured in pixels of the model or of the source,
+whichever are larger, and exactly: sums of whole numbers do not depend on the order in which a processor adds them.
 """
 
 from typing import Any
@@ -152,8 +152,10 @@ def _filled(mask: NDArray[np.bool_], within: NDArray[np.bool_]) -> NDArray[np.bo
 
     outside = np.pad(~within, 1, constant_values=True)
     free = ~np.pad(mask, 1) | outside
-    _, regions = cv2.connectedComponents(free.astype(np.uint8), connectivity=4)
-    return ~np.isin(regions, np.unique(regions[outside]))[1:-1, 1:-1]
+    count, regions = cv2.connectedComponents(free.astype(np.uint8), connectivity=4)
+    enclosed = np.ones(count, dtype=bool)
+    enclosed[regions[outside]] = False
+    return np.asarray(enclosed[regions[1:-1, 1:-1]])
 
 
 def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -161,5 +163,7 @@ def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     import cv2
 
     _, regions, measured, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = measured[1:, cv2.CC_STAT_AREA]
-    return np.isin(regions, np.flatnonzero(areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas.sum())) + 1)
+    areas = measured[:, cv2.CC_STAT_AREA]
+    large = areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas[1:].sum())
+    large[0] = False
+    return np.asarray(large[regions])

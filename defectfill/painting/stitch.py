@@ -13,7 +13,7 @@ from defectfill.painting.window import LUMA, Box, Region, crop_mask, depth_in, i
 BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
 MARGIN_PX = 12
-"""So far around a mask the model's pixels count in the change of those in its blend region."""
+"""So far around a mask pixels of the window count in the change of those in its blend region."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,17 @@ def paste_changed(
     reconstruction: [R, R, 3], the clean window through the same VAE. min_change: changes below this share of the value
     range are noise. The pasted part lies inside the blend region of the planned mask [H, W]; it can be empty.
     """
-    side, resolution = box[2] - box[0], len(candidate)
+    side = box[2] - box[0]
+    grid = min(side, len(candidate))  # a finer one than the source's holds nothing more
     region, alpha = blend_region(planned_mask, box)
-    inside = crop_mask(planned_mask, box, resolution)
-    around = blend_alpha(inside, max(1, round(blend_width(box) * resolution / side)))
+    inside = crop_mask(planned_mask, box, grid)
+    around = blend_alpha(inside, max(1, round(blend_width(box) * grid / side)))
     near = _around(around > 0, MARGIN_PX)
     channels = np.eye(3, dtype=np.float32) if source.shape[2] > 1 else LUMA[:, None]
-    change = measure_change(candidate[near] @ channels, reconstruction[near] @ channels, inside[near], min_change)
-    weight = np.zeros((resolution, resolution, 1), dtype=np.float32)
+    wanted = _in_window(near, (0, 0, grid, grid))
+    painted, clean = (resize(each, grid, wanted) @ channels for each in (candidate, reconstruction))
+    change = measure_change(painted, clean, inside[near], min_change)
+    weight = np.zeros((grid, grid, 1), dtype=np.float32)
     weight[near] = change_weight(change, inside[near], around[near])[..., None]
     resized = np.minimum(resize(weight, side, _in_window(region, box))[..., 0], alpha)
     return Pasted(region, np.where(resized < LEAST_WEIGHT, np.float32(0), resized))
@@ -145,7 +148,8 @@ def _around(mask: NDArray[np.bool_], margin_px: int) -> Region:
     import cv2
 
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    side = len(mask)
     return (
-        slice(max(top - margin_px, 0), top + height + margin_px),
-        slice(max(left - margin_px, 0), left + width + margin_px),
+        slice(max(top - margin_px, 0), min(top + height + margin_px, side)),
+        slice(max(left - margin_px, 0), min(left + width + margin_px, side)),
     )
