@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
 from defectfill.painting.change import LEAST_WEIGHT, change_weight, measure_change
+from defectfill.painting.detail import detail_beyond
 from defectfill.painting.window import LUMA, Box, Region, crop_mask, depth_in, inside_frame, resize
 
 BLEND_SHARE = 1 / 128
@@ -94,14 +95,21 @@ def paste_changed(
     return Pasted(region, np.where(resized < LEAST_WEIGHT, np.float32(0), resized))
 
 
-def stitch(source: ImageArray, painting: NDArray[np.float32], box: Box, pasted: Pasted) -> ImageArray:
+def stitch(
+    source: ImageArray, painting: NDArray[np.float32], box: Box, pasted: Pasted, detail_gain: float = 0.0
+) -> ImageArray:
     """Return the source [H, W, C] with the painting [R, R, 3] in [0, 1] of the window `box` mixed into its part.
 
-    Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel whose weight
-    is 0 is the source's own.
+    detail_gain: by which the source's own detail, beyond the painting's resolution, is added to the painting.
+    Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel whose weight is
+    0 is the source's own.
     """
     alpha, original = pasted.weight[..., None], source[pasted.region]
-    mixed = np.rint(original + alpha * (to_source_format(painting, box, source, pasted.region) - original))
+    painted = to_source_format(painting, box, source, pasted.region)
+    if detail_gain:
+        detail = detail_beyond(original[..., :3].astype(np.float32), box[2] - box[0], len(painting))
+        painted[..., :3] = np.clip(painted[..., :3] + detail_gain * detail, 0, np.iinfo(source.dtype).max)
+    mixed = np.rint(original + alpha * (painted - original))
     result = source.copy()
     result[pasted.region] = np.where(alpha > 0, mixed.astype(source.dtype), original)
     return result

@@ -22,6 +22,7 @@ from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.runs.timings import timed
 from defectfill.synthesis.calibration import calibrated_gate
+from defectfill.synthesis.detail import detail_gain
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.synthesis.synthesize import Sample, synthesize
 
@@ -53,6 +54,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             calibrated_gate(run.folder, shard.defect),
             config.generate,
             config.base.resolution,
+            detail_gain(run.folder, shard.defect),
         )
         rows = [row for sample in samples for row in _write_sample(run, adapter, folder, sample)]
         write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)

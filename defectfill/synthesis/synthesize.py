@@ -60,16 +60,19 @@ def synthesize(
     gate: Gate,
     settings: GenerateConfig,
     resolution: int,
+    detail_gain: float = 0.0,
 ) -> Iterator[Sample]:
     """Yield the samples of one shard, kept or rejected, in plan order.
 
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
-    painted while a sample is finished.
+    painted while a sample is finished. detail_gain: see stitch.
     """
     paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
-        samples = [finish(spec, source, planned_mask, painting, number, gate, settings) for number in numbers]
+        samples = [
+            finish(spec, source, planned_mask, painting, number, gate, settings, detail_gain) for number in numbers
+        ]
         yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.appearance_distance))
 
 
@@ -99,13 +102,14 @@ def finish(
     number: int,
     gate: Gate,
     settings: GenerateConfig,
+    detail_gain: float,
 ) -> Sample:
     """Return the sample that candidate `number` makes: put into its source, labelled, measured and judged."""
     candidate = painting.candidate(number)
     pasted = paste_changed(
         source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=settings.min_change
     )
-    image = stitch(source, candidate, spec.window, pasted)
+    image = stitch(source, candidate, spec.window, pasted, detail_gain)
     intact = unchanged_outside(source, image, pasted.region, pasted.weight > 0)
     assert intact, f"{spec.sample_id}: pixels that nothing was pasted on were changed"
     drawn_mask = pasted.mask(source.shape)
@@ -130,7 +134,7 @@ def finish(
         appearance_distance=verdict.appearance_distance,
         reason=verdict.reason,
         vae_normal=(
-            stitch(source, painting.reconstruction, spec.window, pasted)
+            stitch(source, painting.reconstruction, spec.window, pasted, detail_gain)
             if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.vae_normals
             else None
         ),
