@@ -36,6 +36,7 @@ from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, crop_window, resize
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import Run
+from defectfill.synthesis.detail import detail_gain
 from defectfill.synthesis.reuse import BATCH_FILE
 
 BESIDE_PX = 2
@@ -100,6 +101,7 @@ def paint(run: Run, defect: str, count: int) -> dict[str, list[Stitched]]:
     windows = [crop_window(*scene, s.window, config.base.resolution) for scene, s in zip(scenes, specs, strict=True)]
     paintings = painter.paint(windows, [spec.seed for spec in specs], [spec.prompt for spec in specs])
     ways: dict[str, list[Stitched]] = {"whole": [], "changed": []}
+    gains = {"whole": 0.0, "changed": detail_gain(run.folder, defect)}
     for (source, mask), spec, painting in zip(scenes, specs, paintings, strict=True):
         candidate = painting.candidate(select_low_fidelity(painting.scores))
         for name, samples in ways.items():
@@ -110,7 +112,7 @@ def paint(run: Run, defect: str, count: int) -> dict[str, list[Stitched]]:
                 pasted = paste_changed(
                     source, candidate, painting.reconstruction, spec.window, mask, min_change=settings.min_change
                 )
-            result = stitch(source, candidate, spec.window, pasted)
+            result = stitch(source, candidate, spec.window, pasted, gains[name])
             spent = 1000 * (time.thread_time() - start)
             samples.append(Stitched(source, mask, spec.window, painting, pasted, result, spent))
     return ways

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -176,6 +177,29 @@ def test_on_toys_the_label_is_what_was_filled_and_what_really_changed(category: 
         drawn_mask = pasted.mask(larger.shape)
         assert intersection_over_union(drawn_mask, planned) >= least, name
         assert changed_fraction(larger, stitch(larger, filled, box, pasted), drawn_mask) >= 0.97, name
+
+
+def test_what_the_bundled_base_makes_of_a_damaged_toy_is_pasted_and_labelled_where_it_differs() -> None:
+    """The damaged part and its undamaged twin through the same VAE, as if a perfect model had painted."""
+    from defectfill.config.base import BUNDLED_BASES, BaseConfig
+    from defectfill.model.base.base import decode_latents, encode_images, load_base
+    from defectfill.model.inpaint.painter import to_tensor
+
+    base = load_base(BaseConfig(model=str(BUNDLED_BASES / "mini"), resolution=128, device="cpu"))
+    for category, defect, least in (("washer", "stain", 0.6), ("wood", "hole", 0.45)):
+        twin, damaged = (make_sample((7, 0), category, each) for each in ("good", defect))
+        planned = ndimage.binary_dilation(damaged.defect_mask, iterations=5)
+        box = window_box(planned, WindowConfig(context=1.8, min_side_px=96), 16)
+        windows = [crop_window(each.image, planned, box, 128).image for each in (twin, damaged)]
+        with torch.inference_mode():
+            decoded = decode_latents(base, encode_images(base, torch.stack([to_tensor(each) for each in windows])))
+        clean, candidate = ((decoded + 1) / 2).movedim(1, -1).numpy()
+        pasted = paste_changed(twin.image, candidate, clean, box, planned, min_change=0.04)
+        mask = pasted.mask(planned.shape)
+        result = stitch(twin.image, candidate, box, pasted)
+        assert intersection_over_union(mask, damaged.defect_mask) > least
+        assert changed_fraction(twin.image, result, mask) >= 0.97
+        np.testing.assert_array_equal(result[~mask], twin.image[~mask])
 
 
 def grain(seed: int, side: int, strength: float, fine_px: float) -> NDArray[np.float32]:
