@@ -97,10 +97,12 @@ def samples(
     dtype: type[np.unsignedinteger] = np.uint8,
     channels: int = 3,
     choice: Literal["lfs", "balanced"] = "lfs",
+    margin_px: int = 0,
 ) -> list[Sample]:
     specs = [spec_for(index) for index in indices]
     scenes = [(source_for(index, dtype, channels), planned_mask(index)) for index in indices]
-    return list(synthesize(specs, scenes, painter, gate, GenerateConfig(choice=choice), RESOLUTION))
+    settings = GenerateConfig(choice=choice)
+    return list(synthesize(specs, scenes, painter, gate, settings, RESOLUTION, margin_px=margin_px))
 
 
 def same(first: Sample, second: Sample) -> bool:
@@ -186,6 +188,15 @@ def test_a_sample_is_rejected_where_too_little_of_its_mask_changed(least: float,
     (sample,) = samples(PartPainter(RESOLUTION // 2), [1], gate)
     assert 0.4 < sample.drawn_fraction < 0.6
     assert sample.reason == reason
+
+
+def test_a_sample_is_judged_with_a_mask_as_loose_as_the_references_but_labelled_tightly() -> None:
+    gate = replace(OPEN, settings=GatesConfig(min_drawn_fraction=0.6, max_off_mask_fraction=1))
+    tight, loose = (samples(PartPainter(RESOLUTION // 2), [1], gate, margin_px=margin)[0] for margin in (0, 3))
+    assert (tight.reason, loose.reason) == ("mask_lost", None)
+    np.testing.assert_array_equal(tight.drawn_mask, loose.drawn_mask)
+    assert tight.drawn_fraction == loose.drawn_fraction
+    assert loose.measures.contrast < tight.measures.contrast
 
 
 def test_the_balanced_choice_prefers_what_passes_and_what_looks_like_a_reference() -> None:

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,12 @@ from defectfill.runs.run import Run
 
 def annotation_margins(run: Run) -> dict[str, int]:
     """Return by how many pixels the masks of each defect's references reach beyond what one sees: the median."""
+    return _annotation_margins(run.folder)
+
+
+@lru_cache(maxsize=8)
+def _annotation_margins(run_folder: Path) -> dict[str, int]:
+    run = Run.at(run_folder)
     folder, records = run.config.category_folder, run.snapshot()
 
     def margin(defect: str) -> float:

@@ -52,7 +52,7 @@ class ManifestRow(BaseModel):
     planned_iou: float | None = None
     """Intersection over union of planned and drawn mask."""
     drawn_fraction: float | None = None
-    """Share of the planned mask that was drawn."""
+    """Share of the planned mask that was drawn; the gate grows the drawn mask by the references' margin before."""
     off_mask_fraction: float | None = None
     """Share of the drawn mask outside the planned one."""
     contrast: float | None = None

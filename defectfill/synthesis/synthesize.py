@@ -12,7 +12,7 @@ from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray
 from defectfill.io.prefetch import prefetch
 from defectfill.painting.gates import Gate, Reason
-from defectfill.painting.label import changed_fraction, intersection_over_union
+from defectfill.painting.label import changed_fraction, grown, intersection_over_union
 from defectfill.painting.measures import Measures, measure_sample
 from defectfill.painting.painter import Painter, Painting
 from defectfill.painting.selection import select_low_fidelity
@@ -61,17 +61,20 @@ def synthesize(
     settings: GenerateConfig,
     resolution: int,
     detail_gain: float = 0.0,
+    margin_px: int = 0,
 ) -> Iterator[Sample]:
     """Yield the samples of one shard, kept or rejected, in plan order.
 
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
-    painted while a sample is finished. detail_gain: see stitch.
+    painted while a sample is finished. detail_gain: see stitch. margin_px: by which the references' masks
+    reach beyond what one sees; a sample is judged with a mask as loose as theirs.
     """
     paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
         samples = [
-            finish(spec, source, planned_mask, painting, number, gate, settings, detail_gain) for number in numbers
+            finish(spec, source, planned_mask, painting, number, gate, settings, detail_gain, margin_px)
+            for number in numbers
         ]
         yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.appearance_distance))
 
@@ -103,6 +106,7 @@ def finish(
     gate: Gate,
     settings: GenerateConfig,
     detail_gain: float,
+    margin_px: int,
 ) -> Sample:
     """Return the sample that candidate `number` makes: put into its source, labelled, measured and judged."""
     candidate = painting.candidate(number)
@@ -115,8 +119,10 @@ def finish(
     drawn_mask = pasted.mask(source.shape)
     drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
     off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
-    measures = measure_sample(image, drawn_mask, planned_mask, spec.window)
-    verdict = gate.judge(measures, drawn_fraction, off_mask_fraction)
+    loose_mask = grown(drawn_mask, margin_px)
+    measures = measure_sample(image, loose_mask, planned_mask, spec.window)
+    loose_fraction = float((loose_mask & planned_mask).sum() / planned_mask.sum())
+    verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
         image=image,
