@@ -23,7 +23,7 @@ from typing import Any
 
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.run import load_config
-from defectfill.dataset.annotated import annotation_margins
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.images import read_image, read_mask
 from defectfill.model.inpaint.painter import open_painter
 from defectfill.operations.prepare import prepare_run
@@ -105,7 +105,7 @@ def _paint(run: Run, defect: str, settings: GenerateConfig, count: int) -> Itera
                 settings,
                 config.base.resolution,
                 detail_gain(run.folder, defect),
-                annotation_margins(run)[defect],
+                annotation_margin_px(run.folder, defect),
             )
         )
         seconds = (time.perf_counter() - began) / len(part)

@@ -14,33 +14,24 @@ from defectfill.records.snapshot import references_of
 from defectfill.runs.run import Run
 
 
-def annotation_margins(run: Run) -> dict[str, int]:
-    """Return by how many pixels the masks of each defect's references reach beyond what one sees: the median."""
-    return _annotation_margins(run.folder)
-
-
-@lru_cache(maxsize=8)
-def _annotation_margins(run_folder: Path) -> dict[str, int]:
+@lru_cache(maxsize=32)
+def annotation_margin_px(run_folder: Path, defect: str) -> int:
+    """Return by how many pixels the masks of a defect's references reach beyond what one sees: the median, rounded."""
     run = Run.at(run_folder)
-    folder, records = run.config.category_folder, run.snapshot()
-
-    def margin(defect: str) -> float:
-        references = references_of(records, defect)
-        return statistics.median(
-            annotation_margin(read_image(folder / each.path), read_mask(folder / each.mask_path)) for each in references
-        )
-
-    return {defect: round(margin(defect)) for defect in run.config.data.defects}
+    folder, references = run.config.category_folder, references_of(run.snapshot(), defect)
+    margins = (
+        annotation_margin(read_image(folder / each.path), read_mask(folder / each.mask_path)) for each in references
+    )
+    return round(statistics.median(margins))
 
 
 def write_annotated(run: Run, folder: Path, rows: Iterable[pa.Table]) -> None:
     """Write, for the kept samples among `rows`, the drawn masks in the dataset's folder anew, grown by the margin."""
-    margins = annotation_margins(run)
     for table in rows:
         kept = table.filter(pc.and_(pc.equal(table["reason"], ""), pc.equal(table["label_index"], 1)))
         for row in kept.select(["defect", "mask_path"]).to_pylist():
             drawn = read_mask(folder / row["mask_path"])
-            write_png(folder / _path(row["mask_path"]), grown(drawn, margins[row["defect"]]))
+            write_png(folder / _path(row["mask_path"]), grown(drawn, annotation_margin_px(run.folder, row["defect"])))
 
 
 def annotated_labels(folder: Path, mask_paths: Iterable[str]) -> tuple[pa.Array, pa.Array]:

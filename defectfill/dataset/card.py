@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from defectfill.dataset.annotated import annotation_margins
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.records.manifest import count_rows
 from defectfill.runs.run import Run
 
@@ -25,7 +25,7 @@ def dataset_card(run: Run, folder: Path) -> str:
     labels = {"drawn": "masks", "planned": "planned_masks", "annotated": "annotated_masks"}[config.dataset.label]
     margins = ""
     if config.dataset.label == "annotated":
-        each = (f"{margin} px for {defect}" for defect, margin in annotation_margins(run).items())
+        each = (f"{annotation_margin_px(run.folder, defect)} px for {defect}" for defect in config.data.defects)
         margins = (
             "\n  `annotated_masks/` is that grown by as much as the references' masks reach beyond what one sees: "
             f"{', '.join(each)}."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.adapters.files import adapter_sha256
-from defectfill.dataset.annotated import annotation_margins
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.io.gpu_lock import gpu_lock
@@ -56,7 +56,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             config.generate,
             config.base.resolution,
             detail_gain(run.folder, shard.defect),
-            annotation_margins(run)[shard.defect],
+            annotation_margin_px(run.folder, shard.defect),
         )
         rows = [row for sample in samples for row in _write_sample(run, adapter, folder, sample)]
         write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
