@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.window import depth_in, unit_rgb
+from defectfill.painting.window import depth_in, region_around, unit_rgb
 
 SURROUNDINGS_PX = 16
 """So far around a mask an image counts in its margin."""
@@ -36,8 +36,7 @@ def annotation_margin(image: ImageArray, mask: NDArray[np.bool_]) -> int:
     Along the way inwards, pixel by pixel, the median squared difference from the nearest surroundings, less the
     ground's own, is held against the largest; 0 where nothing stands out, or nothing is around it.
     """
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    near = tuple(slice(max(each[0] - SURROUNDINGS_PX, 0), each[-1] + SURROUNDINGS_PX + 1) for each in (rows, columns))
+    near = region_around(mask, SURROUNDINGS_PX)
     pixels, mask = unit_rgb(image[near]), mask[near]
     if mask.all():
         return 0
@@ -65,4 +64,8 @@ def _difference(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray
 
 def grown(mask: NDArray[np.bool_], margin_px: int) -> NDArray[np.bool_]:
     """Return a mask [H, W] with all pixels at most `margin_px` from it (Euclidean)."""
-    return np.asarray(depth_in(~mask) <= margin_px) if mask.any() else mask.copy()
+    result = mask.copy()
+    if margin_px and mask.any():
+        near = region_around(mask, margin_px)
+        result[near] = depth_in(~mask[near]) <= margin_px
+    return result

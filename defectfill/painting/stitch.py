@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from defectfill.io.images import ImageArray
 from defectfill.painting.change import LEAST_WEIGHT, change_weight, measure_change
 from defectfill.painting.detail import detail_beyond
-from defectfill.painting.window import LUMA, Box, Region, crop_mask, depth_in, inside_frame, resize
+from defectfill.painting.window import LUMA, Box, Region, crop_mask, depth_in, inside_frame, region_around, resize
 
 BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
@@ -84,7 +84,7 @@ def paste_changed(
     region, alpha = blend_region(planned_mask, box)
     inside = crop_mask(planned_mask, box, grid)
     around = blend_alpha(inside, max(1, round(blend_width(box) * grid / side)))
-    near = _around(around > 0, MARGIN_PX)
+    near = region_around(around > 0, MARGIN_PX)
     channels = np.eye(3, dtype=np.float32) if source.shape[2] > 1 else LUMA[:, None]
     wanted = _in_window(near, (0, 0, grid, grid))
     painted, clean = (resize(each, grid, wanted) @ channels for each in (candidate, reconstruction))
@@ -149,15 +149,3 @@ def _in_window(region: Region, box: Box) -> Box:
     """Return the box of a region of the frame in the window `box`."""
     (rows, columns), (left, top, _, _) = region, box
     return columns.start - left, rows.start - top, columns.stop - left, rows.stop - top
-
-
-def _around(mask: NDArray[np.bool_], margin_px: int) -> Region:
-    """Return the region of a picture [R, R] that holds a mask and a margin."""
-    import cv2
-
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    side = len(mask)
-    return (
-        slice(max(top - margin_px, 0), min(top + height + margin_px, side)),
-        slice(max(left - margin_px, 0), min(left + width + margin_px, side)),
-    )
