@@ -23,12 +23,14 @@ from typing import Any
 
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.run import load_config
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.images import read_image, read_mask
 from defectfill.model.inpaint.painter import open_painter
 from defectfill.operations.prepare import prepare_run
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import Run
 from defectfill.synthesis.calibration import calibrated_gate
+from defectfill.synthesis.detail import detail_gain
 from defectfill.synthesis.reuse import BATCH_FILE
 from defectfill.synthesis.synthesize import Sample, synthesize
 
@@ -95,7 +97,16 @@ def _paint(run: Run, defect: str, settings: GenerateConfig, count: int) -> Itera
         ]
         began = time.perf_counter()
         samples = list(
-            synthesize(part, scenes, painter, calibrated_gate(run.folder, defect), settings, config.base.resolution)
+            synthesize(
+                part,
+                scenes,
+                painter,
+                calibrated_gate(run.folder, defect),
+                settings,
+                config.base.resolution,
+                detail_gain(run.folder, defect),
+                annotation_margin_px(run.folder, defect),
+            )
         )
         seconds = (time.perf_counter() - began) / len(part)
         yield from ((sample, seconds) for sample in samples)

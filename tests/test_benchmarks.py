@@ -3,6 +3,8 @@
 from itertools import takewhile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import with_velocity
@@ -11,6 +13,7 @@ from benchmarks.bases import full_autoencoder, full_text_encoder, full_unet
 from benchmarks.mutations import ELSEWHERE, Sandbox, Trial, trials
 from benchmarks.mutations.judge import problems
 from benchmarks.painting import compare
+from benchmarks.stitch import Stitched, measure, tiles
 from benchmarks.training import (
     first_losses,
     our_loop,
@@ -21,6 +24,8 @@ from defectfill.config.generate import GenerateConfig
 from defectfill.config.train import TrainConfig
 from defectfill.io.files import PARTIAL
 from defectfill.model.base.base import Base
+from defectfill.painting.painter import Painting
+from defectfill.painting.stitch import Pasted, blend_region, paste_changed, stitch
 
 
 @pytest.mark.parametrize("velocity", [False, True])
@@ -44,6 +49,30 @@ def test_the_painting_benchmark_times_all_three_ways(base: Base) -> None:
     figures = compare(base, settings, resolution=64, rounds=1)
     assert figures["stock_ratio"] == 1
     assert all(figures[f"{way}_s_per_image"] > 0 and figures[f"{way}_peak_gib"] > 0 for way in ("full", "early"))
+
+
+def test_the_stitching_benchmark_sees_what_a_whole_paste_smooths_and_leaves_unlabelled() -> None:
+    source = np.random.default_rng(0).integers(90, 160, (64, 64, 3), np.uint8)
+    planned = np.hypot(*(np.indices((64, 64)) - 32)) < 20
+    clean = cv2.GaussianBlur(source.astype(np.float32) / 255, (0, 0), 2)
+    candidate = clean.copy()
+    candidate[26:38, 26:38] = 0
+    painting, box = Painting(candidate[None], np.ones(1, np.float32), clean), (0, 0, 64, 64)
+    ways = {
+        "whole": Pasted(*blend_region(planned, box)),
+        "changed": paste_changed(source, candidate, clean, box, planned, min_change=0.04),
+    }
+    samples = {
+        name: Stitched(source, planned, box, painting, pasted, stitch(source, candidate, box, pasted), 1.0)
+        for name, pasted in ways.items()
+    }
+    whole, changed = (measure([sample], [samples["changed"]]) for sample in samples.values())
+    assert whole["gradient"] < 0.5
+    assert whole["outside"] > 1
+    assert changed["gradient"] == 1
+    assert changed["outside"] == 0
+    assert changed["changed"] > 0.97
+    assert len(tiles(samples["changed"])) == 5
 
 
 def test_more_than_three_hundred_inputs_are_broken_each_in_its_own_way() -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from defectfill.adapters.train import train_adapter
 from defectfill.config.run import load_config
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.dataset.summary import DefectSummary, format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
@@ -24,6 +25,7 @@ from defectfill.io.files import read_table
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import start_run
+from defectfill.painting.label import grown
 from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
@@ -344,6 +346,21 @@ def test_the_planned_mask_is_the_label_where_that_is_asked_for(copied: Run, fini
     for row, drawn in zip(manifest(run), manifest(finished), strict=True):
         assert row["drawn_mask_path"] == drawn["drawn_mask_path"]
         assert row["mask_path"] == (row["planned_mask_path"] or drawn["mask_path"])
+    assert verify_dataset(run.dataset).rows == len(manifest(run))
+
+
+def test_the_label_is_as_wide_as_people_draw_where_that_is_asked_for(copied: Run, finished: Run) -> None:
+    config = Path(copied.config.output.root).parent / "toy.yaml"
+    config.write_text(config.read_text() + "dataset: {label: annotated}\n")
+    run = run_all_steps(config)
+    for row, drawn in zip(manifest(run), manifest(finished), strict=True):
+        if row["origin"] == "real":
+            assert row["mask_path"] == drawn["mask_path"]
+            continue
+        assert row["drawn_mask_path"] == drawn["mask_path"]
+        label, tight = (read_mask(run.dataset / str(row[name])) for name in ("mask_path", "drawn_mask_path"))
+        np.testing.assert_array_equal(label, grown(tight, annotation_margin_px(run.folder, str(row["defect"]))))
+    assert f"{annotation_margin_px(run.folder, 'hole')} px for hole" in (run.dataset / "README.md").read_text()
     assert verify_dataset(run.dataset).rows == len(manifest(run))
 
 

@@ -27,6 +27,7 @@ MANIFEST = {
     "planned_mask_path": TEXT,
     "planned_mask_sha256": TEXT,
     "drawn_mask_path": TEXT,
+    "changed_fraction": pa.float32(),
     "planned_iou": pa.float32(),
     "drawn_fraction": pa.float32(),
     "off_mask_fraction": pa.float32(),

@@ -17,7 +17,7 @@ from defectfill.painting.gates import Gate
 from defectfill.painting.label import intersection_over_union
 from defectfill.painting.measures import Measures
 from defectfill.painting.painter import FlatPainter, Painter, Painting
-from defectfill.painting.stitch import blend_alpha, blend_width, stitch
+from defectfill.painting.stitch import blend_alpha, blend_width, paste_changed, stitch
 from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.records.plan import SampleSpec
 from defectfill.synthesis.synthesize import Sample, synthesize
@@ -97,10 +97,12 @@ def samples(
     dtype: type[np.unsignedinteger] = np.uint8,
     channels: int = 3,
     choice: Literal["lfs", "balanced"] = "lfs",
+    margin_px: int = 0,
 ) -> list[Sample]:
     specs = [spec_for(index) for index in indices]
     scenes = [(source_for(index, dtype, channels), planned_mask(index)) for index in indices]
-    return list(synthesize(specs, scenes, painter, gate, GenerateConfig(choice=choice), RESOLUTION))
+    settings = GenerateConfig(choice=choice)
+    return list(synthesize(specs, scenes, painter, gate, settings, RESOLUTION, margin_px=margin_px))
 
 
 def same(first: Sample, second: Sample) -> bool:
@@ -129,8 +131,16 @@ def test_the_image_is_the_chosen_candidate_in_the_source() -> None:
         window = crop_window(source_for(index), planned_mask(index), sample.spec.window, RESOLUTION)
         (painting,) = FlatPainter(candidates=6).paint([window], [sample.spec.seed], [sample.spec.prompt])
         chosen = painting.candidates[np.argmax(painting.scores)]
-        expected = stitch(source_for(index), chosen, sample.spec.window, planned_mask(index))
-        np.testing.assert_array_equal(sample.image, expected)
+        pasted = paste_changed(
+            source_for(index),
+            chosen,
+            painting.reconstruction,
+            sample.spec.window,
+            planned_mask(index),
+            min_change=GenerateConfig().min_change,
+        )
+        np.testing.assert_array_equal(sample.image, stitch(source_for(index), chosen, sample.spec.window, pasted))
+        np.testing.assert_array_equal(sample.drawn_mask, pasted.mask(sample.image.shape))
 
 
 @pytest.mark.parametrize("groups", [[[0], [1], [2], [3], [4]], [[4, 3, 2, 1, 0]], [[2, 0], [1, 4, 3]]])
@@ -149,6 +159,7 @@ def test_a_sample_has_its_sources_form_and_background(dtype: type[np.unsignedint
         outside = blend_alpha(mask, blend_width(sample.spec.window)) == 0
         assert (sample.image.dtype, sample.image.shape) == (source.dtype, source.shape)
         np.testing.assert_array_equal(sample.image[outside], source[outside])
+        np.testing.assert_array_equal(sample.image[~sample.drawn_mask], source[~sample.drawn_mask])
         np.testing.assert_array_equal(sample.image[..., 3:], source[..., 3:])
         assert (sample.image[mask] != source[mask]).any()
         assert sample.background_intact
@@ -177,6 +188,15 @@ def test_a_sample_is_rejected_where_too_little_of_its_mask_changed(least: float,
     (sample,) = samples(PartPainter(RESOLUTION // 2), [1], gate)
     assert 0.4 < sample.drawn_fraction < 0.6
     assert sample.reason == reason
+
+
+def test_a_sample_is_judged_with_a_mask_as_loose_as_the_references_but_labelled_tightly() -> None:
+    gate = replace(OPEN, settings=GatesConfig(min_drawn_fraction=0.6, max_off_mask_fraction=1))
+    tight, loose = (samples(PartPainter(RESOLUTION // 2), [1], gate, margin_px=margin)[0] for margin in (0, 3))
+    assert (tight.reason, loose.reason) == ("mask_lost", None)
+    np.testing.assert_array_equal(tight.drawn_mask, loose.drawn_mask)
+    assert tight.drawn_fraction == loose.drawn_fraction
+    assert loose.measures.contrast < tight.measures.contrast
 
 
 def test_the_balanced_choice_prefers_what_passes_and_what_looks_like_a_reference() -> None:

@@ -88,6 +88,43 @@ def test_a_pixel_changed_outside_the_blend_region_is_found_without_any_hash(data
     assert "outside the blend region" in problem
 
 
+def test_a_pixel_changed_inside_the_planned_mask_but_outside_the_drawn_one_is_found(dataset: Path) -> None:
+    for row in rows(dataset):
+        if not row["planned_mask_path"]:
+            continue
+        planned, drawn = (
+            np.array(Image.open(dataset / row[name])) for name in ("planned_mask_path", "drawn_mask_path")
+        )
+        between = np.argwhere((planned > 0) & (drawn == 0))
+        if len(between):
+            break
+    image = np.array(Image.open(dataset / row["image_path"]))
+    image[tuple(between[0])] ^= 1
+    replace_image(dataset, row, "image", image)
+    (problem,) = problems_of(dataset)
+    assert f"row {row['sample_id']}" in problem
+    assert "outside the drawn mask" in problem
+
+
+def test_a_label_that_misses_changed_pixels_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    smaller = np.array(Image.open(dataset / row["drawn_mask_path"]))
+    smaller[(smaller > 0).any(axis=1).argmax()] = 0
+    path = dataset / "annotated_masks" / "smaller.png"
+    path.parent.mkdir()
+    Image.fromarray(smaller).save(path)
+    label = {"mask_path": "annotated_masks/smaller.png", "mask_sha256": file_sha256(path)}
+    rewrite(dataset, lambda each: each.update(label), row["sample_id"])
+    assert any("the label does not hold the drawn mask" in problem for problem in problems_of(dataset))
+
+
+def test_a_share_of_changed_pixels_that_the_files_do_not_give_is_named(dataset: Path) -> None:
+    row = synthetic(dataset)
+    rewrite(dataset, lambda each: each.update(changed_fraction=row["changed_fraction"] - 0.01), row["sample_id"])
+    (problem,) = problems_of(dataset)
+    assert f"row {row['sample_id']}: changed_fraction: the files give" in problem
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
-from defectfill.painting.stitch import background_intact, blend_alpha, blend_width, stitch
+from defectfill.painting.stitch import (
+    Pasted,
+    blend_alpha,
+    blend_region,
+    blend_width,
+    stitch,
+    unchanged_outside,
+)
 from defectfill.painting.window import (
     Box,
     crop_window,
@@ -69,6 +76,16 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 def paint_anything(seed: int, side: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).random((side, side, 3), dtype=np.float32)
+
+
+def stitch_whole(source: ImageArray, painting: NDArray[np.float32], box: Box, mask: NDArray[np.bool_]) -> ImageArray:
+    """All of the painting that the blend region holds, put into the source."""
+    return stitch(source, painting, box, Pasted(*blend_region(mask, box)))
+
+
+def background_intact(source: ImageArray, result: ImageArray, box: Box, mask: NDArray[np.bool_]) -> bool:
+    region, alpha = blend_region(mask, box)
+    return unchanged_outside(source, result, region, alpha > 0)
 
 
 def far_from(mask: NDArray[np.bool_], distance_px: int) -> NDArray[np.bool_]:
@@ -201,7 +218,7 @@ def test_a_crop_at_any_resolution_is_rgb_in_the_unit_range(channels: int) -> Non
 @given(scenes())
 def test_stitching_the_unchanged_crop_gives_back_the_source(scene: Scene) -> None:
     window = crop_window(scene.source, scene.mask, scene.box, scene.side)
-    result = stitch(scene.source, window.image, scene.box, scene.mask)
+    result = stitch_whole(scene.source, window.image, scene.box, scene.mask)
     assert result.dtype == scene.source.dtype
     np.testing.assert_array_equal(result, scene.source)
 
@@ -213,12 +230,12 @@ def test_every_level_survives_the_way_there_and_back(dtype: type[np.unsignedinte
     source = levels.reshape(side, side, 1)
     mask = np.ones((side, side), dtype=bool)
     window = crop_window(source, mask, (0, 0, side, side), side)
-    np.testing.assert_array_equal(stitch(source, window.image, window.box, mask), source)
+    np.testing.assert_array_equal(stitch_whole(source, window.image, window.box, mask), source)
 
 
 @given(scenes(), st.integers(1, 60), st.integers(0, 9))
 def test_pixels_outside_the_blend_region_are_the_sources_own(scene: Scene, resolution: int, seed: int) -> None:
-    result = stitch(scene.source, paint_anything(seed, resolution), scene.box, scene.mask)
+    result = stitch_whole(scene.source, paint_anything(seed, resolution), scene.box, scene.mask)
     assert (result.dtype, result.shape) == (scene.source.dtype, scene.source.shape)
     far = far_from(scene.mask, blend_width(scene.box))
     np.testing.assert_array_equal(result[far], scene.source[far])
@@ -230,14 +247,14 @@ def test_a_large_window_has_a_wide_blend_region() -> None:
     source = np.zeros((400, 500, 3), np.uint8)
     mask = rectangle(400, 500, (150, 200, 152, 201))
     box = window_box(mask, WindowConfig(min_side_px=384), 64)
-    result = stitch(source, np.ones((8, 8, 3), np.float32), box, mask)
+    result = stitch_whole(source, np.ones((8, 8, 3), np.float32), box, mask)
     assert blend_width(box) == 3
     np.testing.assert_array_equal((result == 0).all(axis=2), far_from(mask, 3))
 
 
 def test_stitching_leaves_the_source_array_alone() -> None:
     source = np.zeros((20, 20, 3), np.uint8)
-    stitch(source, paint_anything(0, 16), (0, 0, 16, 16), rectangle(20, 20, (4, 4, 8, 8)))
+    stitch_whole(source, paint_anything(0, 16), (0, 0, 16, 16), rectangle(20, 20, (4, 4, 8, 8)))
     assert not source.any()
 
 
@@ -246,7 +263,7 @@ def test_inside_the_mask_the_painting_is_there(scene: Scene, seed: int) -> None:
     assume(scene.source.shape[2] > 1)
     limit = np.iinfo(scene.source.dtype).max
     levels = np.rint(paint_anything(seed, scene.side) * limit)
-    result = stitch(scene.source, np.asarray(levels / limit, np.float32), scene.box, scene.mask)
+    result = stitch_whole(scene.source, np.asarray(levels / limit, np.float32), scene.box, scene.mask)
     left, top, _, _ = scene.box
     for row, column in np.argwhere(scene.mask):
         assert (result[row, column, :3] == levels[row - top, column - left]).all()
@@ -256,7 +273,7 @@ def test_a_painting_of_another_resolution_is_resized_into_the_window() -> None:
     source = np.zeros((40, 40, 3), np.uint8)
     mask = rectangle(40, 40, (10, 10, 30, 30))
     left_is_black = np.repeat(np.linspace(0, 1, 8, dtype=np.float32)[None, :, None], 8, axis=0).repeat(3, axis=2)
-    row = stitch(source, left_is_black, (0, 0, 40, 40), mask)[20, 10:30, 0].astype(int)
+    row = stitch_whole(source, left_is_black, (0, 0, 40, 40), mask)[20, 10:30, 0].astype(int)
     assert (np.diff(row) > 0).all()
     np.testing.assert_allclose(row, 255 * (np.arange(10, 30) + 0.5 - 2.5) / 35, atol=4)
 
@@ -265,7 +282,7 @@ def test_a_painting_of_another_resolution_is_resized_into_the_window() -> None:
 def test_a_grey_source_takes_the_luma_of_the_painting(colour: tuple[int, int, int], level: int) -> None:
     painting = np.full((16, 16, 3), colour, np.float32)
     mask = rectangle(16, 16, (5, 5, 9, 9))
-    result = stitch(np.zeros((16, 16, 1), np.uint8), painting, (0, 0, 16, 16), mask)
+    result = stitch_whole(np.zeros((16, 16, 1), np.uint8), painting, (0, 0, 16, 16), mask)
     assert (result[mask] == level).all()
 
 
@@ -284,7 +301,7 @@ def test_one_level_in_one_pixel_outside_the_blend_region_is_noticed(scene: Scene
     far = np.argwhere(far_from(scene.mask, blend_width(scene.box)))
     assume(len(far))
     row, column = far[data.draw(st.integers(0, len(far) - 1), "pixel")]
-    result = stitch(scene.source, paint_anything(1, scene.side), scene.box, scene.mask)
+    result = stitch_whole(scene.source, paint_anything(1, scene.side), scene.box, scene.mask)
     result[row, column, data.draw(st.integers(0, scene.source.shape[2] - 1), "channel")] ^= 1
     assert not background_intact(scene.source, result, scene.box, scene.mask)
 

@@ -12,8 +12,9 @@ class DatasetConfig(ConfigSection):
 
     real_share: float = Field(default=0.5, gt=0, lt=1)
     """Share of anomalous draws that sampling_weight gives to real references, the rest being synthetic."""
-    label: Literal["drawn", "planned"] = "drawn"
-    """The mask of a synthetic image: what really changed, or what was asked for. Both are kept."""
+    label: Literal["drawn", "planned", "annotated"] = "drawn"
+    """The mask of a synthetic image. drawn: the pixels that were pasted. planned: where the defect was asked for.
+    annotated: drawn, grown by as many pixels as the references' masks reach beyond what one sees. All are kept."""
     rejected_images: bool = False
     """Images and masks of rejected samples come along, below rejected/. Their rows always do, and the shards
     keep them."""

@@ -44,9 +44,12 @@ class GenerateConfig(ConfigSection):
     """Samples per shard, the unit of work and of resume."""
     vae_normals: Annotated[float, Formerly("codec_normals")] = Field(default=0, ge=0, le=1)
     """For this share of the kept images the same window without a defect is added too, as a normal: a detector then
-    cannot tell defects by the traces of VAE and blend."""
+    cannot tell defects by the traces of the VAE."""
+    detail: Literal["none", "source", "reference"] = "source"
+    """Where a window is larger than the model's square, what is pasted lacks the finest structure of its surroundings.
+    source: it gets the source's own. reference: that, as strong as the references have it over their surroundings."""
     min_change: float = Field(default=0.04, gt=0, lt=1)
-    """A pixel counts as drawn when it differs by more than this share of the value range."""
+    """Changes of brightness or colour below this share of the value range are noise, and not pasted."""
 
     @property
     def kept_candidates(self) -> int:

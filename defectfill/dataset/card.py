@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.records.manifest import count_rows
 from defectfill.runs.run import Run
 
@@ -21,9 +22,14 @@ def dataset_card(run: Run, folder: Path) -> str:
         pq.read_table(folder / "rejected.parquet", columns=["reason"])["reason"].to_pylist()
     )
     refused = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none"
-    labels, other = "masks", "planned_masks"
-    if config.dataset.label == "planned":
-        labels, other = other, labels
+    labels = {"drawn": "masks", "planned": "planned_masks", "annotated": "annotated_masks"}[config.dataset.label]
+    margins = ""
+    if config.dataset.label == "annotated":
+        each = (f"{annotation_margin_px(run.folder, defect)} px for {defect}" for defect in config.data.defects)
+        margins = (
+            "\n  `annotated_masks/` is that grown by as much as the references' masks reach beyond what one sees: "
+            f"{', '.join(each)}."
+        )
     choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
@@ -44,9 +50,9 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
 
 - `manifest.parquet` has one row per image with its mask, hashes and how it was made; `metadata.parquet` is the
   small table that Hugging Face's imagefolder reads. The column `split` says what may be trained on.
-- Labels of synthetic images are in `{labels}/`, the others in `{other}/`: `masks/` has the pixels that were really
-  drawn, `planned_masks/` where the defect was asked for. Outside a narrow rim around the planned mask, every pixel is
-  the source photograph's own.
+- Labels of synthetic images (`dataset.label: {config.dataset.label}`) are in `{labels}/`. `masks/` has the pixels that
+  were pasted, outside of which every pixel is the source photograph's own; `planned_masks/` where the defect was asked
+  for.{margins}
 - Draw training images by `sampling_weight`: real references then keep {config.dataset.real_share:.0%} of the draws
   of their defect.
 - Painted by {record.base.model} ({record.base.revision[:12]}) with one DefectFill adapter per defect,

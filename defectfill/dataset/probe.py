@@ -26,7 +26,8 @@ RIDGE = 1e-2
 def probe_vae(dataset: Path) -> float | None:
     """Return the accuracy of a linear classifier on unseen pictures, 0.5 being chance; None without enough of them.
 
-    It tells the same region of every VAE normal and of its source apart, and has learnt from other sources.
+    It tells the pixels of every VAE normal that passed through the VAE and the same ones of its source apart, and has
+    learnt from other sources.
     """
     wanted = (pc.field("defect") == "good") & (pc.field("origin") == "synthetic")
     columns = ["image_path", "source_path", "planned_mask_path"]
@@ -60,9 +61,11 @@ def _discriminant(learnt: NDArray[np.float64], tried: NDArray[np.float64]) -> ND
 
 def _features_of(dataset: Path, row: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
     """Yield the features of the source and of the VAE normal of a row."""
-    mask = read_mask(dataset / row["planned_mask_path"])
-    for name in ("source_path", "image_path"):
-        yield _features(read_image(dataset / row[name]), mask)
+    source, passed = (read_image(dataset / row[name]) for name in ("source_path", "image_path"))
+    passed_through = (source != passed).any(axis=2)
+    mask = passed_through if passed_through.any() else read_mask(dataset / row["planned_mask_path"])
+    for image in (source, passed):
+        yield _features(image, mask)
 
 
 def _features(image: ImageArray, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

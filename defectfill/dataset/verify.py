@@ -16,8 +16,8 @@ from defectfill.io.files import checked, schema_differences
 from defectfill.io.images import ImageArray, file_sha256, read_image
 from defectfill.io.progress import progress
 from defectfill.painting.gates import REASONS
-from defectfill.painting.label import intersection_over_union
-from defectfill.painting.stitch import background_intact
+from defectfill.painting.label import changed_fraction, intersection_over_union
+from defectfill.painting.stitch import blend_region, unchanged_outside
 from defectfill.painting.window import is_window_of
 from defectfill.records.manifest import (
     FILE_COLUMNS,
@@ -46,8 +46,8 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
 
     Raises DataError where there is no dataset, or with one message per failure, each naming the row or the file: a
     missing or changed file, another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed
-    outside the blend region, files that no row lists or that lie outside of the folder, tables that contradict each
-    other.
+    outside the drawn mask or the blend region, a label that misses some, files that no row lists or that lie outside
+    of the folder, tables that contradict each other.
     """
     check_is_dataset(folder)
     tables = {
@@ -121,8 +121,8 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
         if path != row.image_path:
             problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
     if row.origin == "synthetic" and not problems:
-        problems += _background_problems(folder, row, pictures)
-        problems += _measure_problems(row, pictures) if row.label_index == 1 else []
+        problems += _source_problems(folder, row, pictures)
+        problems += _mask_figure_problems(row, pictures) if row.label_index == 1 else []
     return problems
 
 
@@ -168,8 +168,8 @@ def _mask_problems(path: str, values: ImageArray, *, may_be_empty: bool) -> list
     return [f"{path}: the mask is empty"] if found[-1] == 0 and not may_be_empty else []
 
 
-def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> list[str]:
-    """Return the figures of a row that its planned and drawn masks do not give."""
+def _mask_figure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> list[str]:
+    """Return the figures of a row that its planned and drawn masks do not give, and pixels that its label misses."""
     planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.drawn_mask_path))
     measured = {
         "mask_area_fraction": float(planned.mean()),
@@ -177,15 +177,20 @@ def _measure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) -> l
         "off_mask_fraction": float((drawn & ~planned).sum() / max(drawn.sum(), 1)),
         "planned_iou": intersection_over_union(planned, drawn),
     }
-    return [
-        f"{name}: the masks give {value:.6f}, the row says {getattr(row, name)}"
-        for name, value in measured.items()
-        if not np.isclose(value, getattr(row, name) or 0.0, rtol=1e-4, atol=1e-7)
-    ]
+    problems = [_differs(name, value, getattr(row, name)) for name, value in measured.items()]
+    if row.mask_path != row.planned_mask_path and (drawn & ~(pictures[row.mask_path][..., 0] > 0)).any():
+        problems.append(f"{row.mask_path}: the label does not hold the drawn mask")
+    return [problem for problem in problems if problem]
 
 
-def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
-    """Return a problem where a synthetic image is not its source outside the blend region, whatever the row says."""
+def _differs(name: str, found: float, said: float | None) -> str:
+    """Return the problem of a figure that is another than the row says, or nothing."""
+    agrees = np.isclose(found, said or 0.0, rtol=1e-4, atol=1e-7)
+    return "" if agrees else f"{name}: the files give {found:.6f}, the row says {said}"
+
+
+def _source_problems(folder: Path, row: ManifestRow, pictures: dict[str, ImageArray]) -> list[str]:
+    """Return problems where a synthetic image is not its source outside the drawn mask and the blend region."""
     if problems := _file_problems(folder, row.source_path, None):
         return [f"its source {problem}" for problem in problems]
     planned_mask = pictures[row.planned_mask_path][..., 0] > 0
@@ -193,12 +198,20 @@ def _background_problems(folder: Path, row: ManifestRow, pictures: dict[str, Ima
         return [f"the window {row.window} is no square around the planned mask that fits the image"]
     left, top, right, bottom = row.window
     try:
-        source_image = read_image(folder / row.source_path)
+        source = read_image(folder / row.source_path)
     except DataError as error:
         return list(error.problems)
-    if background_intact(source_image, pictures[row.image_path], (left, top, right, bottom), planned_mask):
+    image = pictures[row.image_path]
+    region, alpha = blend_region(planned_mask, (left, top, right, bottom))
+    if not unchanged_outside(source, image, region, alpha > 0):
+        return [f"{row.image_path} differs from its source {row.source_path} outside the blend region"]
+    if row.label_index == 0:
         return []
-    return [f"{row.image_path} differs from its source {row.source_path} outside the blend region"]
+    drawn = pictures[row.drawn_mask_path][..., 0] > 0
+    if not unchanged_outside(source, image, region, drawn[region]):
+        return [f"{row.image_path} differs from its source {row.source_path} outside the drawn mask"]
+    problem = _differs("changed_fraction", changed_fraction(source, image, drawn), row.changed_fraction)
+    return [problem] if problem else []
 
 
 def _table_problems(
@@ -217,7 +230,7 @@ def _table_problems(
         if row.origin == "synthetic" and row.source_path not in normals
     ]
     listed = {getattr(row, name) for row in everything for name in FILE_COLUMNS}
-    for part in ("images", "masks", "planned_masks", "rejected"):
+    for part in ("images", "masks", "planned_masks", "annotated_masks", "rejected"):
         found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
         problems += [f"{path} is listed in no row" for path in found if path not in listed]
     return problems

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from defectfill.dataset.annotated import annotated_labels, write_annotated
 from defectfill.dataset.card import dataset_card
 from defectfill.dataset.contact_sheet import write_contact_sheet
 from defectfill.io.errors import DataError
@@ -45,6 +47,8 @@ def write_dataset(run: Run) -> Path:
     with timed(run, "merge"), new_folder(run.dataset, replace=True) as folder:
         real, image_path_of = _copy_real_images(run, folder)
         _copy_shards(run, folder)
+        if run.config.dataset.label == "annotated":
+            write_annotated(run, folder, (rows for _, rows in _finished_rows(run)))
         merge_rows(run, folder, real, image_path_of)
         write_bytes(folder / "README.md", dataset_card(run, folder).encode())
     write_contact_sheet(run)
@@ -63,7 +67,7 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
     counts: Counter[tuple[str, str, str]] = Counter()
     merged = folder / ".merged.parquet"
     with new_table(folder / "rejected.parquet", REJECTED_SCHEMA) as rejected, new_table(merged, SCHEMA) as kept:
-        for rows in chain([known], (_as_in_dataset(run, rows, image_path_of) for rows in painted)):
+        for rows in chain([known], (_as_in_dataset(run, folder, rows, image_path_of) for rows in painted)):
             good = pc.equal(rows["reason"], "")
             rejected.write_table(rows.filter(pc.invert(good)))
             kept.write_table(rows.filter(good).select(SCHEMA.names))
@@ -108,14 +112,18 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
             raise DataError(f"{folder}: {expected_sample}; remove {folder} and run again")
 
 
-def _as_in_dataset(run: Run, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
+def _as_in_dataset(run: Run, folder: Path, rows: pa.Table, image_path_of: Mapping[str, str]) -> pa.Table:
     """Return rows of shards with the paths of their files in the dataset, and with the label that is asked for."""
     sources = pa.array([image_path_of[path] for path in rows["source_path"].to_pylist()], pa.string())
     changed, kept = {"source_path": sources}, pc.equal(rows["reason"], "")
+    defective = pc.and_(kept, pc.equal(rows["label_index"], 1))
+    labels: dict[str, Any] = {}
     if run.config.dataset.label == "planned":
-        defective = pc.and_(kept, pc.equal(rows["label_index"], 1))
-        changed["mask_path"] = pc.if_else(defective, rows["planned_mask_path"], rows["mask_path"])
-        changed["mask_sha256"] = pc.if_else(defective, rows["planned_mask_sha256"], rows["mask_sha256"])
+        labels = {name: rows[f"planned_{name}"] for name in ("mask_path", "mask_sha256")}
+    elif run.config.dataset.label == "annotated":
+        drawn = pc.if_else(defective, rows["mask_path"], "").to_pylist()
+        labels = dict(zip(("mask_path", "mask_sha256"), annotated_labels(folder, drawn), strict=True))
+    changed |= {name: pc.if_else(defective, label, rows[name]) for name, label in labels.items()}
     if not run.config.dataset.rejected_images:
         paths = {name: changed.get(name, rows[name]) for name in FILE_COLUMNS}
         changed |= {name: pc.if_else(kept, column, "") for name, column in paths.items()}

@@ -1,57 +1,71 @@
-"""The drawn mask: where a painting really differs from the image it was painted on."""
+"""Labels: how well two masks agree, and how much wider than what one sees people draw them."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.stitch import blend_region, to_source_format
-from defectfill.painting.window import Box
+from defectfill.painting.window import depth_in, region_around, unit_rgb
 
-MIN_SPECK_PX = 3
-"""Connected changes of fewer pixels are noise."""
-MIN_SPECK_SHARE = 0.05
-"""And those of a smaller share of all that is drawn."""
-
-
-def draw_label(
-    source: ImageArray,
-    candidate: NDArray[np.float32],
-    reconstruction: NDArray[np.float32],
-    box: Box,
-    planned_mask: NDArray[np.bool_],
-    *,
-    min_change: float,
-) -> NDArray[np.bool_]:
-    """Return the mask [H, W] of the pixels that the defect, and not the VAE, changed.
-
-    Candidate and reconstruction [R, R, 3] went through the same VAE and are blended in the same way; a pixel is
-    drawn where they differ by more than `min_change` of the value range in any channel, and by more than half of
-    what a neighbour within one of the model's pixels does: less than that is its blur. Cracks up to two of the model's
-    pixels wide are closed, specks are dropped and holes of the drawn region filled, but for those that reach out of
-    the blend region. It lies inside the blend region; it can be empty.
-    """
-    import cv2
-
-    region, alpha = blend_region(planned_mask, box)
-    painted, clean = (to_source_format(each, box, source, region) for each in (candidate, reconstruction))
-    change = alpha * np.abs(painted - clean).max(axis=2) / np.iinfo(source.dtype).max
-    pixel = max((box[2] - box[0]) // len(candidate), 1)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    changed = (change > min_change) & (2 * change >= cv2.dilate(change, cross, iterations=pixel))
-    closed = cv2.morphologyEx(np.pad(changed.astype(np.uint8), pixel), cv2.MORPH_CLOSE, cross, iterations=pixel)
-    # Filled: what cannot be reached over unchanged pixels from outside the blend region.
-    outside = np.pad(alpha == 0, pixel, constant_values=True)
-    unchanged = (closed == 0) | outside
-    _, regions = cv2.connectedComponents(unchanged.astype(np.uint8), connectivity=4)
-    drawn = ~np.isin(regions, np.unique(regions[outside]))[pixel:-pixel, pixel:-pixel]
-    _, regions, measured, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8), connectivity=8)
-    areas = measured[1:, cv2.CC_STAT_AREA]
-    drawn_mask = np.zeros_like(planned_mask)
-    drawn_mask[region] = np.isin(regions, np.flatnonzero(areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas.sum())) + 1)
-    return drawn_mask
+SURROUNDINGS_PX = 16
+"""So far around a mask an image counts in its margin."""
+NEAREST_PX = 2
+"""A pixel of the defect is compared with what is nearest to it that far outside the mask ..."""
+NEIGHBOURHOOD_PX = 5
+"""... in the mean over such a square."""
+GROUND_PX = 6
+"""By how much pixels so far outside the mask differ in the same way is the ground's own variety."""
+VISIBLE_SHARE = 0.5
+"""A defect is visible from this share of its strongest difference on."""
 
 
 def intersection_over_union(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Return |A and B| / |A or B| of two masks [H, W], in [0, 1]; 1 when both are empty."""
     union = int((first | second).sum())
     return int((first & second).sum()) / union if union else 1.0
+
+
+def changed_fraction(source: ImageArray, image: ImageArray, mask: NDArray[np.bool_]) -> float:
+    """Return the share of a mask [H, W] in which an image [H, W, C] differs from its source, in [0, 1]; 1 of none."""
+    changed = (source[mask] != image[mask]).any(axis=1)
+    return float(changed.mean()) if len(changed) else 1.0
+
+
+def annotation_margin(image: ImageArray, mask: NDArray[np.bool_]) -> int:
+    """Return how many pixels inside the border of a mask [H, W], not empty, the defect in an image [H, W, C] begins.
+
+    Along the way inwards, pixel by pixel, the median squared difference from the nearest surroundings, less the
+    ground's own, is held against the largest; 0 where nothing stands out, or nothing is around it.
+    """
+    near = region_around(mask, SURROUNDINGS_PX)
+    pixels, mask = unit_rgb(image[near]), mask[near]
+    if mask.all():
+        return 0
+    outside, inside = depth_in(~mask), depth_in(mask)
+    ground = (outside > NEAREST_PX) & (outside <= GROUND_PX)
+    variety = float(np.median(_difference(pixels, outside <= GROUND_PX)[ground])) if ground.any() else 0.0
+    difference = _difference(pixels, mask)
+    rings = [difference[(inside > depth) & (inside <= depth + 1)] for depth in range(int(inside.max()))]
+    amplitudes = np.sqrt([max(float(np.median(ring)) - variety, 0.0) if len(ring) else 0.0 for ring in rings])
+    return int(np.argmax(amplitudes >= VISIBLE_SHARE * amplitudes.max()))
+
+
+def _difference(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the mean squared differences [h, w] of pixels [h, w, 3] from what is nearest to each beside a mask."""
+    import cv2
+    from scipy import ndimage
+
+    covered = depth_in(~mask) <= NEAREST_PX
+    if covered.all():
+        return np.zeros(mask.shape, dtype=np.float32)
+    nearest = ndimage.distance_transform_edt(covered, return_distances=False, return_indices=True)
+    smooth = cv2.blur(pixels, (NEIGHBOURHOOD_PX, NEIGHBOURHOOD_PX))
+    return np.asarray(np.square(pixels - smooth[tuple(nearest)]).mean(axis=2), dtype=np.float32)
+
+
+def grown(mask: NDArray[np.bool_], margin_px: int) -> NDArray[np.bool_]:
+    """Return a mask [H, W] with all pixels at most `margin_px` from it (Euclidean)."""
+    result = mask.copy()
+    if margin_px and mask.any():
+        near = region_around(mask, margin_px)
+        result[near] = depth_in(~mask[near]) <= margin_px
+    return result

@@ -1,15 +1,36 @@
-"""The way of a painting into its source: outside the blend region every bit is the source's own."""
+"""The way of a painting into its source: where nothing changed, every bit is the source's own."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.window import LUMA, Box, Region, depth_in, inside_frame, resize
+from defectfill.painting.change import LEAST_WEIGHT, change_weight, measure_change
+from defectfill.painting.detail import detail_beyond
+from defectfill.painting.window import LUMA, Box, Region, crop_mask, depth_in, inside_frame, region_around, resize
 
 BLEND_SHARE = 1 / 128
 """Width of the blend over the window's side: 4 pixels at 512."""
+MARGIN_PX = 12
+"""So far around a mask pixels of the window count in the change of those in its blend region."""
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """The part of a source that a painting is mixed into; outside it every pixel stays the source's own."""
+
+    region: Region
+    """Rows and columns of the source."""
+    weight: NDArray[np.float32]
+    """[h, w] in it, the painting's: 0, or LEAST_WEIGHT to 1."""
+
+    def mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Return where the painting is, as a mask [H, W] of a source of that shape [H, W, ...]."""
+        mask = np.zeros(shape[:2], dtype=bool)
+        mask[self.region] = self.weight > 0
+        return mask
 
 
 def blend_width(box: Box) -> int:
@@ -44,22 +65,53 @@ def blend_region(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Region, NDA
     return (rows, columns), blend_alpha(planned_mask[rows, columns], width)
 
 
-def stitch(
+def paste_changed(
     source: ImageArray,
-    painting: NDArray[np.float32],
+    candidate: NDArray[np.float32],
+    reconstruction: NDArray[np.float32],
     box: Box,
     planned_mask: NDArray[np.bool_],
-) -> ImageArray:
-    """Return the source [H, W, C] with the painting [R, R, 3] in [0, 1] mixed into the planned mask's blend region.
+    *,
+    min_change: float,
+) -> Pasted:
+    """Return what of a candidate [R, R, 3] is pasted into its source: what the defect, and not the VAE, changed.
 
-    Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel outside
-    the blend region is the source's own.
+    reconstruction: [R, R, 3], the clean window through the same VAE. min_change: changes below this share of the value
+    range are noise. The pasted part lies inside the blend region of the planned mask [H, W]; it can be empty.
     """
-    region, weight = blend_region(planned_mask, box)
-    alpha, original = weight[..., None], source[region]
-    mixed = np.rint(original + alpha * (to_source_format(painting, box, source, region) - original))
+    side = box[2] - box[0]
+    grid = min(side, len(candidate))  # a finer one than the source's holds nothing more
+    region, alpha = blend_region(planned_mask, box)
+    inside = crop_mask(planned_mask, box, grid)
+    around = blend_alpha(inside, max(1, round(blend_width(box) * grid / side)))
+    near = region_around(around > 0, MARGIN_PX)
+    channels = np.eye(3, dtype=np.float32) if source.shape[2] > 1 else LUMA[:, None]
+    wanted = _in_window(near, (0, 0, grid, grid))
+    painted, clean = (resize(each, grid, wanted) @ channels for each in (candidate, reconstruction))
+    change = measure_change(painted, clean, inside[near], min_change)
+    weight = np.zeros((grid, grid, 1), dtype=np.float32)
+    weight[near] = change_weight(change, inside[near], around[near])[..., None]
+    resized = np.minimum(resize(weight, side, _in_window(region, box))[..., 0], alpha)
+    return Pasted(region, np.where(resized < LEAST_WEIGHT, np.float32(0), resized))
+
+
+def stitch(
+    source: ImageArray, painting: NDArray[np.float32], box: Box, pasted: Pasted, detail_gain: float = 0.0
+) -> ImageArray:
+    """Return the source [H, W, C] with the painting [R, R, 3] in [0, 1] of the window `box` mixed into its part.
+
+    detail_gain: by which the source's own detail, beyond the painting's resolution, is added to the painting.
+    Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel whose weight is
+    0 is the source's own.
+    """
+    alpha, original = pasted.weight[..., None], source[pasted.region]
+    painted = to_source_format(painting, box, source, pasted.region)
+    if detail_gain:
+        detail = detail_beyond(original[..., :3].astype(np.float32), box[2] - box[0], len(painting))
+        painted[..., :3] = np.clip(painted[..., :3] + detail_gain * detail, 0, np.iinfo(source.dtype).max)
+    mixed = np.rint(original + alpha * (painted - original))
     result = source.copy()
-    result[region] = np.where(alpha > 0, mixed.astype(source.dtype), original)
+    result[pasted.region] = np.where(alpha > 0, mixed.astype(source.dtype), original)
     return result
 
 
@@ -70,20 +122,17 @@ def to_source_format(
 
     In the source's channels and value range; alpha is the source's own.
     """
-    rows, columns = region
-    left, top, right, _ = box
-    within = (columns.start - left, rows.start - top, columns.stop - left, rows.stop - top)
-    values: NDArray[np.float32] = resize(painting, right - left, within) * np.float32(np.iinfo(source.dtype).max)
+    resized = resize(painting, box[2] - box[0], _in_window(region, box))
+    values: NDArray[np.float32] = resized * np.float32(np.iinfo(source.dtype).max)
     if source.shape[2] == 1:
         return np.asarray(values @ LUMA[:, None], dtype=np.float32)
-    return np.concatenate([values, source[rows, columns, 3:]], axis=2, dtype=np.float32)
+    return np.concatenate([values, source[*region, 3:]], axis=2, dtype=np.float32)
 
 
-def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_mask: NDArray[np.bool_]) -> bool:
-    """Return whether each pixel of result [H, W, C] outside the planned mask's blend region equals the source's."""
+def unchanged_outside(source: ImageArray, result: ImageArray, region: Region, inside: NDArray[np.bool_]) -> bool:
+    """Return whether each pixel of result [H, W, C] equals the source's but for those `inside` [h, w] a region."""
     if source.shape != result.shape or source.dtype != result.dtype:
         return False
-    region, alpha = blend_region(planned_mask, box)
     rows, columns = region
     around: list[Any] = [
         np.s_[: rows.start],
@@ -91,7 +140,12 @@ def background_intact(source: ImageArray, result: ImageArray, box: Box, planned_
         np.s_[rows, : columns.start],
         np.s_[rows, columns.stop :],
     ]
-    outside = alpha == 0
     return all(np.array_equal(source[each], result[each]) for each in around) and np.array_equal(
-        source[region][outside], result[region][outside]
+        source[region][~inside], result[region][~inside]
     )
+
+
+def _in_window(region: Region, box: Box) -> Box:
+    """Return the box of a region of the frame in the window `box`."""
+    (rows, columns), (left, top, _, _) = region, box
+    return columns.start - left, rows.start - top, columns.stop - left, rows.stop - top

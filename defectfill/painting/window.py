@@ -109,6 +109,15 @@ def inside_frame(box: Box, shape: tuple[int, ...]) -> Region:
     return slice(max(top, 0), min(bottom, shape[0])), slice(max(left, 0), min(right, shape[1]))
 
 
+def region_around(mask: NDArray[np.bool_], margin_px: int) -> Region:
+    """Return rows and columns of a frame that hold a mask [H, W], not empty, and so many pixels around it."""
+    import cv2
+
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    box = left - margin_px, top - margin_px, left + width + margin_px, top + height + margin_px
+    return inside_frame(box, mask.shape)
+
+
 def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution: int) -> Window:
     """Return the window of an image [H, W, C] (8 or 16 bit) and its mask [H, W] at `resolution`.
 

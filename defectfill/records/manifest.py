@@ -46,11 +46,13 @@ class ManifestRow(BaseModel):
     """Where the defect was asked for."""
     planned_mask_sha256: str = ""
     drawn_mask_path: InnerPath = ""
-    """What really changed: mask_path too, unless dataset.label says otherwise."""
+    """What was pasted: mask_path too, unless dataset.label says otherwise. All other pixels are the source's."""
+    changed_fraction: float | None = None
+    """Share of the drawn mask that differs from the source: their intersection over union."""
     planned_iou: float | None = None
     """Intersection over union of planned and drawn mask."""
     drawn_fraction: float | None = None
-    """Share of the planned mask that really changed."""
+    """Share of the planned mask that was drawn; the gate grows the drawn mask by the references' margin before."""
     off_mask_fraction: float | None = None
     """Share of the drawn mask outside the planned one."""
     contrast: float | None = None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.adapters.files import adapter_sha256
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.io.gpu_lock import gpu_lock
@@ -22,6 +23,7 @@ from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.runs.timings import timed
 from defectfill.synthesis.calibration import calibrated_gate
+from defectfill.synthesis.detail import detail_gain
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
 from defectfill.synthesis.synthesize import Sample, synthesize
 
@@ -53,6 +55,8 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             calibrated_gate(run.folder, shard.defect),
             config.generate,
             config.base.resolution,
+            detail_gain(run.folder, shard.defect),
+            annotation_margin_px(run.folder, shard.defect),
         )
         rows = [row for sample in samples for row in _write_sample(run, adapter, folder, sample)]
         write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
@@ -122,6 +126,7 @@ def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         image_sha256=write_png(folder / image_path, sample.image),
         mask_sha256=write_png(folder / mask_path, sample.drawn_mask),
         drawn_mask_path=mask_path,
+        changed_fraction=sample.changed_fraction,
         planned_iou=sample.planned_iou,
         drawn_fraction=sample.drawn_fraction,
         off_mask_fraction=sample.off_mask_fraction,

@@ -12,11 +12,11 @@ from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray
 from defectfill.io.prefetch import prefetch
 from defectfill.painting.gates import Gate, Reason
-from defectfill.painting.label import draw_label, intersection_over_union
+from defectfill.painting.label import changed_fraction, grown, intersection_over_union
 from defectfill.painting.measures import Measures, measure_sample
 from defectfill.painting.painter import Painter, Painting
 from defectfill.painting.selection import select_low_fidelity
-from defectfill.painting.stitch import background_intact, stitch
+from defectfill.painting.stitch import paste_changed, stitch, unchanged_outside
 from defectfill.painting.window import Window, crop_window
 from defectfill.records.plan import SampleSpec
 
@@ -32,7 +32,9 @@ class Sample:
     image: ImageArray
     """[H, W, C], the source's size, bit depth and channels."""
     drawn_mask: NDArray[np.bool_]
-    """[H, W]"""
+    """[H, W], where the candidate was pasted."""
+    changed_fraction: float
+    """Share of the drawn mask that differs from the source."""
     planned_iou: float
     drawn_fraction: float
     off_mask_fraction: float
@@ -48,7 +50,7 @@ class Sample:
     reason: Reason | None
     """None: kept."""
     vae_normal: ImageArray | None
-    """[H, W, C]: the source after the same window, VAE and blend, without a defect; for a share of the samples."""
+    """[H, W, C]: the source after the same window, VAE and stitch, without a defect; for a share of the samples."""
 
 
 def synthesize(
@@ -58,16 +60,22 @@ def synthesize(
     gate: Gate,
     settings: GenerateConfig,
     resolution: int,
+    detail_gain: float = 0.0,
+    margin_px: int = 0,
 ) -> Iterator[Sample]:
     """Yield the samples of one shard, kept or rejected, in plan order.
 
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
-    painted while a sample is finished.
+    painted while a sample is finished. detail_gain: see stitch. margin_px: by which the references' masks
+    reach beyond what one sees; a sample is judged with a mask as loose as theirs.
     """
     paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
-        samples = [finish(spec, source, planned_mask, painting, number, gate, settings) for number in numbers]
+        samples = [
+            finish(spec, source, planned_mask, painting, number, gate, settings, detail_gain, margin_px)
+            for number in numbers
+        ]
         yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.appearance_distance))
 
 
@@ -97,23 +105,29 @@ def finish(
     number: int,
     gate: Gate,
     settings: GenerateConfig,
+    detail_gain: float,
+    margin_px: int,
 ) -> Sample:
     """Return the sample that candidate `number` makes: put into its source, labelled, measured and judged."""
     candidate = painting.candidate(number)
-    image = stitch(source, candidate, spec.window, planned_mask)
-    drawn_mask = draw_label(
+    pasted = paste_changed(
         source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=settings.min_change
     )
-    intact = background_intact(source, image, spec.window, planned_mask)
-    assert intact, f"{spec.sample_id}: the background was changed"
+    image = stitch(source, candidate, spec.window, pasted, detail_gain)
+    intact = unchanged_outside(source, image, pasted.region, pasted.weight > 0)
+    assert intact, f"{spec.sample_id}: pixels that nothing was pasted on were changed"
+    drawn_mask = pasted.mask(source.shape)
     drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
     off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
-    measures = measure_sample(image, drawn_mask, planned_mask, spec.window)
-    verdict = gate.judge(measures, drawn_fraction, off_mask_fraction)
+    loose_mask = grown(drawn_mask, margin_px)
+    measures = measure_sample(image, loose_mask, planned_mask, spec.window)
+    loose_fraction = float((loose_mask & planned_mask).sum() / planned_mask.sum())
+    verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
         image=image,
         drawn_mask=drawn_mask,
+        changed_fraction=changed_fraction(source, image, drawn_mask),
         planned_iou=intersection_over_union(planned_mask, drawn_mask),
         drawn_fraction=drawn_fraction,
         off_mask_fraction=off_mask_fraction,
@@ -126,7 +140,7 @@ def finish(
         appearance_distance=verdict.appearance_distance,
         reason=verdict.reason,
         vae_normal=(
-            stitch(source, painting.reconstruction, spec.window, planned_mask)
+            stitch(source, painting.reconstruction, spec.window, pasted, detail_gain)
             if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.vae_normals
             else None
         ),

@@ -1,0 +1,33 @@
+"""How much detail is put back onto what is pasted."""
+
+import statistics
+from functools import lru_cache
+from pathlib import Path
+
+from defectfill.io.images import read_image, read_mask
+from defectfill.painting.detail import detail_ratio
+from defectfill.painting.window import window_box
+from defectfill.records.snapshot import references_of
+from defectfill.runs.run import Run
+
+MOST_GAIN = 1.5
+"""Grain that is made stronger than this looks like noise, however much structure the references have."""
+
+
+@lru_cache(maxsize=8)
+def detail_gain(run_folder: Path, defect: str) -> float:
+    """Return the factor by which the source's own detail is added to a defect of the run in `run_folder`.
+
+    By generate.detail: 0, 1, or the median of what the references have over their surroundings, at most MOST_GAIN.
+    """
+    run = Run.at(run_folder)
+    config, folder = run.config, run.config.category_folder
+    if config.generate.detail != "reference":
+        return 1.0 if config.generate.detail == "source" else 0.0
+    ratios = []
+    for record in references_of(run.snapshot(), defect):
+        mask = read_mask(folder / record.mask_path)
+        box = window_box(mask, config.window, config.base.latent_side)
+        ratios.append(detail_ratio(read_image(folder / record.path), mask, box, config.base.resolution))
+    found = [ratio for ratio in ratios if ratio is not None]
+    return min(statistics.median(found), MOST_GAIN) if found else 1.0
