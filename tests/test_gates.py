@@ -10,7 +10,7 @@ from benchmarks.gates import blobs
 from defectfill.config.gates import GatesConfig
 from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
-from defectfill.painting.gates import LEAST_EXCESS, REASONS, SMOOTHER, SOFTER, Gate, upper_limit
+from defectfill.painting.gates import LEAST_EXCESS, REASONS, REMEDIES, SMOOTHER, SOFTER, Gate, upper_limit
 from defectfill.painting.measures import MEASURED_SIDE_PX, Measures, appearance_correlation, measure_sample
 from defectfill.painting.window import window_box
 from defectfill.toy import DEFECTS, make_sample
@@ -154,7 +154,7 @@ def test_every_reason_has_its_case() -> None:
         "blurred_edge": gate.judge(soft, 1.0, 0.1).reason,
         "out_of_range": gate.judge(replace(good, contrast=largest * 1.01), 1.0, 0.1).reason,
     }
-    assert list(cases) == list(cases.values()) == list(REASONS)
+    assert list(cases) == list(cases.values()) == list(REASONS) == list(REMEDIES)
     assert gate.judge(replace(soft, contrast=least * 0.99), 0.0, 0.1).against == (
         "mask_lost",
         "too_faint",

@@ -23,6 +23,19 @@ Reason = Literal[
 
 REASONS: tuple[str, ...] = get_args(Reason)
 
+_CLOSER = "a closer window (window.context), a base of higher resolution"
+REMEDIES: dict[str, str] = {
+    "mask_lost": f"longer training (train.steps), {_CLOSER}, a lower gates.min_drawn_fraction",
+    "off_mask": f"{_CLOSER}, a higher gates.max_off_mask_fraction",
+    "seam_visible": "a better base, a higher gates.tolerance",
+    "near_copy": "more references, shorter training (train.steps), a higher gates.max_reference_correlation",
+    "too_faint": "longer training (train.steps), more references, generate.choice lfs, a higher gates.tolerance",
+    "no_texture": f"a better base for photographs, {_CLOSER}, more references, a higher gates.tolerance",
+    "blurred_edge": f"a better base for photographs, {_CLOSER}, more references, a higher gates.tolerance",
+    "out_of_range": "more references, another train.steps, generate.choice balanced, a higher gates.tolerance",
+}
+"""What helps where nearly all samples of a defect are rejected for a reason."""
+
 # How far unseen real defects lie outside the range of three to six references, measured over six kinds of defects on
 # four products by benchmarks.gates: with narrower limits more of them are refused, with wider ones smooth blobs pass.
 LEAST_EXCESS = 1.5
