@@ -39,7 +39,7 @@ from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
 from defectfill.runs.defect_planner import DefectPlanner
 from defectfill.runs.plan import identity_of
-from defectfill.runs.planner import plan_samples
+from defectfill.runs.planner import Planner, plan_samples
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.synthesis.shards import inpaint_shard
@@ -142,14 +142,15 @@ def toy_run(folder: Path, name: str, count: int) -> Run:
 def measure_rows(run: Run) -> dict[str, float]:
     """Return the seconds that the steps over rows take, and the most memory that was resident till then."""
     watch = Watch()
-    shards = plan_samples(run, lambda run, defect, _: RowPlanner(run, defect))
+    shards, painted, written = plan_samples(run, _open_planner), painted_row(run), 0
     watch.note("plan")
-    painted = painted_row(run)
-    for shard in shards:
-        write_shard(run, shard, painted)
-    watch.skip()
-    assert not plan_samples(run)
-    watch.note("look for rejected")
+    while shards:
+        for shard in shards:
+            write_shard(run, shard, painted)
+        written += len(shards)
+        watch.skip()
+        shards = plan_samples(run, _open_planner)
+        watch.note("look for rejected")
     merge_rows(run, run.folder / "merged", [], {"train/good/000.png": "images/good/000.png"})
     watch.note("merge")
     rows = run.config.generate.count * len(DEFECTS)
@@ -158,10 +159,14 @@ def measure_rows(run: Run) -> dict[str, float]:
         "total": sum(watch.seconds.values()),
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    print(f"{rows:,} rows, {len(shards):,} shards, seconds")
+    print(f"{rows:,} rows, {written:,} shards, seconds")
     for name, value in figures.items():
         print(f"  {name:20}{value:9.2f}")
     return {f"rows_{name.replace(' ', '_')}": value for name, value in figures.items()}
+
+
+def _open_planner(run: Run, defect: str, first: int) -> Planner:
+    return RowPlanner(run, defect)
 
 
 class Watch:

@@ -65,6 +65,9 @@ def run(
     count: Annotated[
         int | None, typer.Option(help="Kept images per defect, in place of generate.count.", show_default=False)
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where fewer images of a defect are kept than wanted.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Make the dataset of CONFIG, or finish what an earlier run began."""
@@ -81,6 +84,8 @@ def run(
         (*format_summary(made), sheet, dataset),
         json,
     )
+    if strict and any(each.kept < each.wanted for each in made.defects.values()):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -15,8 +15,10 @@ from conftest import contents, paint, run_all_steps, write_toy_config
 from PIL import Image
 
 from defectfill.adapters.train import train_adapter
+from defectfill.cli import main
 from defectfill.config.run import load_config
 from defectfill.dataset.annotated import annotation_margin_px
+from defectfill.dataset.contact_sheet import write_contact_sheet
 from defectfill.dataset.summary import DefectSummary, format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
@@ -26,10 +28,14 @@ from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import start_run
 from defectfill.painting.label import grown
+from defectfill.painting.gates import REMEDIES
+from defectfill.painting.painter import FlatPainter
+from defectfill.painting.tiles import GAP_PX, TILE_PX, TITLE_PX
 from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
 from defectfill.runs.run import Run
+from defectfill.runs.shards import Outcome, sample_outcomes
 from defectfill.synthesis.shards import inpaint_shard
 
 
@@ -245,6 +251,43 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
     for row in read_table(run.dataset / "rejected.parquet"):
         shard = next((run.folder / "shards").rglob(row["image_path"]))
         assert (run.dataset / row["image_path"]).read_bytes() == shard.read_bytes()
+
+
+def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
+    toy_config: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = toy_config.read_text().replace("[hole, scratch]", "[hole]")
+    toy_config.write_text(text.replace("count: 5", "count: 51, min_change: 0.999"))
+    run = start_run(load_config(toy_config))
+    train_adapter(run, "hole")
+    while shards := plan_samples(run):
+        for shard in shards:
+            inpaint_shard(run, shard, FlatPainter())
+    write_dataset(run)
+    assert "hole: fewer than 5 % of the first 50 samples passed the gates; no more are painted" in caplog.text
+    assert sample_outcomes(run, "hole").tolist() == [Outcome.REJECTED] * 51
+    outcome = summary(run.dataset)
+    hole = outcome.defects["hole"]
+    assert (hole.planned, hole.rejected, hole.kept, hole.wanted, hole.hopeless) == (50, {"mask_lost": 50}, 0, 51, True)
+    assert outcome.notes == (
+        "hole: given up after 50 samples, of which 0 passed the gates and 50 were rejected as mask_lost; what helps: "
+        f"{REMEDIES['mask_lost']}",
+        *(f"hole: mask_lost, for example {example}" for example in hole.examples),
+    )
+    assert [Path(example).name for example in hole.examples] == [
+        f"{row['sample_id']}.png" for row in read_table(run.dataset / "rejected.parquet")[:3]
+    ]
+    assert all(Path(example).is_file() for example in hole.examples)
+    sheet = read_image(write_contact_sheet(run, columns=3))
+    row_px = TITLE_PX + TILE_PX + GAP_PX
+    assert len(sheet) == 5 * row_px
+    assert (sheet[4 * row_px + TITLE_PX :] < 250).mean() > 0.2
+    verify_dataset(run.dataset)
+    for strict, code in ((["--strict"], 1), ([], 0)):
+        monkeypatch.setattr("sys.argv", ["defectfill", "run", str(toy_config), *strict])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
 
 
 def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(toy_config: Path) -> None:

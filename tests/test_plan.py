@@ -20,9 +20,17 @@ from defectfill.records.manifest import ManifestRow
 from defectfill.records.plan import Shard
 from defectfill.runs import planner
 from defectfill.runs.plan import placed_samples, read_plan
-from defectfill.runs.planner import BLOCK, Planner, plan_samples
+from defectfill.runs.planner import BLOCK, UNPROVEN, Planner, plan_samples
 from defectfill.runs.run import Run
-from defectfill.runs.shards import finished_shards
+from defectfill.runs.shards import (
+    HOPELESS_RATE,
+    TRIED,
+    Outcome,
+    are_hopeless,
+    finished_shards,
+    is_hopeless,
+    sample_outcomes,
+)
 
 MANY = BLOCK + 2000
 SOURCE = {"train/good/000.png": "images/good/000.png"}
@@ -180,10 +188,48 @@ def test_a_count_that_is_raised_takes_what_was_painted_beyond_the_lower_one(toy_
 
 
 def test_a_plan_ends_at_max_attempts_whatever_is_rejected(toy_config: Path) -> None:
-    run = run_of(toy_config, 10, max_attempts=7)
+    run = run_of(toy_config, 10, max_attempts=4)
     assert paint_rounds(run, 1.0) <= 3
-    assert [len(placed_samples(run, defect)) for defect in ("hole", "scratch")] == [70, 70]
-    assert len(read_table_of(run)) == 140
+    assert [len(placed_samples(run, defect)) for defect in ("hole", "scratch")] == [40, 40]
+    assert len(read_table_of(run)) == 80
+
+
+@pytest.mark.parametrize("painted_of_round", [0.2, 1.0])
+def test_a_hopeless_defect_stops_being_painted_and_the_tables_do_not_tell_when(
+    toy_config: Path, painted_of_round: float
+) -> None:
+    run = run_of(toy_config, 300, max_attempts=30)
+    paint_rounds(run, 0.95, painted_of_round)
+    for defect in ("hole", "scratch"):
+        outcomes = sample_outcomes(run, defect)
+        assert TRIED <= np.count_nonzero(outcomes) <= UNPROVEN
+        assert 300 <= len(outcomes) < 300 + TRIED
+        assert is_hopeless(run, defect)
+    merge_rows(run, run.folder / "merged", REAL, SOURCE)
+    manifest, rejected = (read_table(run.folder / "merged" / f"{name}.parquet") for name in ("manifest", "rejected"))
+    kept = [index for index in range(TRIED) if not is_rejected(0.95, index)]
+    assert 0 < len(kept) < HOPELESS_RATE * TRIED
+    for defect in ("hole", "scratch"):
+        ids = [row["sample_id"] for row in manifest + rejected if row["sample_id"].startswith(defect)]
+        assert sorted(int(each.split("-")[1]) for each in ids) == list(range(TRIED))
+        assert ids[: len(kept)] == [each for each in ids if int(each.split("-")[1]) in kept]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "hopeless"),
+    [
+        ([], False),
+        ([Outcome.REJECTED] * TRIED, True),
+        ([Outcome.REJECTED] * (TRIED - 1), False),
+        ([Outcome.REJECTED] * (TRIED - 1) + [Outcome.PENDING], False),
+        ([Outcome.REJECTED] * (TRIED - 1) + [Outcome.UNPLACED], False),
+        ([Outcome.UNPLACED] * 9 + [Outcome.REJECTED] * TRIED + [Outcome.PENDING], True),
+        ([Outcome.KEPT] * 2 + [Outcome.REJECTED] * (TRIED - 2) + [Outcome.KEPT] * TRIED, True),
+        ([Outcome.KEPT] * 3 + [Outcome.REJECTED] * (TRIED - 3), False),
+    ],
+)
+def test_hopeless_is_of_whose_first_samples_hardly_any_was_kept(outcomes: list[Outcome], hopeless: bool) -> None:
+    assert are_hopeless(np.array(outcomes, np.int8)) is hopeless
 
 
 def read_table_of(run: Run) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@ MANIFEST = {
     "off_mask_fraction": pa.float32(),
     "contrast": pa.float32(),
     "seam_gradient": pa.float32(),
+    "texture": SCORES,
+    "edge_sharpness": SCORES,
     "reference_correlation": pa.float32(),
     "appearance_distance": pa.float32(),
     "window": WINDOW,

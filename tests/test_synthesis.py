@@ -26,8 +26,13 @@ HEIGHT, WIDTH, COUNT = 40, 56, 5
 RESOLUTION = 24
 
 
-ANYTHING = Measures(0.2, np.zeros(3, np.float32), 0.01, np.full((32, 32), np.nan, np.float32))
-OPEN = Gate(GatesConfig(max_off_mask_fraction=1), (0.0, np.inf), np.inf, 1.0, np.inf, (ANYTHING,))
+ANYTHING = Measures(0.2, np.zeros(3, np.float32), 0.01, (0.0,) * 5, (0.0, 0.0), np.full((32, 32), np.nan, np.float32))
+OPEN = replace(
+    Gate.calibrated([ANYTHING], GatesConfig(max_off_mask_fraction=1, max_reference_correlation=1)),
+    contrast_range=(0.0, np.inf),
+    max_seam_gradient=np.inf,
+    max_appearance_distance=np.inf,
+)
 """Lets everything through in which something is drawn."""
 
 

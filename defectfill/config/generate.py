@@ -15,7 +15,8 @@ class GenerateConfig(ConfigSection):
     count: Annotated[int, Affects.DATASET] = Field(default=200, ge=1, le=10_000_000)
     """Images wanted per defect. Raising it later extends the dataset and touches nothing made before."""
     max_attempts: Annotated[float, Affects.DATASET] = Field(default=2.0, ge=1, le=100)
-    """Samples are planned anew for those rejected, up to this many times the count in all; 1: none."""
+    """Samples are planned anew for those rejected, up to this many times the count in all; 1: none. A defect of whose
+    first 50 samples fewer than 5 % are kept is given up."""
     candidates: int = Field(default=8, ge=1, le=1000)
     """Paintings per sample, of which Low-Fidelity Selection keeps one."""
     steps: int = Field(default=50, ge=1, le=500)

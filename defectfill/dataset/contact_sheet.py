@@ -9,18 +9,21 @@ from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
 from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.painting.gates import REASONS
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import references_of
 from defectfill.runs.run import Run
+from defectfill.runs.shards import rejected_files
 
 
 def write_contact_sheet(run: Run, columns: int = 8) -> Path:
     """Write `contact_sheet.png` beside the dataset of a run and return its path.
 
     Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results,
-    drawn masks.
+    drawn masks. Where fewer are kept than wanted, and than a row holds, a row of rejected ones follows
+    for each reason.
     """
     rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns)]
     path = run.folder / "contact_sheet.png"
@@ -29,7 +32,7 @@ def write_contact_sheet(run: Run, columns: int = 8) -> Path:
 
 
 def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
-    """Yield (title, tiles) of the four rows of one defect."""
+    """Yield (title, tiles) of the rows of one defect."""
     folder, config = run.config.category_folder, run.config
     references = []
     for record in references_of(run.snapshot(), defect)[:columns]:
@@ -57,6 +60,22 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
         f"{defect}: drawn masks",
         [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
     )
+    if len(painted) < min(columns, config.generate.count):
+        yield from _rejected_rows(run, defect, columns)
+
+
+def _rejected_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
+    """Yield (title, tiles) of the first samples that were rejected for each reason, the drawn mask outlined."""
+    of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
+    for reason in REASONS:
+        first = dataset(run.dataset / "rejected.parquet").head(
+            columns, filter=of_defect & (pc.field("reason") == reason)
+        )
+        rows = [ManifestRow.model_validate(row) for row in first.to_pylist()]
+        found = [(row, rejected_files(run, defect, row.sample_id)) for row in rows]
+        tiles = [outlined(_crop(read_image(files[0]), read_mask(files[1]), row)) for row, files in found if files]
+        if tiles:
+            yield f"{defect}: rejected as {reason}", tiles
 
 
 def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Window:

@@ -4,14 +4,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.probe import probe_vae
-from defectfill.painting.gates import REASONS
+from defectfill.painting.gates import REASONS, REMEDIES
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
+from defectfill.runs.shards import TRIED, is_hopeless, rejected_files
+
+EXAMPLES = 3
+"""Rejected samples that are named where a defect is hopeless."""
 
 
 class DefectSummary(BaseModel):
@@ -27,6 +32,10 @@ class DefectSummary(BaseModel):
     kept: int
     wanted: int
     """generate.count"""
+    hopeless: bool = False
+    """So few of its first samples were kept that no more were painted."""
+    examples: tuple[str, ...] = ()
+    """Images of rejected samples, where it is hopeless."""
 
 
 class Summary(BaseModel):
@@ -69,8 +78,8 @@ def format_summary(outcome: Summary) -> list[str]:
 def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
     kept = pq.read_table(dataset / "manifest.parquet", columns=["defect"], filters=of_defect).num_rows
-    reasons = pq.read_table(dataset / "rejected.parquet", columns=["reason"], filters=of_defect)["reason"]
-    rejected = Counter(reasons.to_pylist())
+    rows = pq.read_table(dataset / "rejected.parquet", columns=["sample_id", "reason"], filters=of_defect)
+    rejected, hopeless = Counter(rows["reason"].to_pylist()), is_hopeless(run, defect)
     painted = kept + rejected.total()
     plan = plan_table(run, defect, columns=["reason"])["reason"].to_pylist()
     no_room = sum(map(bool, plan[: _end(plan, painted)]))
@@ -80,7 +89,18 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
         rejected={reason: rejected[reason] for reason in REASONS if rejected[reason]},
         kept=kept,
         wanted=run.config.generate.count,
+        hopeless=hopeless,
+        examples=tuple(map(str, _examples(run, defect, rows))) if hopeless else (),
     )
+
+
+def _examples(run: Run, defect: str, rejected: pa.Table) -> Iterator[Path]:
+    """Yield the images of the first samples that were rejected for the most common reason."""
+    reason, _ = Counter(rejected["reason"].to_pylist()).most_common(1)[0]
+    of_reason = rejected.filter(pc.equal(rejected["reason"], reason))["sample_id"].to_pylist()
+    for sample_id in of_reason[:EXAMPLES]:
+        if files := rejected_files(run, defect, sample_id):
+            yield files[0]
 
 
 def _end(reasons: Sequence[str], placed: int) -> int:
@@ -90,7 +110,14 @@ def _end(reasons: Sequence[str], placed: int) -> int:
 
 
 def _notes(run: Run, defect: str, outcome: DefectSummary) -> Iterator[str]:
-    if outcome.kept < outcome.wanted:
+    if outcome.kept < outcome.wanted and outcome.hopeless:
+        reason = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
+        yield (
+            f"{defect}: given up after {TRIED} samples, of which {outcome.kept} passed the gates and "
+            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {REMEDIES[reason]}"
+        )
+        yield from (f"{defect}: {reason}, for example {example}" for example in outcome.examples)
+    elif outcome.kept < outcome.wanted:
         lost = {"no room": outcome.no_room, **outcome.rejected}
         yield (
             f"{defect}: {outcome.wanted - outcome.kept} fewer than wanted, since the plan ends at "

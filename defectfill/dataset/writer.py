@@ -30,7 +30,7 @@ from defectfill.records.manifest import (
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
-from defectfill.runs.shards import ROWS_FILE, finished_shards, shard_rows
+from defectfill.runs.shards import ROWS_FILE, TRIED, finished_shards, is_hopeless, shard_rows
 from defectfill.runs.timings import timed
 
 BLOCK = 8192
@@ -89,22 +89,28 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
 
 
 def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
-    """Yield the folder of every finished shard with its rows, in the plan's order, until generate.count are kept."""
+    """Yield the folder of every finished shard with its rows, in the plan's order, until generate.count are kept.
+
+    Of a hopeless defect those of the first TRIED samples, however many were painted before that was known.
+    """
     for defect in run.config.data.defects:
         plan = plan_table(run, defect, columns=["sample_id", "reason"])
         expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"].to_pylist()
+        expected = expected[:TRIED] if is_hopeless(run, defect) else expected
         seen, left = 0, run.config.generate.count
         for shard in finished_shards(run, defect):
             rows = shard_rows(run, shard)
             columns = zip(*(rows[name].to_pylist() for name in ("sample_id", "defect", "reason")), strict=True)
             own = [(row, sample_id, reason) for row, (sample_id, of, reason) in enumerate(columns) if of == defect]
+            own = own[: len(expected) - seen]
             if [sample_id for _, sample_id, _ in own] != expected[seen : seen + len(own)]:
                 break
             seen += len(own)
             kept = [row for row, _, reason in own if not reason]
-            yield run.shard_folder(shard), rows if len(kept) < left else rows.slice(0, kept[left - 1] + 1)
+            last = kept[left - 1] if len(kept) >= left else max((row for row, _, _ in own), default=-1)
+            yield run.shard_folder(shard), rows.slice(0, last + 1)
             left -= len(kept)
-            if left <= 0:
+            if left <= 0 or seen == len(expected):
                 break
         if left > 0 and seen < len(expected):
             folder = run.folder / "shards" / defect

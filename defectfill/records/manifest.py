@@ -56,9 +56,15 @@ class ManifestRow(BaseModel):
     off_mask_fraction: float | None = None
     """Share of the drawn mask outside the planned one."""
     contrast: float | None = None
-    """Root mean square difference of the defect from its surroundings, of the value range."""
+    """Root mean square difference of the defect from its surroundings, over their brightness."""
     seam_gradient: Annotated[float | None, Formerly("rim_step")] = None
-    """Median gradient around the planned mask, of the value range per pixel of a window of 128."""
+    """Median gradient around the planned mask per pixel of a window of 128, over the surroundings' brightness."""
+    texture: tuple[float, ...] = Field(default=())
+    """Fine structure inside the defect, over the surroundings' brightness: root mean squares of the bands below 1, 1 to
+    2 and 2 to 4 pixels of the source, then below 1 and 1 to 2 pixels of a window of 128."""
+    edge_sharpness: tuple[float, ...] = Field(default=())
+    """How much of the range over 9 pixels the defect's edge passes within 3: pixels of the source, then of a window of
+    128."""
     reference_correlation: Annotated[float | None, Formerly("likeness")] = None
     """Correlation with the reference that is most alike."""
     appearance_distance: Annotated[float | None, Formerly("strangeness")] = None

@@ -1,5 +1,6 @@
 """The plan's growth: how many more samples a run needs, by the rate at which painted ones are kept."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -14,11 +15,16 @@ from defectfill.records.plan import SCHEMA, SampleSpec, Shard
 from defectfill.runs.defect_planner import DefectPlanner
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
-from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
+from defectfill.runs.shards import HOPELESS_RATE, TRIED, Outcome, are_hopeless, finished_shards, sample_outcomes
 from defectfill.runs.timings import timed
+
+log = logging.getLogger(__name__)
 
 BLOCK = 4096
 """Samples that are planned and written together; so many masks are held in memory, and the remembered ones."""
+
+UNPROVEN = 2 * TRIED
+"""So many samples of a defect are painted at most before it is known whether that is worth while."""
 
 MARGIN = 2.0
 """Standard deviations of the number of kept samples by which more are painted than are expected to be needed."""
@@ -41,8 +47,8 @@ def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | No
 
     Of each defect generate.count samples are planned first. Those that are rejected are replaced, by as many as
     `paintings_needed` expects to be enough; those whose mask finds no room on any of several normals are kept in the
-    plan with the reason and replaced at once. The plan ends at generate.max_attempts times the count. What was planned
-    before stays as it is. Raises DataError when no mask of a defect finds room.
+    plan with the reason and replaced at once. The plan ends at generate.max_attempts times the count, or where a defect
+    is hopeless. What was planned before stays as it is. Raises DataError when no mask of a defect finds room.
 
     open_planner: takes the run, a defect and the first index that is not planned; DefectPlanner, if not given.
     """
@@ -52,6 +58,7 @@ def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | No
         if wanted:
             _extend(run, outcomes, open_planner or DefectPlanner)
         if (shards := shards_to_do(run, outcomes)) or not wanted:
+            _tell_hopeless(run.config.generate, outcomes)
             return shards
 
 
@@ -96,8 +103,10 @@ def _last_to_paint(run: Run, outcomes: NDArray[np.int8]) -> int:
     pending, kept = (np.flatnonzero(outcomes == outcome) for outcome in (Outcome.PENDING, Outcome.KEPT))
     if len(kept) >= count:
         pending = pending[pending < kept[count - 1]]
+    elif are_hopeless(outcomes):
+        pending = pending[:0]
     else:
-        pending = pending[: paintings_needed(len(kept), int((outcomes == Outcome.REJECTED).sum()), count)]
+        pending = pending[: _needed_now(len(kept), int((outcomes == Outcome.REJECTED).sum()), count)]
     return int(pending[-1]) if len(pending) else -1
 
 
@@ -128,7 +137,23 @@ def _grow(
 
 def _missing(generate: GenerateConfig, outcomes: NDArray[np.int8]) -> int:
     """Return how many more samples of a defect are to be planned than those whose outcomes are given."""
+    if are_hopeless(outcomes):
+        return 0
     counts = np.bincount(outcomes, minlength=len(Outcome)).tolist()
-    needed = paintings_needed(counts[Outcome.KEPT], counts[Outcome.REJECTED], generate.count)
+    needed = _needed_now(counts[Outcome.KEPT], counts[Outcome.REJECTED], generate.count)
+    needed = max(needed, generate.count - counts[Outcome.KEPT])
     most = math.ceil(generate.count * generate.max_attempts)
     return max(min(needed - counts[Outcome.PENDING], most - len(outcomes)), 0)
+
+
+def _needed_now(kept: int, rejected: int, count: int) -> int:
+    """Return `paintings_needed`, but before TRIED samples are painted no more than make it UNPROVEN ones in all."""
+    needed = paintings_needed(kept, rejected, count)
+    return needed if kept + rejected >= TRIED else min(needed, UNPROVEN - kept - rejected)
+
+
+def _tell_hopeless(generate: GenerateConfig, outcomes: Outcomes) -> None:
+    for defect, each in outcomes.items():
+        if are_hopeless(each) and np.count_nonzero(each == Outcome.KEPT) < generate.count:
+            message = "%s: fewer than %.0f %% of the first %d samples passed the gates; no more are painted"
+            log.warning(message, defect, 100 * HOPELESS_RATE, TRIED)

@@ -2,6 +2,7 @@
 
 import re
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +30,39 @@ class Outcome(IntEnum):
     """No mask found room; it is never painted."""
 
 
-def sample_outcomes(run: Run, defect: str) -> NDArray[np.int8]:
-    """Return the `Outcome` [N] of each planned sample of a defect, as far as finished shards tell it."""
+TRIED = 50
+"""So many of a defect's samples tell whether it is worth painting."""
+HOPELESS_RATE = 0.05
+"""Of them at least this share is to be kept."""
+
+
+def is_hopeless(run: Run, defect: str) -> bool:
+    """Return whether the first TRIED samples of a defect are painted and fewer than HOPELESS_RATE of them were kept.
+
+    It depends on them alone: not on how many others were painted meanwhile, nor on how many are wanted.
+    """
+    return are_hopeless(sample_outcomes(run, defect, TRIED))
+
+
+def are_hopeless(outcomes: NDArray[np.int8]) -> bool:
+    """Return the same by the `Outcome` [N] of the planned samples."""
+    first = outcomes[outcomes != Outcome.UNPLACED][:TRIED]
+    counts = np.bincount(first, minlength=len(Outcome)).tolist()
+    return len(first) == TRIED and counts[Outcome.PENDING] == 0 and counts[Outcome.KEPT] < HOPELESS_RATE * TRIED
+
+
+def sample_outcomes(run: Run, defect: str, most: int | None = None) -> NDArray[np.int8]:
+    """Return the `Outcome` [N] of each planned sample of a defect, as far as finished shards tell it.
+
+    most: so many placed samples are enough, the first ones.
+    """
     placed = placed_samples(run, defect)
+    if most is not None:
+        placed = placed[: np.searchsorted(np.cumsum(placed), most) + 1]
     outcomes = np.where(placed, Outcome.PENDING, Outcome.UNPLACED).astype(np.int8)
     for shard in finished_shards(run, defect):
+        if shard.start >= len(placed):
+            break
         rows = shard_rows(run, shard)
         kept = pc.equal(rows.filter(pc.equal(rows["defect"], defect))["reason"], "").to_numpy()
         painted = shard.start + np.flatnonzero(placed[shard.start : shard.stop])
@@ -54,3 +83,10 @@ def shard_rows(run: Run, shard: Shard) -> pa.Table:
     folder = run.shard_folder(shard)
     with damage_named(folder / ROWS_FILE, f"remove {folder} and run again"):
         return read_rows(folder / ROWS_FILE, REJECTED_SCHEMA)
+
+
+def rejected_files(run: Run, defect: str, sample_id: str) -> tuple[Path, Path] | None:
+    """Return image and drawn mask of a rejected sample, in the folder of its shard; None where they are not there."""
+    folders = (run.folder / "shards" / defect).glob("*/rejected")
+    files = ((each / kind / defect / f"{sample_id}.png" for kind in ("images", "masks")) for each in folders)
+    return next(((image, mask) for image, mask in files if image.is_file() and mask.is_file()), None)

@@ -132,6 +132,8 @@ def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
         off_mask_fraction=sample.off_mask_fraction,
         contrast=sample.measures.contrast,
         seam_gradient=sample.measures.seam_gradient,
+        texture=sample.measures.texture,
+        edge_sharpness=sample.measures.edge_sharpness,
         reference_correlation=sample.reference_correlation,
         appearance_distance=sample.appearance_distance,
         adapter_sha256=adapter,
