@@ -27,8 +27,8 @@ from defectfill.io.files import read_table
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import start_run
-from defectfill.painting.label import grown
 from defectfill.painting.gates import REMEDIES
+from defectfill.painting.label import grown
 from defectfill.painting.painter import FlatPainter
 from defectfill.painting.tiles import GAP_PX, TILE_PX, TITLE_PX
 from defectfill.records.plan import Shard
