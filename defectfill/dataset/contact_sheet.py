@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
-from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.io.images import ImageArray, read_mask, write_png
+from defectfill.io.white_level import read_stretched
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
-from defectfill.records.snapshot import references_of
+from defectfill.records.snapshot import read_picture, references_of, white_level_in
 from defectfill.runs.run import Run
 
 
@@ -31,11 +32,12 @@ def write_contact_sheet(run: Run, columns: int = 8) -> Path:
 def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
     """Yield (title, tiles) of the four rows of one defect."""
     folder, config = run.config.category_folder, run.config
-    references = []
-    for record in references_of(run.snapshot(), defect)[:columns]:
+    records, references = run.snapshot(), []
+    white = white_level_in(records)
+    for record in references_of(records, defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
         box = window_box(mask, config.window, config.base.latent_side)
-        references.append(crop_window(read_image(folder / record.path), mask, box, TILE_PX))
+        references.append(crop_window(read_picture(folder, record), mask, box, TILE_PX))
     yield f"{defect}: references", [outlined(window) for window in references]
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
     first = dataset(run.dataset / "manifest.parquet").head(columns, filter=of_defect)
@@ -44,12 +46,12 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     yield (
         f"{defect}: normals, planned mask outlined",
         [
-            outlined(_crop(read_image(run.dataset / row.source_path), mask, row))
+            outlined(_crop(read_stretched(run.dataset / row.source_path, white), mask, row))
             for row, mask in zip(painted, planned, strict=True)
         ],
     )
     drawn = [
-        _crop(read_image(run.dataset / row.image_path), read_mask(run.dataset / row.drawn_mask_path), row)
+        _crop(read_stretched(run.dataset / row.image_path, white), read_mask(run.dataset / row.drawn_mask_path), row)
         for row in painted
     ]
     yield f"{defect}: results", [window.image for window in drawn]

@@ -116,6 +116,13 @@ def is_turned(path: Path) -> bool:
         return _open(file, file.read(32)).getexif().get(_ORIENTATION, 1) != 1
 
 
+def bits_of(path: Path) -> int:
+    """Return how many bits a channel has in the file `path`; no pixel is decoded. DataError where it is no image."""
+    with _named(path), Path(path).open("rb") as file:
+        head = file.read(32)
+        return _bits_per_sample(_open(file, head), head)
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, as hex digits; DataError where it cannot be read."""
     try:

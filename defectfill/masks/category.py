@@ -12,7 +12,7 @@ from defectfill.ingest.find import find_images
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_image, read_mask
-from defectfill.records.snapshot import ImageRecord, references_of
+from defectfill.records.snapshot import ImageRecord, read_picture, references_of
 from mask_sampling import PlacementError, UncertainObject
 from mask_sampling.foreground import find_object
 from mask_sampling.placement import Scene
@@ -29,7 +29,7 @@ class CategoryMasks:
     def __init__(self, config: RunConfig, records: Sequence[ImageRecord], defect: str) -> None:
         folder, masks = config.category_folder, config.masks
         own = references_of(records, defect)
-        pictures = [(read_image(folder / record.path), read_mask(folder / record.mask_path)) for record in own]
+        pictures = [(read_picture(folder, record), read_mask(folder / record.mask_path)) for record in own]
         foregrounds = _foregrounds(masks, [folder / record.path for record in own], [image for image, _ in pictures])
         references = [Reference(mask, foreground) for (_, mask), foreground in zip(pictures, foregrounds, strict=True)]
         seed = derive_seed(config.seed, config.category, defect, "masks")

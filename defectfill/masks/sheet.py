@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import DataError
-from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.masks.category import CategoryMasks
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import crop_window
-from defectfill.records.snapshot import ImageRecord, references_of
+from defectfill.records.snapshot import ImageRecord, read_picture, references_of
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.priors import Attributes, Comparison, compare, measure
@@ -72,22 +72,22 @@ def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
 def _reference_tiles(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[Tile]:
     folder = config.category_folder
     own = references_of(records, defect)[:COLUMNS]
-    return [_tile(read_image(folder / record.path), read_mask(folder / record.mask_path)) for record in own]
+    return [_tile(read_picture(folder, record), read_mask(folder / record.mask_path)) for record in own]
 
 
 def _sampled(
     config: RunConfig, records: Sequence[ImageRecord], masks: CategoryMasks, count: int
 ) -> tuple[list[Tile], list[Attributes], Counter[str]]:
     """Return tiles of the first two rows, the attributes of all masks, and why how many were not placed."""
-    normals = [config.category_folder / record.path for record in records if record.role == "normal"][:NORMALS]
+    normals = [record for record in records if record.role == "normal"][:NORMALS]
     scenes: list[tuple[ImageArray, Scene]] = []
     refused: Counter[str] = Counter()
-    for path in normals:
-        image = read_image(path)
+    for record in normals:
+        image = read_picture(config.category_folder, record)
         try:
             scenes.append((image, masks.scene(image)))
         except PlacementError as problem:
-            refused[f"{path}: {problem}"] += 1
+            refused[f"{config.category_folder / record.path}: {problem}"] += 1
     tiles: list[Tile] = []
     attributes: list[Attributes] = []
     for index in range(count if scenes else 0):

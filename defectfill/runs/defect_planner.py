@@ -10,12 +10,12 @@ import numpy as np
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
-from defectfill.io.images import read_image, write_png
+from defectfill.io.images import write_png
 from defectfill.io.progress import progress
 from defectfill.masks.category import CategoryMasks
 from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.plan import SampleSpec
-from defectfill.records.snapshot import ImageRecord
+from defectfill.records.snapshot import ImageRecord, read_picture
 from defectfill.runs.plan import identity_of, plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from mask_sampling import PlacementError
@@ -68,7 +68,7 @@ class DefectPlanner:
         for source in progress(sorted(by_source), f"plan {self.defect}"):
             path = self.run.config.category_folder / self.normals[source].path
             try:
-                scene = self.masks.scene(read_image(path))
+                scene = self.masks.scene(read_picture(self.run.config.category_folder, self.normals[source]))
             except PlacementError as problem:
                 unplaced.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
                 continue
