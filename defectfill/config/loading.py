@@ -122,7 +122,8 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
         return [_expand(item, f"{key_path}.{index}", problems) for index, item in enumerate(value)]
     if not isinstance(value, str):
         if value is not None and not isinstance(value, int | float):
-            problems.append(f"{key_path}: expected text, a number, a list or keys, found a {type(value).__name__}")
+            found = f"a {type(value).__name__}; put text in quotes"
+            problems.append(f"{key_path}: expected text, a number, a list or keys, found {found}")
         return value
 
     def replace(match: re.Match[str]) -> str:
@@ -155,7 +156,16 @@ def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
         return message
     found = detail["input"]
     shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
-    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}{_quoting_hint(detail)}"
+
+
+def _quoting_hint(detail: dict[str, Any]) -> str:
+    """Return what to do where YAML has read a text such as `01` or `no` as another thing."""
+    found = detail["input"]
+    if detail["type"] != "string_type" or not isinstance(found, bool | int | float):
+        return ""
+    kind = "yes, no, on and off as true and false" if isinstance(found, bool) else "this as a number"
+    return f"; YAML reads {kind} unless it stands in quotes"
 
 
 def _section_at(kind: type[ConfigSection], location: list[str]) -> type[ConfigSection]:

@@ -1,6 +1,6 @@
 """The check of a config: what it would do and all that is wrong with it, without a GPU and without writing anything."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from defectfill.adapters.files import is_trained
@@ -9,12 +9,12 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.find import mask_files
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import ConfigError, DefectFillError
-from defectfill.io.images import read_image, read_mask
+from defectfill.io.images import read_image
 from defectfill.masks.category import folder_masks
+from defectfill.operations.findings import notes, warnings
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.reports import Check, DefectImages, DefectWork, RemainingWork
 from defectfill.operations.storage.fetch import fetch_data
-from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.run import Run
@@ -44,7 +44,8 @@ def check_config(config: RunConfig, *, measure: bool = False) -> Check:
         test_normals=sum(record.role == "test_normal" for record in records),
         defects=tuple(_images_of(records, defect) for defect in config.data.defects),
         work=work,
-        warnings=tuple(_warnings(config, records)),
+        notes=tuple(notes(config, records)),
+        warnings=tuple(warnings(config, records)),
         forecast=_forecast(run, records, work) if measure and not work.is_finished else None,
     )
 
@@ -159,18 +160,3 @@ def _forecast(run: Run, records: Sequence[ImageRecord], work: RemainingWork) -> 
     from defectfill.model.forecast import forecast
 
     return forecast(run.config, run.record.distance, records, work.trainings, work.paintings)
-
-
-def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a warning for each reference too thin in its window to be learnt well."""
-    for record in records:
-        if record.role != "reference":
-            continue
-        mask = read_mask(config.category_folder / record.mask_path)
-        box = window_box(mask, config.window, config.base.latent_side)
-        cells = latent_cells(mask, box, config.base.latent_side)
-        if cells < 1:
-            yield (
-                f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
-                "a larger base.resolution shows more of it"
-            )
