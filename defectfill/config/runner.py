@@ -1,5 +1,6 @@
 """The sections `schedule` and `runner`: when a category runs, and who paints."""
 
+from datetime import datetime
 from typing import Literal, Self
 from zoneinfo import available_timezones
 
@@ -21,8 +22,17 @@ class ScheduleConfig(ConfigSection):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str) -> str:
-        if len(cron.split()) != 5:
+        from cronsim import CronSim, CronSimError
+
+        fields = cron.split()
+        if len(fields) != 5:
             raise ValueError("expected the five fields of cron")
+        try:
+            CronSim(cron, datetime(2000, 1, 1))
+        except CronSimError as error:
+            raise ValueError(f"no such time: {error}") from error
+        if "W" in fields[2].upper():
+            raise ValueError("no such time: Prefect knows no W")
         return cron
 
     @field_validator("timezone")

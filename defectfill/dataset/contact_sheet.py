@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
 from defectfill.io.images import ImageArray, read_mask, write_png
+from defectfill.io.names import drawn_name
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
@@ -38,13 +39,13 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
         mask = read_mask(folder / record.mask_path)
         box = window_box(mask, config.window, config.base.latent_side)
         references.append(crop_window(read_picture(folder, record), mask, box, TILE_PX))
-    yield f"{defect}: references", [outlined(window) for window in references]
+    yield f"{drawn_name(defect)}: references", [outlined(window) for window in references]
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
     first = dataset(run.dataset / "manifest.parquet").head(columns, filter=of_defect)
     painted = [ManifestRow.model_validate(row) for row in first.to_pylist()]
     planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
     yield (
-        f"{defect}: normals, planned mask outlined",
+        f"{drawn_name(defect)}: normals, planned mask outlined",
         [
             outlined(_crop(read_stretched(run.dataset / row.source_path, white), mask, row))
             for row, mask in zip(painted, planned, strict=True)
@@ -54,9 +55,9 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
         _crop(read_stretched(run.dataset / row.image_path, white), read_mask(run.dataset / row.drawn_mask_path), row)
         for row in painted
     ]
-    yield f"{defect}: results", [window.image for window in drawn]
+    yield f"{drawn_name(defect)}: results", [window.image for window in drawn]
     yield (
-        f"{defect}: drawn masks",
+        f"{drawn_name(defect)}: drawn masks",
         [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
     )
 

@@ -31,6 +31,11 @@ def safe_name(name: str) -> str:
     return f"{words or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def drawn_name(name: str) -> str:
+    """Return a name as it is drawn into pictures, by fonts that have Latin letters: others give its safe form."""
+    return name if all(letter < "\u0250" for letter in name) else safe_name(name)
+
+
 def folder_named(parent: Path, name: str) -> Path:
     """Return the folder of that name in `parent`, also where its name is written in another form of Unicode.
 

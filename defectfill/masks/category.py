@@ -1,6 +1,6 @@
 """Masks for a category: what `mask_sampling` needs, read from the config and the files it names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ class CategoryMasks:
         self.sampler = MaskSampler(references, _settings(masks), seed, list(folder_masks(masks)))
         self._config = masks
         self._zones = _Zones(masks, masks.zones, self.sampler) if masks.zones else None
+        if self._zones is not None:
+            self._zones.check_sizes(record for record in records if record.role == "normal")
 
     def scene(self, image: ImageArray) -> Scene:
         """Return where defects may be in a normal [H, W, C].
@@ -113,8 +115,18 @@ class _Zones:
         self._drawn_on = foreground_of(masks, read_image(zones.drawn_on)) if zones.drawn_on else None
         self._allowed = read_mask(zones.allowed) if zones.allowed else None
         self._forbidden = read_mask(zones.forbidden) if zones.forbidden else None
+        if self._allowed is not None and not self._allowed.any():
+            raise DataError(f"{zones.allowed}: expected white where defects may be, found none")
+        if self._forbidden is not None and self._forbidden.all():
+            raise DataError(f"{zones.forbidden}: expected something that is not white, found white alone")
         if self._drawn_on is not None:
             self._check(self._drawn_on.shape)
+
+    def check_sizes(self, normals: Iterable[ImageRecord]) -> None:
+        """Raise DataError where zones that are fixed in the frame have another size than a normal."""
+        if self._drawn_on is None:
+            for shape in sorted({(record.height, record.width) for record in normals}):
+                self._check(shape)
 
     def permitted(self, foreground: Mask) -> Mask:
         """Return where the zones let defects be [H, W], in the image with this foreground."""

@@ -12,6 +12,7 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import DataError
 from defectfill.io.images import ImageArray, read_mask, write_png
+from defectfill.io.names import drawn_name
 from defectfill.masks.category import CategoryMasks
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import crop_window
@@ -48,12 +49,14 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
     report: dict[str, DefectMasks] = {}
     for defect in config.data.defects:
         masks = CategoryMasks(config, records, defect)
-        rows.append(titled_row(f"{defect}: references", _reference_tiles(config, records, defect), COLUMNS))
+        rows.append(titled_row(f"{drawn_name(defect)}: references", _reference_tiles(config, records, defect), COLUMNS))
         tiles, sampled, refused = _sampled(config, records, masks, count)
         if not sampled:
             raise DataError(f"{defect}: no mask finds room, see masks in the config; {next(iter(refused))}")
         for start in range(0, len(tiles), COLUMNS):
-            rows.append(titled_row(f"{defect}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS))
+            rows.append(
+                titled_row(f"{drawn_name(defect)}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS)
+            )
         comparisons = tuple(compare(masks.sampler.attributes, sampled))
         report[defect] = DefectMasks(count=len(sampled), comparisons=comparisons, not_placed=dict(refused))
     write_png(path, np.concatenate(rows))

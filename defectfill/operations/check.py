@@ -1,7 +1,9 @@
 """The check of a config: what it would do and all that is wrong with it, without a GPU and without writing anything."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from defectfill.adapters.files import is_trained
 from defectfill.adapters.references import divide_references
@@ -14,9 +16,11 @@ from defectfill.masks.category import folder_masks
 from defectfill.operations.findings import notes, warnings
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.reports import Check, DefectImages, DefectWork, RemainingWork
+from defectfill.operations.requirements import requirement_problems
 from defectfill.operations.storage.fetch import fetch_data
 from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord, references_of
+from defectfill.runs.defect_planner import check_placement
 from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
 
@@ -63,55 +67,69 @@ def read_checked(config: RunConfig, run: Run | None, errors: Sequence[DefectFill
         records = ingest(config)
     except DefectFillError as error:
         found.append(error)
-    found += _token_errors(config) if run else []
-    found += _division_errors(config, records) if records else []
-    found += _mask_errors(config)
+    found += _errors_of(*_checks(config, run, records))
     if found:
         problems = dict.fromkeys(problem for error in found for problem in error.problems)
         raise type(found[0])(list(problems))
     return records
 
 
-def _token_errors(config: RunConfig) -> list[DefectFillError]:
-    """Return an error unless [V*] is one token of the tokenizer; a hub's base shows it only when it is loaded."""
-    if not Path(config.base.model).is_absolute():
-        return []
+def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) -> Iterator[Callable[[], Any]]:
+    """Yield what raises what a run would raise after it has begun; of images only where they were read."""
+    yield lambda: _check_requirements(config)
+    if run and Path(config.base.model).is_absolute():
+        yield lambda: _check_base(config)
+    for defect in config.data.defects if records else ():
+        yield partial(divide_references, config, records, defect)
+    yield lambda: _check_mask_files(config)
+    for defect in config.data.defects if records else ():
+        yield partial(check_placement, config, records, defect)
+
+
+def _errors_of(*checks: Callable[[], Any]) -> list[DefectFillError]:
+    """Return the errors that are raised."""
+    errors = []
+    for check in checks:
+        try:
+            check()
+        except DefectFillError as error:
+            errors.append(error)
+    return errors
+
+
+def _check_requirements(config: RunConfig) -> None:
+    if problems := list(requirement_problems(config)):
+        raise ConfigError(problems)
+
+
+def _check_base(config: RunConfig) -> None:
+    """Raise unless [V*] is one token of the tokenizer and a pass through the base works.
+
+    Of a base in a folder; a hub's base shows it only when it is fetched.
+    """
     from transformers import CLIPTokenizer
 
     from defectfill.model.base.base import find_token
+    from defectfill.model.base.trial import try_base
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(config.base.model, subfolder="tokenizer", local_files_only=True)
         for defect in config.data.defects:
             for prompt in config.prompts(defect):
                 find_token(tokenizer, prompt, config.token(defect))
-    except DefectFillError as error:
-        return [error]
+    except DefectFillError:
+        raise
     except Exception as error:  # the library raises nearly anything over damaged files
-        return [ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}")]
-    return []
+        raise ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}") from error
+    try_base(config.base)
 
 
-def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[DefectFillError]:
-    """Return an error unless validation leaves references to learn from."""
-    try:
-        for defect in config.data.defects:
-            divide_references(config, records, defect)
-    except DefectFillError as error:
-        return [error]
-    return []
-
-
-def _mask_errors(config: RunConfig) -> list[DefectFillError]:
-    """Return an error unless zones and masks of the user's own can be read."""
-    try:
-        for path in mask_files(config.masks).values():
-            read_image(path)
-        for _ in folder_masks(config.masks):
-            pass
-    except DefectFillError as error:
-        return [error]
-    return []
+def _check_mask_files(config: RunConfig) -> None:
+    """Raise unless zones and masks of the user's own can be read."""
+    for path in mask_files(config.masks).values():
+        read_image(path)
+    for _ in folder_masks(config.masks):
+        pass
 
 
 def _images_of(records: Sequence[ImageRecord], defect: str) -> DefectImages:
