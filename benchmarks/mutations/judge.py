@@ -18,7 +18,7 @@ from benchmarks.mutations.common import CANARY, Sandbox, Trial
 from defectfill.cli import exit_codes, main
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
-from defectfill.operations.check import read_checked
+from defectfill.operations.check import check_run
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.runs.run import Run
@@ -113,7 +113,7 @@ def do_steps(config_path: Path) -> None:
     if prepared.is_finished():
         summary(prepared.dataset)
         return
-    records = read_checked(config, prepared)
+    records = check_run(config, prepared).records
     with locked(config):
         run = Run.at(start_run(config, prepared, records).folder)
         if not run.is_finished():

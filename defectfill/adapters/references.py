@@ -9,7 +9,7 @@ from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import read_mask
-from defectfill.masks.category import foreground_of
+from defectfill.masks.objects import foreground_of
 from defectfill.model.training.data import Reference, Scene, TrainingData
 from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.records.snapshot import ImageRecord, read_picture, references_of

@@ -35,6 +35,8 @@ class DefectMasks(BaseModel):
     """Masks that found room."""
     comparisons: tuple[Comparison, ...]
     """One per attribute."""
+    note: str
+    """What was decided where the object does not stand out from its ground; empty elsewhere."""
     not_placed: dict[str, int]
     """Why normals or masks were passed over -> how often."""
 
@@ -58,7 +60,9 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
                 titled_row(f"{drawn_name(defect)}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS)
             )
         comparisons = tuple(compare(masks.sampler.attributes, sampled))
-        report[defect] = DefectMasks(count=len(sampled), comparisons=comparisons, not_placed=dict(refused))
+        report[defect] = DefectMasks(
+            count=len(sampled), comparisons=comparisons, note=masks.note, not_placed=dict(refused)
+        )
     write_png(path, np.concatenate(rows))
     return report
 
@@ -68,6 +72,7 @@ def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
     lines: list[str] = []
     for defect, masks in report.items():
         lines += _table(defect, masks)
+        lines += [f"{defect}: {masks.note}"] if masks.note else []
         lines += [f"{defect}: {times} not placed: {reason}" for reason, times in masks.not_placed.items()]
     return lines
 

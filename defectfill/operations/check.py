@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from defectfill.adapters.files import is_trained
 from defectfill.adapters.references import divide_references
@@ -39,7 +39,7 @@ def check_config(config: RunConfig, *, measure: bool = False) -> Check:
         run = prepare_run(config)
     except DefectFillError as error:
         errors.append(error)
-    records = read_checked(config, run, errors)
+    records, decided = check_run(config, run, errors)
     assert run is not None
     work = remaining_work(run, records)
     return Check(
@@ -48,14 +48,23 @@ def check_config(config: RunConfig, *, measure: bool = False) -> Check:
         test_normals=sum(record.role == "test_normal" for record in records),
         defects=tuple(_images_of(records, defect) for defect in config.data.defects),
         work=work,
-        notes=tuple(notes(config, records)),
+        notes=(*notes(config, records), *decided),
         warnings=tuple(warnings(config, records)),
         forecast=_forecast(run, records, work) if measure and not work.is_finished else None,
     )
 
 
-def read_checked(config: RunConfig, run: Run | None, errors: Sequence[DefectFillError] = ()) -> Sequence[ImageRecord]:
-    """Return the real images, each read once, of a config with which nothing is wrong.
+class Checked(NamedTuple):
+    """A config with which nothing is wrong."""
+
+    records: Sequence[ImageRecord]
+    """The real images, each read once."""
+    notes: tuple[str, ...]
+    """What was decided about their objects, a line each."""
+
+
+def check_run(config: RunConfig, run: Run | None, errors: Sequence[DefectFillError] = ()) -> Checked:
+    """Return the real images of a config with which nothing is wrong, and what was decided about their objects.
 
     run: the prepared one; errors: why there is none. Raises one error with these and every other problem.
     """
@@ -67,42 +76,45 @@ def read_checked(config: RunConfig, run: Run | None, errors: Sequence[DefectFill
         records = ingest(config)
     except DefectFillError as error:
         found.append(error)
-    found += _errors_of(*_checks(config, run, records))
+    said: list[str] = []
+    for check in _checks(config, run, records):
+        try:
+            said += check()
+        except DefectFillError as error:
+            found.append(error)
     if found:
         problems = dict.fromkeys(problem for error in found for problem in error.problems)
         raise type(found[0])(list(problems))
-    return records
+    return Checked(records, tuple(said))
 
 
-def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) -> Iterator[Callable[[], Any]]:
-    """Yield what raises what a run would raise after it has begun; of images only where they were read."""
-    yield lambda: _check_requirements(config)
+def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) -> Iterator[Callable[[], list[str]]]:
+    """Yield what raises what a run would raise after it has begun, or else gives lines of what was decided.
+
+    Of images only where they were read.
+    """
+    yield partial(_check_requirements, config)
     if run and Path(config.base.model).is_absolute():
-        yield lambda: _check_base(config)
+        yield partial(_check_base, config)
+    yield partial(_check_mask_files, config)
     for defect in config.data.defects if records else ():
-        yield partial(divide_references, config, records, defect)
-    yield lambda: _check_mask_files(config)
-    for defect in config.data.defects if records else ():
-        yield partial(check_placement, config, records, defect)
+        yield partial(_check_defect, config, records, defect)
 
 
-def _errors_of(*checks: Callable[[], Any]) -> list[DefectFillError]:
-    """Return the errors that are raised."""
-    errors = []
-    for check in checks:
-        try:
-            check()
-        except DefectFillError as error:
-            errors.append(error)
-    return errors
-
-
-def _check_requirements(config: RunConfig) -> None:
+def _check_requirements(config: RunConfig) -> list[str]:
     if problems := list(requirement_problems(config)):
         raise ConfigError(problems)
+    return []
 
 
-def _check_base(config: RunConfig) -> None:
+def _check_defect(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[str]:
+    """Raise unless validation leaves references of a defect to learn from, and a first mask finds room."""
+    divide_references(config, records, defect)
+    said = check_placement(config, records, defect)
+    return [f"{defect}: {said}"] if said else []
+
+
+def _check_base(config: RunConfig) -> list[str]:
     """Raise unless [V*] is one token of the tokenizer and a pass through the base works.
 
     Of a base in a folder; a hub's base shows it only when it is fetched.
@@ -122,14 +134,16 @@ def _check_base(config: RunConfig) -> None:
     except Exception as error:  # the library raises nearly anything over damaged files
         raise ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}") from error
     try_base(config.base)
+    return []
 
 
-def _check_mask_files(config: RunConfig) -> None:
+def _check_mask_files(config: RunConfig) -> list[str]:
     """Raise unless zones and masks of the user's own can be read."""
     for path in mask_files(config.masks).values():
         read_image(path)
     for _ in folder_masks(config.masks):
         pass
+    return []
 
 
 def _images_of(records: Sequence[ImageRecord], defect: str) -> DefectImages:

@@ -32,9 +32,10 @@ REMEMBERED = 128
 """Masks on the same normal that a new one is compared with."""
 
 
-def check_placement(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> None:
-    """Raise DataError where a plan of the defect could not be begun, for the reasons that DefectPlanner would give.
+def check_placement(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> str:
+    """Return what was decided about the object of a defect's pictures, in a line, or an empty one.
 
+    Raises DataError where a plan of the defect could not be begun, for the reasons that DefectPlanner would give.
     records: the real images. Masks are drawn on the normals that the plan begins with until one finds room.
     """
     masks, normals = CategoryMasks(config, records, defect), [record for record in records if record.role == "normal"]
@@ -49,7 +50,7 @@ def check_placement(config: RunConfig, records: Sequence[ImageRecord], defect: s
                 scenes[source] = masks.scene(read_picture(config.category_folder, normals[source]))
             if isinstance(found := scenes[source], Scene):
                 masks.sampler.sample(found, index)
-                return
+                return masks.note
         except PlacementError as problem:
             reasons.append(f"{path}: {problem}")
     raise DataError(_no_room(defect, reasons[0]))
