@@ -114,7 +114,7 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
 
 
 def test_zones_that_leave_no_room_at_all_end_the_run_with_the_reason(toy_config: Path, tmp_path: Path) -> None:
-    zone(tmp_path / "nothing.png", slice(0, 96))
+    zone(tmp_path / "nothing.png", slice(0, 95))
     with_masks(toy_config, "{zones: {forbidden: nothing.png}}")
     with pytest.raises(DataError, match=r"hole: no mask finds room, see masks .* the zones leave nothing"):
         plan_samples(start_run(load_config(toy_config)))

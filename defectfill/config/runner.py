@@ -24,15 +24,12 @@ class ScheduleConfig(ConfigSection):
     def _five_fields(cls, cron: str) -> str:
         from cronsim import CronSim, CronSimError
 
-        fields = cron.split()
-        if len(fields) != 5:
+        if len(cron.split()) != 5:
             raise ValueError("expected the five fields of cron")
         try:
             CronSim(cron, datetime(2000, 1, 1))
         except CronSimError as error:
             raise ValueError(f"no such time: {error}") from error
-        if "W" in fields[2].upper():
-            raise ValueError("no such time: Prefect knows no W")
         return cron
 
     @field_validator("timezone")

@@ -1,7 +1,5 @@
 """One pass through a base before anything is trained: whether its parts fit together and give numbers."""
 
-from pathlib import Path
-
 import torch
 
 from defectfill.config.base import BaseConfig
@@ -33,11 +31,6 @@ def try_base(config: BaseConfig) -> None:
     else:
         precision = "bf16" if dtype == torch.bfloat16 else "fp32"
         base = load_base(config.model_copy(update={"device": "cpu", "precision": precision}))
-    if config.resolution % base.latent_scale:
-        raise ConfigError(
-            f"base.resolution: expected a multiple of {base.latent_scale}, the pixels of {Path(config.model).name} per "
-            f"latent pixel, found {config.resolution}"
-        )
     if problems := [f"base.model: {config.model}: {problem}" for problem in _weight_problems(base)]:
         raise ConfigError(problems)
     try:
