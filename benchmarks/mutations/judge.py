@@ -38,7 +38,7 @@ class Outcome:
     trial: Trial
     code: int
     said: str
-    """On stderr, and the traceback of what was not caught."""
+    """With the traceback of what was not caught."""
     wrong: str
     """Empty if all is well."""
 
@@ -63,13 +63,13 @@ def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
 
 
 def call(trial: Trial, sandbox: Sandbox) -> tuple[int, str]:
-    """(exit code, what was said on stderr) of what reads the broken thing."""
+    """(exit code, what was said) of what reads the broken thing."""
     errors, before = io.StringIO(), sys.argv
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(LIMIT_S)
     faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True, file=sys.__stderr__)
     code = 0
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(errors), contextlib.redirect_stderr(errors):
         try:
             if trial.command == "run":
                 with exit_codes():
@@ -153,6 +153,8 @@ def problems(
         yield "accepted, but it is to be refused"
     elif code == 2 and not any(culprit in said for culprit in trial.names(sandbox)):
         yield f"nothing named of {trial.names(sandbox)}"
+    elif code == 0 and (unsaid := [each for each in trial.tells if each not in said]):
+        yield f"accepted without a word of {unsaid}"
     elif "Traceback" in said:
         yield "a traceback on the way"
     if code == 2 and trial.command != "run" and new:
