@@ -90,6 +90,8 @@ class Settings:
     """Fewest and most defects in one mask."""
     min_distance_px: int = 0
     """Between them."""
+    same_pose: bool = False
+    """The object lies the same in all pictures, but for offsets; foregrounds are whole frames."""
 
 
 @dataclass(frozen=True)
@@ -130,23 +132,16 @@ class MaskSampler:
 
     The same references, settings, seed, scene and index give the same mask, whatever was asked before. Sizes and
     positions of successive indices are spread evenly, by a Halton sequence that the seed scrambles.
-    same_pose: the object lies the same in all pictures, but for offsets; foregrounds are then whole frames.
     Raises ValueError where there are no references or one of them has an empty mask.
     """
 
     def __init__(
-        self,
-        references: Sequence[Reference],
-        settings: Settings,
-        seed: int,
-        folder: Sequence[Mask] = (),
-        *,
-        same_pose: bool = False,
+        self, references: Sequence[Reference], settings: Settings, seed: int, folder: Sequence[Mask] = ()
     ) -> None:
         if FOLDER in settings.samplers and not folder:
             raise ValueError(f"the sampler {FOLDER!r} needs masks")
         foregrounds = [each.foreground | each.mask for each in references]
-        self.registration: Registration = SAME_POSE if same_pose else register(foregrounds)
+        self.registration: Registration = SAME_POSE if settings.same_pose else register(foregrounds)
         self.settings = settings
         self._seed = seed
         self._object_shares = [float(foreground.mean()) for foreground in foregrounds]

@@ -45,7 +45,6 @@ class Outcome:
 
 def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
     """Do a trial, from a fresh copy."""
-    from defectfill.model.base.base import shared_base
     from defectfill.synthesis.calibration import calibrated_gate
 
     shutil.rmtree(sandbox.root)
@@ -56,8 +55,6 @@ def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
     begun = time.monotonic()
     code, said = call(trial, sandbox)
     seconds = time.monotonic() - begun
-    if trial.kind in ("adapter", "base"):
-        shared_base.cache_clear()
     wrong = "\n".join(problems(trial, sandbox, pristine, before, code, said, seconds))
     return Outcome(trial, code, said, wrong)
 

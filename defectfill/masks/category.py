@@ -1,6 +1,7 @@
 """Masks for a category: what `mask_sampling` needs, read from the config and the files it names."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,8 @@ class CategoryMasks:
         seed = derive_seed(config.seed, config.category, defect, "masks")
         self.names = [Path(record.path).stem for record in own]
         """Of the references, in the sampler's order."""
-        self.sampler = MaskSampler(
-            references, _settings(masks), seed, list(folder_masks(masks)), same_pose=self._objects.way == "aligned"
-        )
+        settings = replace(_settings(masks), same_pose=self._objects.way == "aligned")
+        self.sampler = MaskSampler(references, settings, seed, list(folder_masks(masks)))
         self._zones = _Zones(masks.zones, self._find, self.sampler) if masks.zones else None
         if self._zones is not None:
             self._zones.check_sizes(normals)

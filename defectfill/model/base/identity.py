@@ -187,10 +187,19 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _folder_digest(folder: Path) -> str:
     """Return the SHA-256 over the names and contents of everything that is loaded from `folder`."""
-    files = sorted(
-        path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
-    )
+    files = _loaded_files(folder)
     return digest([[path.relative_to(folder).as_posix(), _remembered_sha256(path, *_stamp(path))] for path in files])
+
+
+def folder_stamps(config: BaseConfig) -> tuple[tuple[int, int, int], ...]:
+    """Return numbers that differ once a file of a base in a folder was written again; none of a hub's base."""
+    folder = Path(config.model)
+    return tuple(_stamp(path) for path in _loaded_files(folder)) if folder.is_absolute() else ()
+
+
+def _loaded_files(folder: Path) -> list[Path]:
+    parts = [folder / part for part in CONFIGS if (folder / part).is_dir()]
+    return sorted(path for part in parts for path in part.iterdir() if path.is_file() and path.suffix != ".bin")
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
