@@ -236,6 +236,10 @@ MISTAKES = {
     "no defect": ("data: {root: d, defects: []}", "data.defects: names no defect"),
     "defect twice": ("data: {root: d, defects: [a, b, a]}", "data.defects: a defect is named twice"),
     "good": ("data: {root: d, defects: [good]}", "data.defects: 'good' is the folder of normal images, not a defect"),
+    "no list": (
+        "data: {root: d, defects: a}",
+        "data.defects: .*, found 'a'; a list stands in brackets, also of one .*",
+    ),
     "not a folder's name": ("data: {root: d, defects: [../a]}", "data.defects.0: .*name of one folder.*, found '../a'"),
     "hidden": ("category: .nut", "category: .*name of one folder.*, found '.nut'"),
     "space behind": ("category: 'nut '", "category: .*no space at the end.*, found 'nut '"),

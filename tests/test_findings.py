@@ -68,6 +68,11 @@ def test_a_camera_of_12_bits_is_told(toy_config: Path, category: Path) -> None:
     assert line.startswith("white is 4095 of 65535 in images of 16 bits (12 bits), by the largest value of normals")
 
 
+def test_a_white_that_is_asked_for_without_images_of_16_bits_is_warned_of(toy_config: Path) -> None:
+    toy_config.write_text(toy_config.read_text().replace("defects: [", "white_level: 4095, defects: ["))
+    assert any(line.startswith("data.white_level: counts for images of 16 bits only") for line in said(toy_config)[1])
+
+
 def test_an_inverted_mask_is_warned_of(toy_config: Path, category: Path) -> None:
     path = category / "ground_truth/hole/000_mask.png"
     write_png(path, ~read_mask(path))

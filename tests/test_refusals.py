@@ -43,6 +43,7 @@ ONLY_WORK = {
         "flows/deploy.py _check_pool",
         "flows/deploy.py _find",
         "flows/deploy.py _load",
+        "masks/sheet.py _check_sheet_path",
         "masks/sheet.py write_mask_sheet",  # as check_placement
         "model/evaluation/detector.py _fit",
         "model/evaluation/detector.py divide",
@@ -218,6 +219,18 @@ def zone_on_what_is_hardly_an_object(folder: Path) -> str:
     return r"on\.png: what stands out .*; see masks\.foreground"
 
 
+def a_file_in_place_of_masks(folder: Path) -> str:
+    write_png(folder / "own.png", np.ones((9, 9), bool))
+    add(folder, "masks: {samplers: {folder: 1}, folder: own.png}")
+    return "masks.folder: expected images in .*own.png, found none"
+
+
+def the_category_for_its_root(folder: Path) -> str:
+    path = folder / "toy.yaml"
+    path.write_text(path.read_text().replace("/data,", "/data/washer,"))
+    return "beside it only ground_truth, test, train; data.root is the folder above the category's"
+
+
 def a_scheduler_that_does_not_answer(folder: Path) -> str:
     add(folder, f"runner: {{kind: dask, address: 'tcp://127.0.0.1:{free_port()}'}}")
     return r"runner\.address: no Dask scheduler answers at tcp://127\.0\.0\.1:\d+: Connection refused"
@@ -247,7 +260,8 @@ def all_references_kept_for_validation(folder: Path) -> str:
 REFUSED: tuple[Place, ...] = (
     only_fp16, two_text_encoders, more_than_a_text, another_width, another_width_in_both, nan_in_the_vae,
     zone_without_white, zone_all_forbidden, zone_of_another_size, zone_beside_the_object,
-    zone_on_what_is_hardly_an_object, a_scheduler_that_does_not_answer, no_address_of_a_scheduler, an_hour_that_is_none,
+    zone_on_what_is_hardly_an_object, a_file_in_place_of_masks, the_category_for_its_root,
+    a_scheduler_that_does_not_answer, no_address_of_a_scheduler, an_hour_that_is_none,
     a_day_that_is_none, all_references_kept_for_validation,
 )  # fmt: skip
 

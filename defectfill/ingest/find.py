@@ -93,7 +93,8 @@ def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
     """
     folder = config.category_folder
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected the category's folder, found {_folders_in(folder.parent)}")
+        hint = "; data.root is the folder above the category's" if (folder.parent / "train").is_dir() else ""
+        raise DataError(f"{folder}: expected the category's folder, found {_instead_of(folder)}{hint}")
     defects = config.data.defects
     groups_file = folder / GROUPS_FILE
     listing = Listing(
@@ -118,15 +119,18 @@ def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
 def _empty(folder: Path, what: str) -> list[str]:
     """Return a problem where `folder` is missing or holds no image."""
     if not folder.is_dir():
-        return [f"{folder}: expected a folder with {what}, found {_folders_in(folder.parent)}"]
+        return [f"{folder}: expected a folder with {what}, found {_instead_of(folder)}"]
     if find_images(folder):
         return []
     others = len(list(folder.iterdir()))
     return [f"{folder}: expected {what} ({', '.join(SUFFIXES)}), found none among {others} files"]
 
 
-def _folders_in(parent: Path) -> str:
-    """Return what is in `parent` instead of the folder that was looked for."""
+def _instead_of(folder: Path) -> str:
+    """Return what there is instead of a folder that was looked for."""
+    parent = folder.parent
+    if folder.is_file():
+        return "a file"
     if not parent.is_dir():
         return f"that {parent} is no folder either"
     names = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))

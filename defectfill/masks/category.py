@@ -8,7 +8,7 @@ import numpy as np
 
 from defectfill.config.masks import MasksConfig, ZonesConfig
 from defectfill.config.run import RunConfig
-from defectfill.ingest.find import find_images
+from defectfill.ingest.find import find_images, mask_files
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_image, read_mask
@@ -78,7 +78,10 @@ def _settings(masks: MasksConfig) -> Settings:
 
 def folder_masks(masks: MasksConfig) -> Iterator[Mask]:
     """Yield the user's own masks, for the sampler `folder`; DataError for one that cannot be used."""
-    for path in find_images(masks.folder) if masks.folder and FOLDER in masks.samplers else ():
+    if masks.folder is None or FOLDER not in masks.samplers:
+        return
+    mask_files(masks)  # raises where there is none
+    for path in find_images(masks.folder):
         mask = read_mask(path)
         if not mask.any():
             raise DataError(f"{path}: expected a mask, found nothing white")

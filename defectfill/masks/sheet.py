@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
-from defectfill.io.errors import DataError
+from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.masks.category import CategoryMasks
@@ -46,6 +46,7 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
 
     Masks are drawn as the plan draws them, on a few normals. Raises DataError with the reasons when none finds room.
     """
+    _check_sheet_path(path)
     records = ingest(config)
     rows: list[NDArray[np.uint8]] = []
     report: dict[str, DefectMasks] = {}
@@ -65,6 +66,13 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
         )
     write_png(path, np.concatenate(rows))
     return report
+
+
+def _check_sheet_path(path: Path) -> None:
+    """Raise ConfigError, before anything is drawn, where no picture can be written."""
+    above = next(each for each in path.absolute().parents if each.exists())
+    if path.suffix.lower() != ".png" or path.is_dir() or not above.is_dir():
+        raise ConfigError(f"--out {path}: expected the name of a PNG file in a folder that is there or can be made")
 
 
 def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:

@@ -31,7 +31,9 @@ def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
 
 
 def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a line for what is passed over, masks that look inverted, and references too thin to be learnt well."""
+    """Yield a line for whatever is passed over, looks wrong, or is too small to be learnt well."""
+    if config.data.white_level != "auto" and not any(record.bit_depth == 16 for record in records):
+        yield "data.white_level: counts for images of 16 bits only, of which there is none"
     for folder, names in passed_over(config).items():
         shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
         yield f"{folder}: {len(names)} files are passed over, in a format that is not read or in a folder: {shown}"
