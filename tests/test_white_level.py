@@ -130,6 +130,9 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
         made[factor] = read_image(first), mask, sheet
     (wide, wide_mask, wide_sheet), (narrow, narrow_mask, narrow_sheet) = made[257], made[16]
     assert narrow.max() <= 4095
+    assert (
+        "- White is 4095 of 65535 in images of 16 bits.\n- The images derive" in (run.dataset / "README.md").read_text()
+    )
     np.testing.assert_array_equal(narrow_mask, wide_mask)
     np.testing.assert_allclose(narrow / 4095, wide / FULL, atol=0.005)
     np.testing.assert_allclose(narrow_sheet.astype(int), wide_sheet.astype(int), atol=2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from defectfill.records.manifest import count_rows
+from defectfill.records.snapshot import white_level_in
 from defectfill.runs.run import Run
 
 
@@ -15,7 +16,8 @@ def dataset_card(run: Run, folder: Path) -> str:
     config, record = run.config, run.record
     counts = count_rows(pq.read_table(folder / "manifest.parquet", columns=["defect", "split", "origin"]))
     table = [
-        f"| {defect} | {split} | {origin} | {count} |" for (defect, split, origin), count in sorted(counts.items())
+        f"| {_cell(defect)} | {split} | {origin} | {count} |"
+        for (defect, split, origin), count in sorted(counts.items())
     ]
     reasons: Counter[str] = Counter(
         pq.read_table(folder / "rejected.parquet", columns=["reason"])["reason"].to_pylist()
@@ -24,6 +26,8 @@ def dataset_card(run: Run, folder: Path) -> str:
     labels, other = "masks", "planned_masks"
     if config.dataset.label == "planned":
         labels, other = other, labels
+    white = white_level_in(run.snapshot())
+    range_of_values = f"- White is {white} of 65535 in images of 16 bits.\n" if white else ""
     choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
@@ -52,7 +56,12 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
 - Painted by {record.base.model} ({record.base.revision[:12]}) with one DefectFill adapter per defect,
   {config.generate.steps} steps of {config.generate.solver}, guidance {config.generate.guidance_scale:g}, of
   {config.generate.candidates} candidates {choice[config.generate.choice]}, seed {config.seed}.
-- The images derive from the photographs they were painted on and inherit their licence.
+{range_of_values}- The images derive from the photographs they were painted on and inherit their licence.
 
 Check it at any time: `defectfill verify <this folder>`.
 """
+
+
+def _cell(name: str) -> str:
+    """Return a name as a cell of a table."""
+    return name.replace("|", "\\|")
