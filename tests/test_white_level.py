@@ -20,6 +20,7 @@ from defectfill.io.images import file_sha256, read_image, read_mask, write_png
 from defectfill.io.white_level import FULL, stretched, unstretched, white_level_of
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
+from defectfill.operations.status import _setting_changes
 from defectfill.painting.painter import FlatPainter
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
@@ -142,6 +143,8 @@ def test_images_that_have_no_white_of_their_own_keep_their_keys(finished: Run) -
     config = finished.config
     explicit = config.model_copy(update={"data": config.data.model_copy(update={"white_level": 4095})})
     record = finished.record.model_copy(update={"config": explicit})
+    (change,) = _setting_changes(finished, Run(record, finished.folder))
+    assert (change.key, change.before, change.now) == ("data.white_level", "auto", "4095")
     assert record.key == finished.record.key
     assert record.adapter_key("hole", finished.snapshot()) == finished.adapter_folder("hole").name.rpartition("-")[2]
     assert "white" not in contents(finished.dataset)["README.md"].decode()
