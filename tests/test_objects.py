@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from defectfill.config.run import RunConfig, load_config
+from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import DataError
 from defectfill.io.images import write_png
 from defectfill.masks.category import CategoryMasks
@@ -65,8 +66,6 @@ def write_components(root: Path, base_folder: Path, *, turned: bool = False) -> 
 
 
 def masks_of(config: RunConfig) -> tuple[CategoryMasks, tuple[ImageRecord, ...]]:
-    from defectfill.ingest.ingest import ingest
-
     records = ingest(config)
     return CategoryMasks(config, records, "spot"), records
 
@@ -123,6 +122,17 @@ def test_a_part_that_lies_anywhere_on_its_carrier_is_taken_for_a_texture(tmp_pat
     path.write_text(path.read_text() + "masks: {foreground: aligned}\n")
     with pytest.raises(DataError, match=r"spot/\d\.png: .* found a picture that is not alike"):
         check_config(load_config(path))
+
+
+def test_masks_follow_the_other_references_where_one_does_not_show_its_object(toy_config: Path) -> None:
+    toy_config.write_text(toy_config.read_text().replace("[hole, scratch]", "[hole]").replace("count: 2", "count: 3"))
+    (first, *others) = check_config(load_config(toy_config)).defects[0].references
+    write_png(toy_config.parent / "data/washer/test/hole" / first, component(0)[0][16:112, 16:112])
+    (note,) = check_config(load_config(toy_config)).notes
+    assert note.startswith("hole: the object is not surely found in 1 of 3 references, masks follow the others")
+    assert f"test/hole/{first}: " in note
+    config = load_config(toy_config)
+    assert [f"{name}.png" for name in CategoryMasks(config, ingest(config), "hole").names] == others
 
 
 def test_zones_move_with_a_part_that_always_lies_the_same(tmp_path: Path, base_folder: Path) -> None:

@@ -28,13 +28,13 @@ class CategoryMasks:
         folder, masks = config.category_folder, config.masks
         own, normals = references_of(records, defect), [record for record in records if record.role == "normal"]
         self._objects = ObjectFinder(masks, folder, own, normals)
+        usable = [(record, found) for record, found in zip(own, self._objects.found, strict=True) if found]
         references = [
-            Reference(read_mask(folder / record.mask_path), found.foreground, found.offset)
-            for record, found in zip(own, self._objects.found, strict=True)
+            Reference(read_mask(folder / record.mask_path), found.foreground, found.offset) for record, found in usable
         ]
         seed = derive_seed(config.seed, config.category, defect, "masks")
-        self.names = [Path(record.path).stem for record in own]
-        """Of the references, in the sampler's order."""
+        self.names = [Path(record.path).stem for record, _ in usable]
+        """Of the references that masks follow, in the sampler's order."""
         settings = replace(_settings(masks), same_pose=self._objects.way == "aligned")
         self.sampler = MaskSampler(references, settings, seed, list(folder_masks(masks)))
         self._zones = _Zones(masks.zones, self._find, self.sampler) if masks.zones else None

@@ -26,6 +26,8 @@ Way: TypeAlias = Literal["object", "aligned", "full"]
 
 LOOKED_AT = 8
 """Normals that are compared before pictures count as alike."""
+CERTAIN_SHARE = 0.5
+"""Share of the references in which the object has to be found."""
 ALIKE_SHARE = 0.75
 """Share of the pictures that have to be alike."""
 
@@ -53,8 +55,8 @@ class ObjectFinder:
         """What was decided where the object does not stand out, in a line; empty elsewhere."""
         self._template: Template | None = None
         self.way: Way = "full" if masks.foreground == "full" else "object"
-        self.found: list[FoundObject] = []
-        """In the references."""
+        self.found: Sequence[FoundObject | None] = ()
+        """In the references; None in one that tells nothing of where its defect lies."""
         if masks.foreground == "aligned":
             self.way, self._template = "aligned", Template(read_picture(folder, normals[0]))
         if self.way == "object":
@@ -84,7 +86,10 @@ class ObjectFinder:
         return FoundObject(whole_frame(image).foreground, aligned.offset)
 
     def _find_or_step_down(self, references: Sequence[ImageRecord]) -> None:
-        """Find the objects of the references; where all that are certain are textures, so are the others."""
+        """Find the objects of the references; where all that are certain are textures, so are the others.
+
+        Masks follow the certain ones as long as those are CERTAIN_SHARE of all.
+        """
         found: list[Mask | None] = []
         problems = []
         for record, picture in zip(references, self.pictures, strict=True):
@@ -95,17 +100,19 @@ class ObjectFinder:
                 problems.append(f"{record.path}: {problem}")
         certain = [foreground for foreground in found if foreground is not None]
         are_textures = bool(certain) and all(foreground.all() for foreground in certain)
-        if not problems and not are_textures:
-            problems = self._all_uncertain()
-        elif are_textures:
-            problems = []
-        if problems:
-            self._step_down(problems[0], references)
+        if are_textures:
+            self.found = [whole_frame(picture) for picture in self.pictures]
             return
-        self.found = [
-            whole_frame(picture) if foreground is None else FoundObject(foreground)
-            for foreground, picture in zip(found, self.pictures, strict=True)
-        ]
+        doubtful = problems if len(certain) < CERTAIN_SHARE * len(found) else self._all_uncertain()
+        if doubtful:
+            self._step_down(doubtful[0], references)
+            return
+        self.found = [None if foreground is None else FoundObject(foreground) for foreground in found]
+        if problems:
+            self.note = (
+                f"the object is not surely found in {len(problems)} of {len(found)} references, masks follow the "
+                f"others (see masks.foreground); {problems[0]}"
+            )
 
     def _all_uncertain(self) -> list[str]:
         """Return why the object is not found in any of the normals; nothing as soon as it is in one."""
