@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from defectfill.config.run import load_config
 from defectfill.io.errors import ConfigError, DefectFillError
-from defectfill.io.images import write_png
-from defectfill.operations.check import check_config
+from defectfill.io.images import read_mask, write_png
+from defectfill.operations.check import check_config, start_checked
 
 ROOT = Path(__file__).parents[1]
 ERRORS = {"ConfigError", "DataError", "PlacementError", "UncertainObject"}
@@ -271,6 +271,22 @@ def test_check_refuses_what_a_run_would_refuse_after_training(toy_config: Path, 
     message = breaks(toy_config.parent)
     with pytest.raises(DefectFillError, match=message):
         check_config(load_config(toy_config))
+    assert not (toy_config.parent / "out").exists()
+
+
+def test_a_scheduled_run_checks_everything_too_and_logs_what_was_decided(
+    toy_config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask = toy_config.parent / "data/washer/ground_truth/hole/000_mask.png"
+    write_png(mask, ~read_mask(mask))
+    with caplog.at_level("INFO", "defectfill"):
+        run = start_checked(load_config(toy_config))
+    assert [record.path for record in run.snapshot()]
+    assert any("is it inverted" in record.getMessage() for record in caplog.records)
+    shutil.rmtree(toy_config.parent / "out")
+    zone_all_forbidden(toy_config.parent)
+    with pytest.raises(DefectFillError, match=r"zone\.png"):
+        start_checked(load_config(toy_config))
     assert not (toy_config.parent / "out").exists()
 
 

@@ -1,5 +1,6 @@
 """The check of a config: what it would do and all that is wrong with it, without a GPU and without writing anything."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from defectfill.io.errors import ConfigError, DefectFillError
 from defectfill.io.images import read_image
 from defectfill.masks.category import folder_masks
 from defectfill.operations.findings import notes, warnings
-from defectfill.operations.prepare import prepare_run
+from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.operations.reports import Check, DefectImages, DefectWork, RemainingWork
 from defectfill.operations.requirements import requirement_problems
 from defectfill.operations.storage.fetch import fetch_data
@@ -23,6 +24,8 @@ from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.defect_planner import check_placement
 from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
+
+logger = logging.getLogger(__name__)
 
 
 def check_config(config: RunConfig, *, measure: bool = False) -> Check:
@@ -86,6 +89,22 @@ def check_run(config: RunConfig, run: Run | None, errors: Sequence[DefectFillErr
         problems = dict.fromkeys(problem for error in found for problem in error.problems)
         raise type(found[0])(list(problems))
     return Checked(records, tuple(said))
+
+
+def start_checked(config: RunConfig) -> Run:
+    """Check a config, write run.json and snapshot.parquet of its run, and return it; raises before it writes.
+
+    What is to be said goes to the log. A finished run is not checked again. To be called under `locked`.
+    """
+    run = prepare_run(config)
+    if run.is_finished():
+        return start_run(config, run)
+    records, decided = check_run(config, run)
+    for line in (*notes(config, records), *decided):
+        logger.info(line)
+    for line in warnings(config, records):
+        logger.warning(line)
+    return start_run(config, run, records)
 
 
 def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) -> Iterator[Callable[[], list[str]]]:
