@@ -25,7 +25,8 @@ def run_category(config: RunConfig) -> str:
     Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts. The
     config and the images are read once: what is edited while the run is under way changes nothing in it.
     """
-    from defectfill.operations.check import read_checked
+    from defectfill.operations.check import check_run
+    from defectfill.operations.findings import notes, warnings
     from defectfill.operations.lock import locked
     from defectfill.operations.prepare import prepare_run, start_run
 
@@ -33,7 +34,9 @@ def run_category(config: RunConfig) -> str:
     run = prepare_run(config)
     if run.is_finished():
         return run.dataset_uri
-    records = read_checked(config, run)
+    records, decided = check_run(config, run)
+    for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):
+        print(line, file=sys.stderr)
     with locked(config):
         run = start_run(config, run, records)
     server = os.environ.get("PREFECT_API_URL")

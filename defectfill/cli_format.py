@@ -17,6 +17,7 @@ def check_lines(check: "Check") -> Iterator[str]:
     yield (f"{check.category}: {check.normals} normals to paint on, {check.test_normals} normals set aside for test")
     for images in check.defects:
         yield f"{images.defect}: references {', '.join(images.references)}; {images.held_out} held out"
+    yield from (f"note: {note}" for note in check.notes)
     yield from work_lines(check.work)
     yield from (f"warning: {warning}" for warning in check.warnings)
     if check.forecast:

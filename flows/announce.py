@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from defectfill.io.images import file_sha256
+from defectfill.io.names import safe_name
 from defectfill.runs.run import Run
 
 FINISHED = "defect-dataset.finished"
@@ -20,7 +21,7 @@ def announce(run: Run) -> None:
     """Materialize the asset of a finished dataset's manifest, with its facts, and emit the event."""
     facts = dataset_facts(run)
     asset = Asset(
-        key=f"defectfill://{run.config.category}/manifest.parquet",
+        key=f"defectfill://{safe_name(run.config.category)}/manifest.parquet",
         properties=AssetProperties(name=f"{run.config.category} defects", description=run.dataset_uri),
     )
 

@@ -1,17 +1,19 @@
 """The artifacts that Prefect's pages show of a run, beside its state."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from defectfill.io.names import safe_name
 from defectfill.io.progress import listening
 
 
 def artifact_key(name: str) -> str:
-    """Return a name as Prefect takes keys of artifacts: lower-case letters, digits and dashes."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
+    """Return a name as Prefect takes keys of artifacts: lower-case letters, digits and dashes; no two names alike."""
+    return re.sub("[^a-z0-9]", "-", (name if name.isascii() else safe_name(name)).lower())
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ import httpx
 from prefect import get_client
 from prefect.automations import Automation
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import RunDeployment
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
@@ -78,6 +79,7 @@ def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
     for path in dict.fromkeys(path.resolve() for path in paths):
         try:
             configs[path] = load_config(path)
+            problems += [f"{path}: {problem}" for problem in _schedule_problems(configs[path])]
         except ConfigError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
     counts = Counter(path.stem for path in configs)
@@ -85,6 +87,16 @@ def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
     if problems:
         raise ConfigError(problems)
     return configs
+
+
+def _schedule_problems(config: RunConfig) -> Iterator[str]:
+    """Yield a problem where Prefect does not take a schedule, before the first deployment is made."""
+    if config.schedule is None:
+        return
+    try:
+        CronSchedule(cron=config.schedule.cron, timezone=config.schedule.timezone)
+    except ValueError:
+        yield f"schedule: Prefect takes no {config.schedule.cron!r} in {config.schedule.timezone!r}"
 
 
 def _check_pool(work_pool: str) -> None:

@@ -18,7 +18,8 @@ from defectfill.adapters.train import train_adapter as train
 from defectfill.config.run import RunConfig
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError, is_full_disk
-from defectfill.operations.prepare import restart_run, start_run
+from defectfill.operations.check import start_checked
+from defectfill.operations.prepare import restart_run
 from defectfill.operations.storage.fetch import fetch_for_shard, open_run
 from defectfill.operations.storage.upload import (
     sync_shards,
@@ -69,11 +70,11 @@ def opened(run_uri: str) -> Iterator[Run]:
 
 @step()
 def ingest(asked: RunConfig | RunRecord) -> str:
-    """Begin the run of a config, every real image checked and given its role, and return its uri.
+    """Begin the run of a config, everything checked and every real image given its role, and return its uri.
 
     asked: the record where this process has begun it already.
     """
-    run = restart_run(asked) if isinstance(asked, RunRecord) else start_run(asked)
+    run = restart_run(asked) if isinstance(asked, RunRecord) else start_checked(asked)
     upload_record(run)
     return run.uri
 

@@ -45,12 +45,16 @@ class Scene:
     """[h, w]: how likely a defect's centroid lies there; None: all positions are equally likely."""
 
 
-def scene(foreground: Mask, registration: Registration, permitted: Mask | None = None) -> Scene:
+def scene(
+    foreground: Mask, registration: Registration, permitted: Mask | None = None, offset: tuple[int, int] = (0, 0)
+) -> Scene:
     """Return the scene of an object; `permitted` [H, W] is where the user lets defects be.
+
+    offset: by how much the object lies further right and down than its foreground tells, which is then the frame.
 
     Raises ValueError when the foreground is empty, PlacementError when nothing of it is permitted.
     """
-    pose = registration.pose(foreground)
+    pose = registration.pose(foreground).moved(offset)
     allowed = foreground if permitted is None else foreground & permitted
     if not allowed.any():
         raise PlacementError("the zones leave nothing of the object")

@@ -7,7 +7,7 @@ running downwards. A round object has no direction: only depth means anything on
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -59,6 +59,10 @@ class Pose:
         along, across = u * self.half_length, (-v if self.mirrored else v) * self.half_width
         return cos * along - sin * across + self.centre[0], sin * along + cos * across + self.centre[1]
 
+    def moved(self, offset: tuple[int, int]) -> "Pose":
+        """Return the pose of the same object further right and further down by an offset in pixels."""
+        return replace(self, centre=(self.centre[0] + offset[0], self.centre[1] + offset[1]))
+
     def flipped(self, flip: Flip) -> "Pose":
         """Return the same object, with u and v times the flip's signs."""
         axis = self.axis + (math.pi if flip[0] < 0 else 0)
@@ -83,6 +87,10 @@ class Registration:
         """
         pose = _pose(foreground, self.kind)
         return pose if self.kind != "object" else _matched(pose, foreground, self.outline)
+
+
+SAME_POSE = Registration("frame", np.zeros((0, 0)), ((1, 1),))
+"""Of parts that lie the same in all pictures: the frame tells them, moved by an offset, and is not to be mirrored."""
 
 
 def register(foregrounds: Sequence[Mask]) -> Registration:

@@ -12,7 +12,7 @@ import numpy as np
 from mask_sampling import Mask, PlacementError, bounding_box
 from mask_sampling.frame import BEYOND, reference_shape, sides_touched
 from mask_sampling.placement import INSIDE, Scene, Sides, place_patch, scene
-from mask_sampling.pose import Registration, register
+from mask_sampling.pose import SAME_POSE, Registration, register
 from mask_sampling.positions import LearntPositions, position_of
 from mask_sampling.priors import area_fraction_at, axial_spread, departure, measure
 from mask_sampling.shapes import Sampler, Shape, ShapeRequest, ShapeSettings, patch_area_px
@@ -64,6 +64,8 @@ class Reference:
     mask: Mask
     foreground: Mask
     """Its object, [H, W] like the mask; the mask may lie partly outside."""
+    offset: tuple[int, int] = (0, 0)
+    """x, y in pixels by which a part that always lies the same has moved."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Settings:
     """Fewest and most defects in one mask."""
     min_distance_px: int = 0
     """Between them."""
+    same_pose: bool = False
+    """The object lies the same in all pictures, but for offsets; foregrounds are whole frames."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +141,14 @@ class MaskSampler:
         if FOLDER in settings.samplers and not folder:
             raise ValueError(f"the sampler {FOLDER!r} needs masks")
         foregrounds = [each.foreground | each.mask for each in references]
-        self.registration: Registration = register(foregrounds)
+        self.registration: Registration = SAME_POSE if settings.same_pose else register(foregrounds)
         self.settings = settings
         self._seed = seed
         self._object_shares = [float(foreground.mean()) for foreground in foregrounds]
-        scenes = [scene(foreground, self.registration) for foreground in foregrounds]
+        scenes = [
+            scene(foreground, self.registration, offset=each.offset)
+            for foreground, each in zip(foregrounds, references, strict=True)
+        ]
         pairs = list(zip(references, scenes, strict=True))
         positions = tuple(position_of(each.mask, own) for each, own in pairs)
         self.positions = LearntPositions(positions, self.registration.flips)
@@ -152,9 +159,10 @@ class MaskSampler:
         self._rotation_degrees = self._learnt_rotation()
         self._folder = [Shape(mask[bounding_box(mask)], float(mask.sum()), 0.0) for mask in folder]
 
-    def scene(self, foreground: Mask, permitted: Mask | None = None) -> Scene:
+    def scene(self, foreground: Mask, permitted: Mask | None = None, offset: tuple[int, int] = (0, 0)) -> Scene:
         """Return the scene of a normal, with its object as found, or with the whole frame where those are textures.
 
+        offset: as of a reference.
         Raises PlacementError where the object is much larger or smaller than the references', or nothing is permitted.
         """
         if self.registration.kind == "frame":
@@ -163,7 +171,7 @@ class MaskSampler:
         if not low / OBJECT_SLACK <= share <= high * OBJECT_SLACK:
             expected = f"{low:.1%} to {high:.1%} as in the references"
             raise PlacementError(f"expected an object that covers {expected}, found {share:.1%}")
-        own = scene(foreground, self.registration, permitted)
+        own = scene(foreground, self.registration, permitted, offset)
         return replace(own, density=self.positions.density(own)) if self.settings.placement == "learned" else own
 
     def sample(self, on: Scene, index: int, others: Sequence[Spot] = ()) -> SampledMask:

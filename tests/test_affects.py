@@ -53,6 +53,7 @@ CONSEQUENCES: list[tuple[str, Any, set[str]]] = [
     ("data.defects", ("hole", "cut"), RUN),
     ("data.references.fraction", 0.5, RUN),
     ("data.group_column", "part", RUN),
+    ("data.white_level", 4095, set()),
     ("base.model", "other", set()),
     ("base.revision", "6" * 40, set()),
     ("base.resolution", 256, RUN | {"adapter", "shard"}),

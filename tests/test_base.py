@@ -187,3 +187,16 @@ def test_missing_weights_are_not_made_up(broken: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"unet: its config asks for weights that are not there: conv_in.weight"):
         load_base(BaseConfig(model=str(broken), resolution=64, device="cpu"))
+
+
+def test_a_base_that_was_written_again_is_loaded_again(broken: Path) -> None:
+    from defectfill.model.base.base import shared_base
+
+    config = BaseConfig(model=str(broken), resolution=64, device="cpu")
+    first = shared_base(config)
+    assert shared_base(config) is first
+    path = broken / "vae/diffusion_pytorch_model.safetensors"
+    weights = {name: values * 2 for name, values in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    again = shared_base(config)
+    assert all((new == 2 * old).all() for new, old in zip(again.vae.parameters(), first.vae.parameters(), strict=True))

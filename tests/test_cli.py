@@ -142,7 +142,7 @@ def draw_a_zone_that_is_no_picture(category: Path) -> str:
     path = category.parents[1] / "toy.yaml"
     (category.parents[1] / "zone.png").write_text("not a picture")
     path.write_text(f"{path.read_text()}masks: {{zones: {{allowed: zone.png}}}}\n")
-    return f"{category.parents[1] / 'zone.png'}: expected a PNG, JPEG, BMP or TIFF image"
+    return f"{category.parents[1] / 'zone.png'}: expected a PNG, JPEG, BMP, TIFF or WebP image"
 
 
 def leave_a_mask_of_ones_own_black(category: Path) -> str:

@@ -197,7 +197,10 @@ MISTAKES = {
     "unknown": ("dataset: {xyz: 1}", "dataset.xyz: unknown key; known are real_share, label, rejected_images"),
     "no name": ("1: a", "1: keys should be strings, found 1"),
     "word for number": ("seed: many", "seed: input should be a valid integer, .*, found 'many'"),
-    "number for word": ("train: {token: 5}", "train.token: input should be a valid string, found 5"),
+    "number for word": (
+        "train: {token: 5}",
+        "train.token: input should be a valid string, found 5; YAML reads this as a number unless .*",
+    ),
     "half a step": ("train: {steps: 1.5}", "train.steps: .*valid integer.*, found 1.5"),
     "value for block": ("train: 5", "train: .*, found 5"),
     "empty block": ("train:", "train: .*, found None"),
@@ -233,8 +236,16 @@ MISTAKES = {
     "no defect": ("data: {root: d, defects: []}", "data.defects: names no defect"),
     "defect twice": ("data: {root: d, defects: [a, b, a]}", "data.defects: a defect is named twice"),
     "good": ("data: {root: d, defects: [good]}", "data.defects: 'good' is the folder of normal images, not a defect"),
-    "not a folder's name": ("data: {root: d, defects: [../a]}", "data.defects.0: .*pattern.*, found '../a'"),
-    "hidden": ("category: .nut", "category: .*pattern.*, found '.nut'"),
+    "no list": (
+        "data: {root: d, defects: a}",
+        "data.defects: .*, found 'a'; a list stands in brackets, also of one .*",
+    ),
+    "not a folder's name": ("data: {root: d, defects: [../a]}", "data.defects.0: .*name of one folder.*, found '../a'"),
+    "hidden": ("category: .nut", "category: .*name of one folder.*, found '.nut'"),
+    "space behind": ("category: 'nut '", "category: .*no space at the end.*, found 'nut '"),
+    "too long a name": (f"category: {'螺' * 54}", "category: .*at most 160 bytes.*"),
+    "a number for a name": ("category: 01", "category: .*found 1; YAML reads this as a number unless .*quotes"),
+    "no for a name": ("data: {root: d, defects: [no]}", "data.defects.0: .*found False; YAML reads yes, no, on .*"),
 }
 
 

@@ -176,7 +176,7 @@ def test_missing_folders_are_told_at_once_with_those_there_are(nut: Path) -> Non
 @pytest.mark.parametrize("folder", ["train/good", "test/crack"])
 def test_an_empty_folder_is_named(nut: Path, folder: str) -> None:
     for path in (nut / folder).iterdir():
-        path.rename(path.with_suffix(".webp"))
+        path.rename(path.with_suffix(".gif"))
     problems = problems_of(config_for(nut.parent, ["hole", "crack"]))
     assert problems[0].startswith(f"{nut / folder}: ")
     assert ".png" in problems[0]

@@ -14,9 +14,10 @@ from defectfill.config.run import load_config
 from defectfill.dataset.summary import format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.ingest.ingest import ingest
-from defectfill.io.errors import DataError
+from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.masks.category import CategoryMasks
+from defectfill.masks.sheet import write_mask_sheet
 from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.runs import defect_planner, planner
 from defectfill.runs.plan import read_plan
@@ -114,10 +115,17 @@ def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_confi
 
 
 def test_zones_that_leave_no_room_at_all_end_the_run_with_the_reason(toy_config: Path, tmp_path: Path) -> None:
-    zone(tmp_path / "nothing.png", slice(0, 96))
+    zone(tmp_path / "nothing.png", slice(0, 95))
     with_masks(toy_config, "{zones: {forbidden: nothing.png}}")
     with pytest.raises(DataError, match=r"hole: no mask finds room, see masks .* the zones leave nothing"):
         plan_samples(start_run(load_config(toy_config)))
+
+
+@pytest.mark.parametrize("out", ["folder.png", "toy.yaml/masks.png", "masks.jpg"])
+def test_a_sheet_that_cannot_be_written_is_told_before_it_is_drawn(toy_config: Path, out: str) -> None:
+    (toy_config.parent / "folder.png").mkdir()
+    with pytest.raises(ConfigError, match=f"--out .*{out}: expected the name of a PNG file"):
+        write_mask_sheet(load_config(toy_config), toy_config.parent / out, 4)
 
 
 def test_the_sheet_shows_and_compares_without_a_model(

@@ -7,7 +7,7 @@ import pytest
 from defectfill.config.run import load_config
 from defectfill.ingest import inspect
 from defectfill.io.images import ImageArray, read_image, write_png
-from defectfill.operations.check import read_checked
+from defectfill.operations.check import check_run
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, restart_run, start_run
 
@@ -28,7 +28,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_what_was_checked_is_not_read_again(toy_config: Path, decoded: list[Path]) -> None:
     config = load_config(toy_config)
     prepared = prepare_run(config)
-    records = read_checked(config, prepared)
+    records = check_run(config, prepared).records
     with locked(config):
         run = start_run(config, prepared, records)
     toy_config.unlink()
@@ -44,7 +44,7 @@ def test_an_image_that_changes_after_the_check_is_read_again_for_another_run(
 ) -> None:
     config = load_config(toy_config)
     prepared = prepare_run(config)
-    records = read_checked(config, prepared)
+    records = check_run(config, prepared).records
     path = config.category_folder / records[0].path
     write_png(path, read_image(path)[::-1])
     run = start_run(config, prepared, records)

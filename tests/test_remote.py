@@ -24,7 +24,7 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, DataError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
-from defectfill.operations.check import check_config, read_checked
+from defectfill.operations.check import check_config, check_run
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, start_run
@@ -151,7 +151,7 @@ def test_a_run_lists_its_images_on_storage_once_before_it_begins(
     monkeypatch.setattr(Remote, "files", listing)
     config = load_config(config_path)
     prepared = prepare_run(config)
-    records = read_checked(config, prepared)
+    records = check_run(config, prepared).records
     with locked(config):
         run = start_run(config, prepared, records)
     with locked(config):

@@ -85,6 +85,8 @@ class Trial:
     expected: Expected
     culprits: Sequence[str] = ()
     """What a refusal has to name, any of them; the config's file, if empty."""
+    tells: Sequence[str] = ()
+    """What has to be said where it is accepted, all of them."""
     heals: bool = False
     """The dataset ends with the bytes of the unbroken one, if need be after what a message says is removed."""
     listed: bool = True

@@ -18,7 +18,7 @@ from benchmarks.mutations.common import CANARY, Sandbox, Trial
 from defectfill.cli import exit_codes, main
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
-from defectfill.operations.check import read_checked
+from defectfill.operations.check import check_run
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.runs.run import Run
@@ -38,14 +38,13 @@ class Outcome:
     trial: Trial
     code: int
     said: str
-    """On stderr, and the traceback of what was not caught."""
+    """With the traceback of what was not caught."""
     wrong: str
     """Empty if all is well."""
 
 
 def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
     """Do a trial, from a fresh copy."""
-    from defectfill.model.base.base import shared_base
     from defectfill.synthesis.calibration import calibrated_gate
 
     shutil.rmtree(sandbox.root)
@@ -56,20 +55,18 @@ def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
     begun = time.monotonic()
     code, said = call(trial, sandbox)
     seconds = time.monotonic() - begun
-    if trial.kind in ("adapter", "base"):
-        shared_base.cache_clear()
     wrong = "\n".join(problems(trial, sandbox, pristine, before, code, said, seconds))
     return Outcome(trial, code, said, wrong)
 
 
 def call(trial: Trial, sandbox: Sandbox) -> tuple[int, str]:
-    """(exit code, what was said on stderr) of what reads the broken thing."""
+    """(exit code, what was said) of what reads the broken thing."""
     errors, before = io.StringIO(), sys.argv
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(LIMIT_S)
     faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True, file=sys.__stderr__)
     code = 0
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(errors), contextlib.redirect_stderr(errors):
         try:
             if trial.command == "run":
                 with exit_codes():
@@ -113,7 +110,7 @@ def do_steps(config_path: Path) -> None:
     if prepared.is_finished():
         summary(prepared.dataset)
         return
-    records = read_checked(config, prepared)
+    records = check_run(config, prepared).records
     with locked(config):
         run = Run.at(start_run(config, prepared, records).folder)
         if not run.is_finished():
@@ -153,6 +150,8 @@ def problems(
         yield "accepted, but it is to be refused"
     elif code == 2 and not any(culprit in said for culprit in trial.names(sandbox)):
         yield f"nothing named of {trial.names(sandbox)}"
+    elif code == 0 and (unsaid := [each for each in trial.tells if each not in said]):
+        yield f"accepted without a word of {unsaid}"
     elif "Traceback" in said:
         yield "a traceback on the way"
     if code == 2 and trial.command != "run" and new:

@@ -40,7 +40,7 @@ ANYWHERE: dict[str, tuple[Writer, Expected]] = {
     "an empty file": (as_is(b""), "refused"),
     "text": (as_is("not a picture\n"), "refused"),
     "a GIF": (anew(lambda image: encoded(image, "GIF")), "refused"),
-    "a WebP": (anew(lambda image: encoded(image, "WEBP")), "refused"),
+    "a WebP": (anew(lambda image: encoded(image, "WEBP")), "accepted"),
     "a JPEG 2000": (anew(lambda image: encoded(image, "JPEG2000")), "refused"),
     "an icon": (anew(lambda image: encoded(image, "ICO", sizes=[(64, 64)])), "refused"),
     "a PDF": (anew(lambda image: encoded(image, "PDF")), "refused"),

@@ -16,6 +16,7 @@ from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import new_folder, write_bytes, write_table
 from defectfill.io.gpu_lock import gpu_lock
 from defectfill.io.images import file_sha256
+from defectfill.io.names import drawn_name
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.model.training.data import TrainingData
 from defectfill.runs.run import Run
@@ -61,10 +62,10 @@ def train_in_this_process(
             distributed=distributed,
         )
     if distributed.is_main_process:
-        _write_adapter(run, defect, data, trained, label)
+        _write_adapter(run, defect, data, trained)
 
 
-def _write_adapter(run: Run, defect: str, data: TrainingData, trained: "TrainedLora", label: str) -> None:
+def _write_adapter(run: Run, defect: str, data: TrainingData, trained: "TrainedLora") -> None:
     """Write the LoRA file, the loss curve (losses.parquet, losses.png), previews and, last, training.json."""
     from defectfill.model.lora.adapter import save_adapter
     from defectfill.model.training.train_lora import PREVIEWS_FOLDER
@@ -72,7 +73,8 @@ def _write_adapter(run: Run, defect: str, data: TrainingData, trained: "TrainedL
     with new_folder(run.adapter_folder(defect), replace=True) as folder:
         save_adapter(trained.adapter, folder)
         write_table(folder / "losses.parquet", trained.losses, LOSS_SCHEMA)
-        plot_losses(trained.losses, folder / "losses.png", label)
+        title = f"train {', '.join(map(drawn_name, run.config.defects_learnt_with(defect)))}"
+        plot_losses(trained.losses, folder / "losses.png", title)
         if data.scenes:
             shutil.copytree(run.training_folder(defect) / PREVIEWS_FOLDER, folder / PREVIEWS_FOLDER)
         sha256 = file_sha256(folder / ADAPTER_FILE)

@@ -1,6 +1,6 @@
 """The blocks `data` and `output`: where real images are, which are learnt from, where results go."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -32,6 +32,9 @@ class DataConfig(ConfigSection):
     defects: Annotated[tuple[FolderName, ...], Affects.SNAPSHOT | Affects.PLAN]
     """Folders below `test/` to synthesize."""
     references: Annotated[References, Affects.SNAPSHOT] = References(fraction=1 / 3)
+    white_level: Annotated[Literal["auto"] | Annotated[int, Field(ge=1, le=65535)], Affects.RESOLVED] = "auto"
+    """The value of white in images of 16 bits. auto: by the largest value of normals and references, rounded up to 10,
+    12, 14 or 16 bits, so that cameras of fewer bits than their files are not taken for dark."""
     group_column: Annotated[str | None, Affects.SNAPSHOT] = None
     """Column of `groups.csv` that names the physical part; needed only where that is not plain."""
 

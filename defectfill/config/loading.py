@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -122,7 +123,8 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
         return [_expand(item, f"{key_path}.{index}", problems) for index, item in enumerate(value)]
     if not isinstance(value, str):
         if value is not None and not isinstance(value, int | float):
-            problems.append(f"{key_path}: expected text, a number, a list or keys, found a {type(value).__name__}")
+            found = f"a {type(value).__name__}" + ("; put text in quotes" if isinstance(value, date) else "")
+            problems.append(f"{key_path}: expected text, a number, a list or keys, found {found}")
         return value
 
     def replace(match: re.Match[str]) -> str:
@@ -155,7 +157,18 @@ def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
         return message
     found = detail["input"]
     shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
-    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{key_path}: {message[0].lower()}{message[1:]}{shown}{_spelling_hint(detail)}"
+
+
+def _spelling_hint(detail: dict[str, Any]) -> str:
+    """Return what to do where a list is missing its brackets, or YAML has read text such as `01` or `no` otherwise."""
+    found = detail["input"]
+    if detail["type"] in ("tuple_type", "list_type"):
+        return "; a list stands in brackets, also of one value"
+    if detail["type"] != "string_type" or not isinstance(found, bool | int | float):
+        return ""
+    kind = "yes, no, on and off as true and false" if isinstance(found, bool) else "this as a number"
+    return f"; YAML reads {kind} unless it stands in quotes"
 
 
 def _section_at(kind: type[ConfigSection], location: list[str]) -> type[ConfigSection]:

@@ -41,8 +41,11 @@ class MasksConfig(ConfigSection):
     """Largest displacement over the longer side of the mask's bounding box; 0 turns bending off."""
     flip: bool = True
     """Mirrored too, where the object's outline is as good as symmetric."""
-    foreground: Literal["auto", "full"] = "auto"
-    """auto: defects lie inside the object, which is found in the image; full: anywhere in the frame."""
+    foreground: Literal["auto", "aligned", "full"] = "auto"
+    """auto: defects lie inside the object, which is found in the image; where it does not stand out surely from its
+    ground, as with aligned or, if the pictures are not alike, with full. aligned: the part lies the same in all
+    pictures, which are brought on top of each other; defects lie where the references have them. full: anywhere in the
+    frame."""
     min_probability: float = Field(default=0.5, gt=0, le=1)
     """A pixel counts as the object from this probability on; more keeps defects off doubtful outlines."""
     placement: Literal["learned", "uniform", "zones"] = "learned"

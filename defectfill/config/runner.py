@@ -1,5 +1,6 @@
 """The sections `schedule` and `runner`: when a category runs, and who paints."""
 
+from datetime import datetime
 from typing import Literal, Self
 from zoneinfo import available_timezones
 
@@ -21,8 +22,14 @@ class ScheduleConfig(ConfigSection):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str) -> str:
+        from cronsim import CronSim, CronSimError
+
         if len(cron.split()) != 5:
             raise ValueError("expected the five fields of cron")
+        try:
+            CronSim(cron, datetime(2000, 1, 1))
+        except CronSimError as error:
+            raise ValueError(f"no such time: {error}") from error
         return cron
 
     @field_validator("timezone")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from defectfill.io.names import check_folder_name
 from defectfill.io.s3 import check_url, is_remote
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -13,8 +14,8 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Solver = Literal["ddim", "dpm", "unipc"]
 
 
-FolderName = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A category or defect: it becomes the name of folders, so it is letters, digits, `_`, `-` and `.`."""
+FolderName = Annotated[str, AfterValidator(check_folder_name)]
+"""A category or defect: it is the name of folders."""
 
 
 def _as_root(root: Any) -> Any:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.records.manifest import count_rows
+from defectfill.records.snapshot import white_level_in
 from defectfill.runs.run import Run
 
 
@@ -16,7 +17,8 @@ def dataset_card(run: Run, folder: Path) -> str:
     config, record = run.config, run.record
     counts = count_rows(pq.read_table(folder / "manifest.parquet", columns=["defect", "split", "origin"]))
     table = [
-        f"| {defect} | {split} | {origin} | {count} |" for (defect, split, origin), count in sorted(counts.items())
+        f"| {_cell(defect)} | {split} | {origin} | {count} |"
+        for (defect, split, origin), count in sorted(counts.items())
     ]
     reasons: Counter[str] = Counter(
         pq.read_table(folder / "rejected.parquet", columns=["reason"])["reason"].to_pylist()
@@ -30,6 +32,8 @@ def dataset_card(run: Run, folder: Path) -> str:
             "\n  `annotated_masks/` is that grown by as much as the references' masks reach beyond what one sees: "
             f"{', '.join(each)}."
         )
+    white = white_level_in(run.snapshot())
+    range_of_values = f"- White is {white} of 65535 in images of 16 bits.\n" if white else ""
     choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
@@ -58,7 +62,12 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
 - Painted by {record.base.model} ({record.base.revision[:12]}) with one DefectFill adapter per defect,
   {config.generate.steps} steps of {config.generate.solver}, guidance {config.generate.guidance_scale:g}, of
   {config.generate.candidates} candidates {choice[config.generate.choice]}, seed {config.seed}.
-- The images derive from the photographs they were painted on and inherit their licence.
+{range_of_values}- The images derive from the photographs they were painted on and inherit their licence.
 
 Check it at any time: `defectfill verify <this folder>`.
 """
+
+
+def _cell(name: str) -> str:
+    """Return a name as a cell of a table."""
+    return name.replace("|", "\\|")

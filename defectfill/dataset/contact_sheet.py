@@ -8,12 +8,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
-from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.io.images import ImageArray, read_mask, write_png
+from defectfill.io.names import drawn_name
+from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import REASONS
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
-from defectfill.records.snapshot import references_of
+from defectfill.records.snapshot import read_picture, references_of, white_level_in
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
@@ -34,37 +36,38 @@ def write_contact_sheet(run: Run, columns: int = 8) -> Path:
 def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
     """Yield (title, tiles) of the rows of one defect."""
     folder, config = run.config.category_folder, run.config
-    references = []
-    for record in references_of(run.snapshot(), defect)[:columns]:
+    records, references = run.snapshot(), []
+    white = white_level_in(records)
+    for record in references_of(records, defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
         box = window_box(mask, config.window, config.base.latent_side)
-        references.append(crop_window(read_image(folder / record.path), mask, box, TILE_PX))
-    yield f"{defect}: references", [outlined(window) for window in references]
+        references.append(crop_window(read_picture(folder, record), mask, box, TILE_PX))
+    yield f"{drawn_name(defect)}: references", [outlined(window) for window in references]
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
     first = dataset(run.dataset / "manifest.parquet").head(columns, filter=of_defect)
     painted = [ManifestRow.model_validate(row) for row in first.to_pylist()]
     planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
     yield (
-        f"{defect}: normals, planned mask outlined",
+        f"{drawn_name(defect)}: normals, planned mask outlined",
         [
-            outlined(_crop(read_image(run.dataset / row.source_path), mask, row))
+            outlined(_crop(read_stretched(run.dataset / row.source_path, white), mask, row))
             for row, mask in zip(painted, planned, strict=True)
         ],
     )
     drawn = [
-        _crop(read_image(run.dataset / row.image_path), read_mask(run.dataset / row.drawn_mask_path), row)
+        _crop(read_stretched(run.dataset / row.image_path, white), read_mask(run.dataset / row.drawn_mask_path), row)
         for row in painted
     ]
-    yield f"{defect}: results", [window.image for window in drawn]
+    yield f"{drawn_name(defect)}: results", [window.image for window in drawn]
     yield (
-        f"{defect}: drawn masks",
+        f"{drawn_name(defect)}: drawn masks",
         [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
     )
     if len(painted) < min(columns, config.generate.count):
-        yield from _rejected_rows(run, defect, columns)
+        yield from _rejected_rows(run, defect, columns, white)
 
 
-def _rejected_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
+def _rejected_rows(run: Run, defect: str, columns: int, white: int) -> Iterator[tuple[str, list[Tile]]]:
     """Yield (title, tiles) of the first samples that were rejected for each reason, the drawn mask outlined."""
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
     for reason in REASONS:
@@ -73,9 +76,11 @@ def _rejected_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, l
         )
         rows = [ManifestRow.model_validate(row) for row in first.to_pylist()]
         found = [(row, rejected_files(run, defect, row.sample_id)) for row in rows]
-        tiles = [outlined(_crop(read_image(files[0]), read_mask(files[1]), row)) for row, files in found if files]
+        tiles = [
+            outlined(_crop(read_stretched(files[0], white), read_mask(files[1]), row)) for row, files in found if files
+        ]
         if tiles:
-            yield f"{defect}: rejected as {reason}", tiles
+            yield f"{drawn_name(defect)}: rejected as {reason}", tiles
 
 
 def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Window:

@@ -1,6 +1,6 @@
 """The files of a category: found and paired, not yet opened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +8,15 @@ from defectfill.config.masks import MasksConfig
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.images import SUFFIXES
+from defectfill.io.names import folder_named
 
 GROUPS_FILE = "groups.csv"
 MASK_ENDING = "_mask"
+UNREAD = frozenset(
+    {".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jpe", ".jxl", ".nef"}
+    | {".npy", ".pbm", ".pgm", ".pnm", ".ppm", ".raw", ".svg", ".tga"}
+)
+"""Endings of images that are not read, in lower case."""
 
 
 class Listing(NamedTuple):
@@ -42,6 +48,30 @@ def find_images(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(images, key=lambda path: path.name))
 
 
+def passed_over(config: RunConfig) -> dict[Path, list[str]]:
+    """Return, by the folders that are read, the names of what looks like images there but is not read, sorted.
+
+    That is files of other formats, and folders with images in them; hidden files do not count.
+    """
+    category = config.category_folder
+    folders = [category / "train" / "good", category / "test" / "good"]
+    for defect in config.data.defects:
+        folders += [folder_named(category / kind, defect) for kind in ("test", "ground_truth")]
+    found = {folder: sorted(_passed_over_in(folder)) for folder in folders if folder.is_dir()}
+    return {folder: names for folder, names in found.items() if names}
+
+
+def _passed_over_in(folder: Path) -> Iterator[str]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            inside = (each for each in path.rglob("*") if each.suffix.lower() in UNREAD.union(SUFFIXES))
+            yield from (each.relative_to(folder).as_posix() for each in inside)
+        elif path.suffix.lower() in UNREAD:
+            yield path.name
+
+
 def mask_files(masks: MasksConfig) -> dict[str, Path]:
     """Return every file that the masks block names, by its key; DataError for those that are missing."""
     zones = masks.zones.model_dump() if masks.zones else {}
@@ -63,14 +93,15 @@ def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
     """
     folder = config.category_folder
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected the category's folder, found {_folders_in(folder.parent)}")
+        hint = "; data.root is the folder above the category's" if (folder.parent / "train").is_dir() else ""
+        raise DataError(f"{folder}: expected the category's folder, found {_instead_of(folder)}{hint}")
     defects = config.data.defects
     groups_file = folder / GROUPS_FILE
     listing = Listing(
         normals=find_images(folder / "train" / "good"),
         test_normals=find_images(folder / "test" / "good"),
-        defects={defect: find_images(folder / "test" / defect) for defect in defects},
-        masks={defect: find_images(folder / "ground_truth" / defect) for defect in defects},
+        defects={defect: find_images(folder_named(folder / "test", defect)) for defect in defects},
+        masks={defect: find_images(folder_named(folder / "ground_truth", defect)) for defect in defects},
         groups_file=(groups_file,) if groups_file.is_file() else (),
     )
     names = [path for _, path in listing.images()] + [path for masks in listing.masks.values() for path in masks]
@@ -80,23 +111,26 @@ def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
         if any("\ud800" <= letter <= "\udfff" for letter in str(path))
     ]
     needed = [(folder / "train" / "good", "normal images")]
-    needed += [(folder / "test" / defect, "images of the defect") for defect in defects]
-    needed += [(folder / "ground_truth" / defect, "the masks of the defect") for defect in defects]
+    needed += [(folder_named(folder / "test", defect), "images of the defect") for defect in defects]
+    needed += [(folder_named(folder / "ground_truth", defect), "the masks of the defect") for defect in defects]
     return listing, problems + [problem for path, what in needed for problem in _empty(path, what)]
 
 
 def _empty(folder: Path, what: str) -> list[str]:
     """Return a problem where `folder` is missing or holds no image."""
     if not folder.is_dir():
-        return [f"{folder}: expected a folder with {what}, found {_folders_in(folder.parent)}"]
+        return [f"{folder}: expected a folder with {what}, found {_instead_of(folder)}"]
     if find_images(folder):
         return []
     others = len(list(folder.iterdir()))
     return [f"{folder}: expected {what} ({', '.join(SUFFIXES)}), found none among {others} files"]
 
 
-def _folders_in(parent: Path) -> str:
-    """Return what is in `parent` instead of the folder that was looked for."""
+def _instead_of(folder: Path) -> str:
+    """Return what there is instead of a folder that was looked for."""
+    parent = folder.parent
+    if folder.is_file():
+        return "a file"
     if not parent.is_dir():
         return f"that {parent} is no folder either"
     names = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -8,6 +8,7 @@ each file shows. `ingest` reports every problem at once, a line each that starts
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.hashing import digest
 from defectfill.io.images import file_sha256
 from defectfill.io.progress import progress
+from defectfill.io.white_level import FULL, deep_maximum, white_level_of
 from defectfill.records.snapshot import ImageRecord
 
 WORKERS = min(4, os.cpu_count() or 1)
@@ -42,7 +44,9 @@ def ingest(config: RunConfig) -> tuple[ImageRecord, ...]:
 
     def inspect(image: tuple[str, Path]) -> tuple[ImageRecord | None, list[str]]:
         defect, path = image
-        return inspect_image(config.category_folder, path, defect, masks.get(path), groups.get(path, ""))
+        return inspect_image(
+            config.category_folder, path, defect, masks.get(path), groups.get(path, ""), config.data.white_level
+        )
 
     records: list[ImageRecord] = []
     for record, found in progress(_in_threads(inspect, images), "reading images", total=len(images)):
@@ -51,7 +55,7 @@ def ingest(config: RunConfig) -> tuple[ImageRecord, ...]:
     problems += _repeated(config.category_folder, records)
     if problems:
         raise DataError(problems)
-    return assign_roles(config, records)
+    return _with_one_white(assign_roles(config, records))
 
 
 def data_digest(config: RunConfig) -> str:
@@ -67,7 +71,43 @@ def data_digest(config: RunConfig) -> str:
     names = [relative_path(path, config.category_folder) for path in files]
     drawn = mask_files(config.masks)
     digests = _in_threads(file_sha256, [*files, *drawn.values()])
-    return digest(sorted(zip([*names, *drawn], digests, strict=True)))
+    content = sorted(zip([*names, *drawn], digests, strict=True))
+    white = _white_of_normals(config, listing.normals)
+    return digest([*content, ["white_level", white]] if white else content)
+
+
+def _with_one_white(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """Return `records` with one white level for all of 16 bits: the largest of normals and references."""
+    deep = [record for record in records if record.bit_depth == 16]
+    levels = [record.white_level or FULL for record in deep if record.role in ("normal", "reference")]
+    white = max(levels, default=FULL) % FULL
+    return tuple(
+        record.model_copy(update={"white_level": white}) if record.bit_depth == 16 else record for record in records
+    )
+
+
+def _white_of_normals(config: RunConfig, normals: Sequence[Path]) -> int:
+    """Return the white level of the normals, 0 where it is all of their range.
+
+    It is known as soon as one uses the range; files of 8 bits are not decoded.
+    """
+    asked, level = config.data.white_level, 0
+    for path in normals:
+        stamp = path.stat()
+        largest = _remembered_maximum(path, stamp.st_size, stamp.st_mtime_ns)
+        level = max(level, white_level_of(largest) if largest and asked == "auto" else int(bool(largest)))
+        if level == FULL:
+            return 0
+    return level if asked == "auto" or not level else asked % FULL
+
+
+@lru_cache(maxsize=100_000)
+def _remembered_maximum(path: Path, size: int, modified_ns: int) -> int:
+    """Return `deep_maximum`, once per process and content."""
+    try:
+        return deep_maximum(path)
+    except DataError:
+        return 0  # told when it is read
 
 
 def _repeated(root: Path, records: Iterable[ImageRecord]) -> list[str]:

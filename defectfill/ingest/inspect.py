@@ -1,19 +1,26 @@
 """One real image and its mask, opened and checked."""
 
 from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
 
 from defectfill.ingest.find import relative_path
 from defectfill.io.errors import DataError
-from defectfill.io.images import content_sha256, file_sha256, read_image, read_mask
+from defectfill.io.images import ImageArray, content_sha256, file_sha256, read_image, read_mask
+from defectfill.io.white_level import FULL, largest_value, white_level_of
 from defectfill.records.snapshot import ImageRecord, Role
+
+WhiteLevel: TypeAlias = int | Literal["auto"]
 
 
 def inspect_image(
-    root: Path, path: Path, defect: str, mask_path: Path | None, group: str
+    root: Path, path: Path, defect: str, mask_path: Path | None, group: str, white_level: WhiteLevel = "auto"
 ) -> tuple[ImageRecord | None, list[str]]:
     """Return the record of one image, held out for now where it is defective, and its problems.
 
-    There is no record where the image cannot be read.
+    There is no record where the image cannot be read. white_level: as data.white_level; of the record, that of this
+    image alone.
     """
     in_train = path.parent.parent.name == "train"
     record: ImageRecord | None = None
@@ -31,6 +38,7 @@ def inspect_image(
             height=height,
             channels=channels,
             bit_depth=image.dtype.itemsize * 8,
+            white_level=_white_level(path, image, white_level),
             sha256=file_sha256(path),
             content_sha256=content_sha256(image),
             group=group,
@@ -48,6 +56,17 @@ def inspect_image(
         update = {"mask_path": relative_path(mask_path, root), "mask_sha256": sha256, "mask_area_px": area_px}
         record = record.model_copy(update=update)
     return record, problems
+
+
+def _white_level(path: Path, image: ImageArray, asked: WhiteLevel) -> int:
+    """Return the white level of an image, 0 where it is all of its range; DataError where a value is above."""
+    if image.dtype != np.uint16:
+        return 0
+    largest = largest_value(image)
+    level = white_level_of(largest) if asked == "auto" else asked
+    if largest > level:
+        raise DataError(f"{path}: expected values up to data.white_level, {level}, found {largest}")
+    return level % FULL
 
 
 def _check_mask(path: Path, image: ImageRecord | None) -> int:

@@ -14,24 +14,26 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from defectfill.io.errors import DataError
 from defectfill.io.files import write_bytes
+from defectfill.io.mask_values import MaskReading, interpret
 
 ImageArray: TypeAlias = NDArray[np.uint8 | np.uint16]
 """[H, W, C]; C is 1 (grey), 3 (RGB) or 4 (RGBA)."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of image files, in lower case."""
 MAX_PIXELS = 200_000_000
 """A larger image is refused by its header, before any memory is taken for it."""
 
-_IMAGE = "a PNG, JPEG, BMP or TIFF image"
+_IMAGE = "a PNG, JPEG, BMP, TIFF or WebP image"
 _READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (b"BM", BmpImagePlugin.BmpImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
     (b"II*\0", TiffImagePlugin.TiffImageFile),
     (b"MM\0*", TiffImagePlugin.TiffImageFile),
     (b"II+\0", TiffImagePlugin.TiffImageFile),
@@ -46,14 +48,20 @@ _without_limit = threading.Lock()
 def read_image(path: Path) -> ImageArray:
     """Return the image in the file `path`, [H, W, C], upright by its EXIF orientation.
 
-    PNG, JPEG, BMP and TIFF, told apart by their first bytes. Eight bits and fewer come as uint8, more as
+    PNG, JPEG, BMP, TIFF and WebP, told apart by their first bytes. Eight bits and fewer come as uint8, more as
     uint16 with the values of the file; grey with alpha comes as RGBA, palettes and CMYK as RGB. Raises
     DataError for a file that is missing, damaged, of several frames, of more than MAX_PIXELS pixels, or of
     other values than 8 or 16 bits hold.
     """
+    with _named(path), Path(path).open("rb") as file:
+        return _decode(file)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn errors of opening and decoding the file `path` into a DataError that begins with its name."""
     try:
-        with Path(path).open("rb") as file:
-            return _decode(file)
+        yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from error.__cause__
     except OSError as error:
@@ -63,13 +71,20 @@ def read_image(path: Path) -> ImageArray:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return the mask in the file `path`, bool [H, W], True on the defect; any file `read_image` takes.
 
-    Of a colour mask the largest channel counts, alpha does not. Where the largest value is 1, all above 0 is
-    True; else all from half of the range on (128 of 255, 32768 of 65535). Raises DataError as `read_image`.
+    See `mask_values` for which values count. Raises DataError as `read_image`, and where that is not plain.
     """
-    image = read_image(path)
-    values = image[..., :3].max(axis=2)
-    half = 128 if image.dtype == np.uint8 else 32768
-    return np.asarray(values >= (1 if values.max() == 1 else half))
+    return examine_mask(path).mask
+
+
+def examine_mask(path: Path) -> MaskReading:
+    """Return the mask in the file `path` with what was decided about its values; raises as `read_mask`.
+
+    Of a colour the largest channel counts, alpha does not; where two indices of a palette have one colour, the indices.
+    """
+    with _named(path), Path(path).open("rb") as file:
+        image = _decode(file, keep_indices=True)
+        file.seek(0)
+        return interpret(image[..., :3].max(axis=2), lossy=_is_lossy(file.read(16)))
 
 
 def write_png(path: Path, image: NDArray[Any]) -> str:
@@ -101,6 +116,13 @@ def is_turned(path: Path) -> bool:
         return _open(file, file.read(32)).getexif().get(_ORIENTATION, 1) != 1
 
 
+def bits_of(path: Path) -> int:
+    """Return how many bits a channel has in the file `path`; no pixel is decoded. DataError where it is no image."""
+    with _named(path), Path(path).open("rb") as file:
+        head = file.read(32)
+        return _bits_per_sample(_open(file, head), head)
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, as hex digits; DataError where it cannot be read."""
     try:
@@ -118,8 +140,16 @@ def content_sha256(image: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _decode(file: BinaryIO) -> ImageArray:
-    """Return the upright pixels in `file`; DataError without the file's path."""
+def _is_lossy(head: bytes) -> bool:
+    """Return whether a file that starts like this may have lost the exact values of its pixels."""
+    return head.startswith(b"\xff\xd8") or (head.startswith(b"RIFF") and head[12:16] != b"VP8L")
+
+
+def _decode(file: BinaryIO, *, keep_indices: bool = False) -> ImageArray:
+    """Return the upright pixels in `file`; DataError without the file's path.
+
+    keep_indices: of a palette in which two indices have one colour, the indices instead of the colours.
+    """
     head = file.read(32)
     image = _open(file, head)
     width, height = image.size
@@ -137,7 +167,7 @@ def _decode(file: BinaryIO) -> ImageArray:
     if image.mode == "I" or image.mode.startswith("I;16"):
         pixels = _grey16(image, bits)
     elif bits <= 8:
-        pixels = _eight_bits(image)
+        pixels = _indices(image) if keep_indices and _is_ambiguous(image) else _eight_bits(image)
     else:
         pixels = _colour16(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -202,6 +232,20 @@ def _eight_bits(image: Image.Image) -> ImageArray:
         raise DataError(f"expected grey, RGB or RGBA pixels, found Pillow's mode {image.mode}")
     pixels = np.array(image if mode == image.mode else image.convert(mode))
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _is_ambiguous(image: Image.Image) -> bool:
+    """Return whether a loaded image has a palette in which two of the indices that occur have one colour."""
+    if image.mode != "P":
+        return False
+    used = np.flatnonzero(image.histogram())
+    palette = bytes(image.getpalette() or ()).ljust(768, b"\0")
+    return len({palette[3 * index : 3 * index + 3] for index in used.tolist()}) < len(used)
+
+
+def _indices(image: Image.Image) -> ImageArray:
+    """Return the indices of a loaded image with a palette, uint8 HW1."""
+    return np.array(image)[..., None]
 
 
 def _grey16(image: Image.Image, bits: int) -> ImageArray:

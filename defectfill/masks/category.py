@@ -1,26 +1,24 @@
 """Masks for a category: what `mask_sampling` needs, read from the config and the files it names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectfill.config.masks import MasksConfig, ZonesConfig
 from defectfill.config.run import RunConfig
-from defectfill.ingest.find import find_images
+from defectfill.ingest.find import find_images, mask_files
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_image, read_mask
+from defectfill.masks.objects import FoundObject, Mask, ObjectFinder, whole_frame
 from defectfill.records.snapshot import ImageRecord, references_of
-from mask_sampling import PlacementError, UncertainObject
-from mask_sampling.foreground import find_object
+from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
-from mask_sampling.pose import carried
+from mask_sampling.pose import Pose, carried
 from mask_sampling.sampling import FOLDER, MaskSampler, Reference, Settings
 from mask_sampling.shapes import ShapeSettings
-
-Mask = NDArray[np.bool_]
 
 
 class CategoryMasks:
@@ -28,56 +26,39 @@ class CategoryMasks:
 
     def __init__(self, config: RunConfig, records: Sequence[ImageRecord], defect: str) -> None:
         folder, masks = config.category_folder, config.masks
-        own = references_of(records, defect)
-        pictures = [(read_image(folder / record.path), read_mask(folder / record.mask_path)) for record in own]
-        foregrounds = _foregrounds(masks, [folder / record.path for record in own], [image for image, _ in pictures])
-        references = [Reference(mask, foreground) for (_, mask), foreground in zip(pictures, foregrounds, strict=True)]
+        own, normals = references_of(records, defect), [record for record in records if record.role == "normal"]
+        self._objects = ObjectFinder(masks, folder, own, normals)
+        usable = [(record, found) for record, found in zip(own, self._objects.found, strict=True) if found]
+        references = [
+            Reference(read_mask(folder / record.mask_path), found.foreground, found.offset) for record, found in usable
+        ]
         seed = derive_seed(config.seed, config.category, defect, "masks")
-        self.names = [Path(record.path).stem for record in own]
-        """Of the references, in the sampler's order."""
-        self.sampler = MaskSampler(references, _settings(masks), seed, list(folder_masks(masks)))
-        self._config = masks
-        self._zones = _Zones(masks, masks.zones, self.sampler) if masks.zones else None
+        self.names = [Path(record.path).stem for record, _ in usable]
+        """Of the references that masks follow, in the sampler's order."""
+        settings = replace(_settings(masks), same_pose=self._objects.way == "aligned")
+        self.sampler = MaskSampler(references, settings, seed, list(folder_masks(masks)))
+        self._zones = _Zones(masks.zones, self._find, self.sampler) if masks.zones else None
+        if self._zones is not None:
+            self._zones.check_sizes(normals)
+
+    @property
+    def note(self) -> str:
+        """What was decided where the object does not stand out from its ground, in a line; empty elsewhere."""
+        return self._objects.note
 
     def scene(self, image: ImageArray) -> Scene:
         """Return where defects may be in a normal [H, W, C].
 
         Raises PlacementError when the object is not surely found, or the zones leave nothing of it.
         """
-        if self.sampler.registration.kind == "frame":
-            foreground = np.ones(image.shape[:2], dtype=bool)
-        else:
-            try:
-                foreground = foreground_of(self._config, image)
-            except UncertainObject as problem:
-                raise PlacementError(str(problem)) from problem
-        return self.sampler.scene(foreground, None if self._zones is None else self._zones.permitted(foreground))
+        found = self._find(image)
+        permitted = None if self._zones is None else self._zones.permitted(found)
+        return self.sampler.scene(found.foreground, permitted, found.offset)
 
-
-def foreground_of(masks: MasksConfig, image: ImageArray) -> Mask:
-    """Return the object [H, W] in an image, or the whole frame; UncertainObject where they are not to be told apart."""
-    if masks.foreground == "full":
-        return np.ones(image.shape[:2], dtype=bool)
-    return np.asarray(find_object(image).probability >= masks.min_probability)
-
-
-def _foregrounds(masks: MasksConfig, paths: Sequence[Path], images: Sequence[ImageArray]) -> list[Mask]:
-    """Return the objects [H, W] of the references. Where all that are certain are textures, so are the others."""
-    found: list[Mask | None] = []
-    problems = []
-    for path, image in zip(paths, images, strict=True):
-        try:
-            found.append(foreground_of(masks, image))
-        except UncertainObject as problem:
-            found.append(None)
-            problems.append(f"{path}: {problem}; see masks.foreground")
-    certain = [foreground for foreground in found if foreground is not None]
-    if problems and not (certain and all(foreground.all() for foreground in certain)):
-        raise DataError(problems)
-    return [
-        np.ones(image.shape[:2], dtype=bool) if foreground is None else foreground
-        for foreground, image in zip(found, images, strict=True)
-    ]
+    def _find(self, image: ImageArray) -> FoundObject:
+        """Return the object in an image; where the references are textures, the whole frame."""
+        is_texture = self.sampler.registration.kind == "frame" and self._objects.way == "object"
+        return whole_frame(image) if is_texture else self._objects.find(image)
 
 
 def _settings(masks: MasksConfig) -> Settings:
@@ -97,7 +78,10 @@ def _settings(masks: MasksConfig) -> Settings:
 
 def folder_masks(masks: MasksConfig) -> Iterator[Mask]:
     """Yield the user's own masks, for the sampler `folder`; DataError for one that cannot be used."""
-    for path in find_images(masks.folder) if masks.folder and FOLDER in masks.samplers else ():
+    if masks.folder is None or FOLDER not in masks.samplers:
+        return
+    mask_files(masks)  # raises where there is none
+    for path in find_images(masks.folder):
         mask = read_mask(path)
         if not mask.any():
             raise DataError(f"{path}: expected a mask, found nothing white")
@@ -107,31 +91,51 @@ def folder_masks(masks: MasksConfig) -> Iterator[Mask]:
 class _Zones:
     """The user's zones, as they lie on the object they were drawn over, or in the frame."""
 
-    def __init__(self, masks: MasksConfig, zones: ZonesConfig, sampler: MaskSampler) -> None:
+    def __init__(self, zones: ZonesConfig, find: Callable[[ImageArray], FoundObject], sampler: MaskSampler) -> None:
         self._sampler = sampler
         self._paths = zones
-        self._drawn_on = foreground_of(masks, read_image(zones.drawn_on)) if zones.drawn_on else None
+        self._drawn_on = _object_in(zones.drawn_on, find) if zones.drawn_on else None
         self._allowed = read_mask(zones.allowed) if zones.allowed else None
         self._forbidden = read_mask(zones.forbidden) if zones.forbidden else None
+        if self._allowed is not None and not self._allowed.any():
+            raise DataError(f"{zones.allowed}: expected white where defects may be, found none")
+        if self._forbidden is not None and self._forbidden.all():
+            raise DataError(f"{zones.forbidden}: expected something that is not white, found white alone")
         if self._drawn_on is not None:
-            self._check(self._drawn_on.shape)
+            self._check(self._drawn_on.foreground.shape)
 
-    def permitted(self, foreground: Mask) -> Mask:
-        """Return where the zones let defects be [H, W], in the image with this foreground."""
-        permitted = np.ones(foreground.shape, dtype=bool)
-        if self._allowed is not None:
-            permitted &= self._on(foreground, self._allowed)
-        return permitted if self._forbidden is None else permitted & ~self._on(foreground, self._forbidden)
-
-    def _on(self, foreground: Mask, zone: Mask) -> Mask:
+    def check_sizes(self, normals: Iterable[ImageRecord]) -> None:
+        """Raise DataError where zones that are fixed in the frame have another size than a normal."""
         if self._drawn_on is None:
-            self._check(foreground.shape)
+            for shape in sorted({(record.height, record.width) for record in normals}):
+                self._check(shape)
+
+    def permitted(self, found: FoundObject) -> Mask:
+        """Return where the zones let defects be [H, W], in the image with this object."""
+        permitted = np.ones(found.foreground.shape, dtype=bool)
+        if self._allowed is not None:
+            permitted &= self._on(found, self._allowed)
+        return permitted if self._forbidden is None else permitted & ~self._on(found, self._forbidden)
+
+    def _on(self, found: FoundObject, zone: Mask) -> Mask:
+        if self._drawn_on is None:
+            self._check(found.foreground.shape)
             return zone
-        pose = self._sampler.registration.pose
-        return carried(zone, pose(self._drawn_on), pose(foreground), foreground.shape)
+        return carried(zone, self._pose(self._drawn_on), self._pose(found), found.foreground.shape)
+
+    def _pose(self, found: FoundObject) -> Pose:
+        return self._sampler.registration.pose(found.foreground).moved(found.offset)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         for path, zone in ((self._paths.allowed, self._allowed), (self._paths.forbidden, self._forbidden)):
             if zone is not None and zone.shape != shape:
                 expected, found = (f"{size[1]} x {size[0]}" for size in (shape, zone.shape))
                 raise DataError(f"{path}: expected {expected} pixels like the image it is for, found {found}")
+
+
+def _object_in(path: Path, find: Callable[[ImageArray], FoundObject]) -> FoundObject:
+    """Return the object in the picture that zones were drawn over; DataError where it is not surely found."""
+    try:
+        return find(read_image(path))
+    except PlacementError as problem:
+        raise DataError(f"{path}: {problem}; see masks.foreground") from problem

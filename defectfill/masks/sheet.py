@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
-from defectfill.io.errors import DataError
-from defectfill.io.images import ImageArray, read_image, read_mask, write_png
+from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.images import ImageArray, read_mask, write_png
+from defectfill.io.names import drawn_name
 from defectfill.masks.category import CategoryMasks
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import crop_window
-from defectfill.records.snapshot import ImageRecord, references_of
+from defectfill.records.snapshot import ImageRecord, read_picture, references_of
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.priors import Attributes, Comparison, compare, measure
@@ -34,6 +35,8 @@ class DefectMasks(BaseModel):
     """Masks that found room."""
     comparisons: tuple[Comparison, ...]
     """One per attribute."""
+    note: str
+    """What was decided where the object does not stand out from its ground; empty elsewhere."""
     not_placed: dict[str, int]
     """Why normals or masks were passed over -> how often."""
 
@@ -43,21 +46,33 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
 
     Masks are drawn as the plan draws them, on a few normals. Raises DataError with the reasons when none finds room.
     """
+    _check_sheet_path(path)
     records = ingest(config)
     rows: list[NDArray[np.uint8]] = []
     report: dict[str, DefectMasks] = {}
     for defect in config.data.defects:
         masks = CategoryMasks(config, records, defect)
-        rows.append(titled_row(f"{defect}: references", _reference_tiles(config, records, defect), COLUMNS))
+        rows.append(titled_row(f"{drawn_name(defect)}: references", _reference_tiles(config, records, defect), COLUMNS))
         tiles, sampled, refused = _sampled(config, records, masks, count)
         if not sampled:
             raise DataError(f"{defect}: no mask finds room, see masks in the config; {next(iter(refused))}")
         for start in range(0, len(tiles), COLUMNS):
-            rows.append(titled_row(f"{defect}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS))
+            rows.append(
+                titled_row(f"{drawn_name(defect)}: masks" if not start else "", tiles[start : start + COLUMNS], COLUMNS)
+            )
         comparisons = tuple(compare(masks.sampler.attributes, sampled))
-        report[defect] = DefectMasks(count=len(sampled), comparisons=comparisons, not_placed=dict(refused))
+        report[defect] = DefectMasks(
+            count=len(sampled), comparisons=comparisons, note=masks.note, not_placed=dict(refused)
+        )
     write_png(path, np.concatenate(rows))
     return report
+
+
+def _check_sheet_path(path: Path) -> None:
+    """Raise ConfigError, before anything is drawn, where no picture can be written."""
+    above = next(each for each in path.absolute().parents if each.exists())
+    if path.suffix.lower() != ".png" or path.is_dir() or not above.is_dir():
+        raise ConfigError(f"--out {path}: expected the name of a PNG file in a folder that is there or can be made")
 
 
 def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
@@ -65,6 +80,7 @@ def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
     lines: list[str] = []
     for defect, masks in report.items():
         lines += _table(defect, masks)
+        lines += [f"{defect}: {masks.note}"] if masks.note else []
         lines += [f"{defect}: {times} not placed: {reason}" for reason, times in masks.not_placed.items()]
     return lines
 
@@ -72,22 +88,22 @@ def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
 def _reference_tiles(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[Tile]:
     folder = config.category_folder
     own = references_of(records, defect)[:COLUMNS]
-    return [_tile(read_image(folder / record.path), read_mask(folder / record.mask_path)) for record in own]
+    return [_tile(read_picture(folder, record), read_mask(folder / record.mask_path)) for record in own]
 
 
 def _sampled(
     config: RunConfig, records: Sequence[ImageRecord], masks: CategoryMasks, count: int
 ) -> tuple[list[Tile], list[Attributes], Counter[str]]:
     """Return tiles of the first two rows, the attributes of all masks, and why how many were not placed."""
-    normals = [config.category_folder / record.path for record in records if record.role == "normal"][:NORMALS]
+    normals = [record for record in records if record.role == "normal"][:NORMALS]
     scenes: list[tuple[ImageArray, Scene]] = []
     refused: Counter[str] = Counter()
-    for path in normals:
-        image = read_image(path)
+    for record in normals:
+        image = read_picture(config.category_folder, record)
         try:
             scenes.append((image, masks.scene(image)))
         except PlacementError as problem:
-            refused[f"{path}: {problem}"] += 1
+            refused[f"{config.category_folder / record.path}: {problem}"] += 1
     tiles: list[Tile] = []
     attributes: list[Attributes] = []
     for index in range(count if scenes else 0):

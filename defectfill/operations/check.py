@@ -1,7 +1,10 @@
 """The check of a config: what it would do and all that is wrong with it, without a GPU and without writing anything."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from defectfill.adapters.files import is_trained
 from defectfill.adapters.references import divide_references
@@ -9,16 +12,20 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.find import mask_files
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import ConfigError, DefectFillError
-from defectfill.io.images import read_image, read_mask
+from defectfill.io.images import read_image
 from defectfill.masks.category import folder_masks
-from defectfill.operations.prepare import prepare_run
+from defectfill.operations.findings import notes, warnings
+from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.operations.reports import Check, DefectImages, DefectWork, RemainingWork
+from defectfill.operations.requirements import requirement_problems
 from defectfill.operations.storage.fetch import fetch_data
-from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord, references_of
+from defectfill.runs.defect_planner import check_placement
 from defectfill.runs.run import Run
 from defectfill.runs.shards import finished_shards
+
+logger = logging.getLogger(__name__)
 
 
 def check_config(config: RunConfig, *, measure: bool = False) -> Check:
@@ -35,7 +42,7 @@ def check_config(config: RunConfig, *, measure: bool = False) -> Check:
         run = prepare_run(config)
     except DefectFillError as error:
         errors.append(error)
-    records = read_checked(config, run, errors)
+    records, decided = check_run(config, run, errors)
     assert run is not None
     work = remaining_work(run, records)
     return Check(
@@ -44,13 +51,23 @@ def check_config(config: RunConfig, *, measure: bool = False) -> Check:
         test_normals=sum(record.role == "test_normal" for record in records),
         defects=tuple(_images_of(records, defect) for defect in config.data.defects),
         work=work,
-        warnings=tuple(_warnings(config, records)),
+        notes=(*notes(config, records), *decided),
+        warnings=tuple(warnings(config, records)),
         forecast=_forecast(run, records, work) if measure and not work.is_finished else None,
     )
 
 
-def read_checked(config: RunConfig, run: Run | None, errors: Sequence[DefectFillError] = ()) -> Sequence[ImageRecord]:
-    """Return the real images, each read once, of a config with which nothing is wrong.
+class Checked(NamedTuple):
+    """A config with which nothing is wrong."""
+
+    records: Sequence[ImageRecord]
+    """The real images, each read once."""
+    notes: tuple[str, ...]
+    """What was decided about their objects, a line each."""
+
+
+def check_run(config: RunConfig, run: Run | None, errors: Sequence[DefectFillError] = ()) -> Checked:
+    """Return the real images of a config with which nothing is wrong, and what was decided about their objects.
 
     run: the prepared one; errors: why there is none. Raises one error with these and every other problem.
     """
@@ -62,54 +79,89 @@ def read_checked(config: RunConfig, run: Run | None, errors: Sequence[DefectFill
         records = ingest(config)
     except DefectFillError as error:
         found.append(error)
-    found += _token_errors(config) if run else []
-    found += _division_errors(config, records) if records else []
-    found += _mask_errors(config)
+    said: list[str] = []
+    for check in _checks(config, run, records):
+        try:
+            said += check()
+        except DefectFillError as error:
+            found.append(error)
     if found:
         problems = dict.fromkeys(problem for error in found for problem in error.problems)
         raise type(found[0])(list(problems))
-    return records
+    return Checked(records, tuple(said))
 
 
-def _token_errors(config: RunConfig) -> list[DefectFillError]:
-    """Return an error unless [V*] is one token of the tokenizer; a hub's base shows it only when it is loaded."""
-    if not Path(config.base.model).is_absolute():
-        return []
+def start_checked(config: RunConfig) -> Run:
+    """Check a config, write run.json and snapshot.parquet of its run, and return it; raises before it writes.
+
+    What is to be said goes to the log. A finished run is not checked again. To be called under `locked`.
+    """
+    run = prepare_run(config)
+    if run.is_finished():
+        return start_run(config, run)
+    records, decided = check_run(config, run)
+    for line in (*notes(config, records), *decided):
+        logger.info(line)
+    for line in warnings(config, records):
+        logger.warning(line)
+    return start_run(config, run, records)
+
+
+def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) -> Iterator[Callable[[], list[str]]]:
+    """Yield what raises what a run would raise after it has begun, or else gives lines of what was decided.
+
+    Of images only where they were read.
+    """
+    yield partial(_check_requirements, config)
+    if run and Path(config.base.model).is_absolute():
+        yield partial(_check_base, config)
+    yield partial(_check_mask_files, config)
+    for defect in config.data.defects if records else ():
+        yield partial(_check_defect, config, records, defect)
+
+
+def _check_requirements(config: RunConfig) -> list[str]:
+    if problems := list(requirement_problems(config)):
+        raise ConfigError(problems)
+    return []
+
+
+def _check_defect(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[str]:
+    """Raise unless validation leaves references of a defect to learn from, and a first mask finds room."""
+    divide_references(config, records, defect)
+    said = check_placement(config, records, defect)
+    return [f"{defect}: {said}"] if said else []
+
+
+def _check_base(config: RunConfig) -> list[str]:
+    """Raise unless [V*] is one token of the tokenizer and a pass through the base works.
+
+    Of a base in a folder; a hub's base shows it only when it is fetched.
+    """
     from transformers import CLIPTokenizer
 
     from defectfill.model.base.base import find_token
+    from defectfill.model.base.trial import try_base
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(config.base.model, subfolder="tokenizer", local_files_only=True)
         for defect in config.data.defects:
             for prompt in config.prompts(defect):
                 find_token(tokenizer, prompt, config.token(defect))
-    except DefectFillError as error:
-        return [error]
+    except DefectFillError:
+        raise
     except Exception as error:  # the library raises nearly anything over damaged files
-        return [ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}")]
+        raise ConfigError(f"base.model: {config.base.model}/tokenizer cannot be loaded: {error}") from error
+    try_base(config.base)
     return []
 
 
-def _division_errors(config: RunConfig, records: Sequence[ImageRecord]) -> list[DefectFillError]:
-    """Return an error unless validation leaves references to learn from."""
-    try:
-        for defect in config.data.defects:
-            divide_references(config, records, defect)
-    except DefectFillError as error:
-        return [error]
-    return []
-
-
-def _mask_errors(config: RunConfig) -> list[DefectFillError]:
-    """Return an error unless zones and masks of the user's own can be read."""
-    try:
-        for path in mask_files(config.masks).values():
-            read_image(path)
-        for _ in folder_masks(config.masks):
-            pass
-    except DefectFillError as error:
-        return [error]
+def _check_mask_files(config: RunConfig) -> list[str]:
+    """Raise unless zones and masks of the user's own can be read."""
+    for path in mask_files(config.masks).values():
+        read_image(path)
+    for _ in folder_masks(config.masks):
+        pass
     return []
 
 
@@ -159,18 +211,3 @@ def _forecast(run: Run, records: Sequence[ImageRecord], work: RemainingWork) -> 
     from defectfill.model.forecast import forecast
 
     return forecast(run.config, run.record.distance, records, work.trainings, work.paintings)
-
-
-def _warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a warning for each reference too thin in its window to be learnt well."""
-    for record in records:
-        if record.role != "reference":
-            continue
-        mask = read_mask(config.category_folder / record.mask_path)
-        box = window_box(mask, config.window, config.base.latent_side)
-        cells = latent_cells(mask, box, config.base.latent_side)
-        if cells < 1:
-            yield (
-                f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
-                "a larger base.resolution shows more of it"
-            )

@@ -75,7 +75,10 @@ class Check(BaseModel):
     """Set aside for test."""
     defects: tuple[DefectImages, ...]
     work: RemainingWork
+    notes: tuple[str, ...]
+    """What was decided about values of images and masks, a line each."""
     warnings: tuple[str, ...]
+    """What looks wrong though it can be used, a line each."""
     forecast: Forecast | None
     """Where it was asked for and something is left to do."""
 

@@ -59,10 +59,11 @@ def _setting_changes(old: Run, new: Run) -> Iterator[SettingChange]:
     for key in dict.fromkeys([*before, *now]):
         if before.get(key) != now.get(key):
             yield SettingChange(key=key, before=before.get(key), now=now.get(key))
-    for name in ("base", "distance", "device"):
-        was, is_now = getattr(old.record, name), getattr(new.record, name)
+    resolved = {name: [getattr(run.record, name) for run in (old, new)] for name in ("base", "distance", "device")}
+    resolved["data.white_level"] = [run.config.data.white_level for run in (old, new)]
+    for key, (was, is_now) in resolved.items():
         if was != is_now:
-            yield SettingChange(key=name, before=str(was), now=str(is_now))
+            yield SettingChange(key=key, before=str(was), now=str(is_now))
 
 
 def _file_changes(old: Sequence[ImageRecord], new: Sequence[ImageRecord]) -> FileChanges:

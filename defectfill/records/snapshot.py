@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from defectfill.config.types import FolderName
 from defectfill.io.files import InnerPath, damage_named, read_table, write_table
+from defectfill.io.images import ImageArray
+from defectfill.io.white_level import read_stretched
 from defectfill.records.arrow import Int8, Int64, arrow_schema
 
 Role = Literal["normal", "reference", "held_out", "test_normal"]
@@ -31,6 +33,8 @@ class ImageRecord(BaseModel):
     channels: Int8
     bit_depth: Int8
     """8 or 16 per channel."""
+    white_level: int = 0
+    """The value of white in an image of 16 bits; 0: the largest that its bits can be."""
     sha256: Sha256
     """Of the file."""
     content_sha256: Sha256
@@ -55,6 +59,16 @@ def read_snapshot(path: Path) -> tuple[ImageRecord, ...]:
         if len({record.path for record in records}) < max(len(records), 1):
             raise ValueError("an image twice, or none at all")
     return records
+
+
+def read_picture(folder: Path, record: ImageRecord) -> ImageArray:
+    """Return a real image [H, W, C] of the category in `folder`, white at the largest value of its type."""
+    return read_stretched(folder / record.path, record.white_level)
+
+
+def white_level_in(records: Sequence[ImageRecord]) -> int:
+    """Return the white level of those that are painted on, which is one for all of 16 bits; 0 where there is none."""
+    return max((record.white_level for record in records), default=0)
 
 
 def references_of(records: Sequence[ImageRecord], defect: str) -> list[ImageRecord]:

@@ -1,7 +1,9 @@
 """The planner of a defect: which normal each sample is painted on, and where its mask lies."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,16 @@ import numpy as np
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
-from defectfill.io.images import read_image, write_png
+from defectfill.io.images import write_png
 from defectfill.io.progress import progress
 from defectfill.masks.category import CategoryMasks
 from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.plan import SampleSpec
-from defectfill.records.snapshot import ImageRecord
+from defectfill.records.snapshot import ImageRecord, read_picture
 from defectfill.runs.plan import identity_of, plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from mask_sampling import PlacementError
+from mask_sampling.placement import Scene
 from mask_sampling.sampling import SampledMask
 from mask_sampling.spots import Spot, spot_of
 
@@ -27,6 +30,41 @@ SOURCES_TRIED = 5
 
 REMEMBERED = 128
 """Masks on the same normal that a new one is compared with."""
+
+
+def check_placement(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> str:
+    """Return what was decided about the object of a defect's pictures, in a line, or an empty one.
+
+    Raises DataError where a plan of the defect could not be begun, for the reasons that DefectPlanner would give.
+    records: the real images. Masks are drawn on the normals that the plan begins with until one finds room.
+    """
+    masks, normals = CategoryMasks(config, records, defect), [record for record in records if record.role == "normal"]
+    scenes: dict[int, Scene | str] = {}
+    reasons: list[str] = []
+    for index, attempt in product(range(config.generate.count), range(min(SOURCES_TRIED, len(normals)))):
+        source = _source_of(config, defect, len(normals), index, attempt)
+        path = config.category_folder / normals[source].path
+        try:
+            if source not in scenes:
+                scenes[source] = str(path)
+                scenes[source] = masks.scene(read_picture(config.category_folder, normals[source]))
+            if isinstance(found := scenes[source], Scene):
+                masks.sampler.sample(found, index)
+                return masks.note
+        except PlacementError as problem:
+            reasons.append(f"{path}: {problem}")
+    raise DataError(_no_room(defect, reasons[0]))
+
+
+def _no_room(defect: str, reason: str) -> str:
+    return f"{defect}: no mask finds room, see masks in the config; {reason}"
+
+
+def _source_of(config: RunConfig, defect: str, normals: int, index: int, attempt: int) -> int:
+    """Return the normal a sample is painted on: each once in random order, then anew; per attempt the next."""
+    epoch, position = divmod(index, normals)
+    order = _order_of_normals(config.seed, config.category, defect, epoch, normals)
+    return order[(position + attempt) % normals]
 
 
 class DefectPlanner:
@@ -56,7 +94,7 @@ class DefectPlanner:
         self.any_placed = self.any_placed or bool(specs)
         if not self.any_placed:
             reason = next(iter(unplaced.values()))
-            raise DataError(f"{self.defect}: no mask finds room, see masks in the config; {reason}")
+            raise DataError(_no_room(self.defect, reason))
         specs |= {index: _unplaced(self.run.config, self.defect, index, reason) for index, reason in unplaced.items()}
         return [specs[index] for index in indices]
 
@@ -68,7 +106,7 @@ class DefectPlanner:
         for source in progress(sorted(by_source), f"plan {self.defect}"):
             path = self.run.config.category_folder / self.normals[source].path
             try:
-                scene = self.masks.scene(read_image(path))
+                scene = self.masks.scene(read_picture(self.run.config.category_folder, self.normals[source]))
             except PlacementError as problem:
                 unplaced.update(dict.fromkeys(by_source[source], f"{path}: {problem}"))
                 continue
@@ -86,10 +124,8 @@ class DefectPlanner:
                 del unplaced[index]
 
     def _source(self, index: int, attempt: int) -> int:
-        """Return the normal a sample is painted on: each once in random order, then anew; per attempt the next."""
-        epoch, position = divmod(index, len(self.normals))
-        order = _order_of_normals(self.run.config.seed, self.run.config.category, self.defect, epoch, len(self.normals))
-        return order[(position + attempt) % len(self.normals)]
+        """Return the normal on which a sample is tried."""
+        return _source_of(self.run.config, self.defect, len(self.normals), index, attempt)
 
     def _remembers(self, index: int, other: int) -> bool:
         """Return whether the sample `index` is compared with an `other` one on the same normal."""

@@ -104,4 +104,7 @@ class RunRecord(RecordVersion):
 
 
 def _contents(records: Sequence[ImageRecord]) -> list[Any]:
-    return [[record.sha256, record.mask_sha256] for record in records]
+    """Return what counts of real images; a white level only where it is not what the bit depth says."""
+    return [
+        [record.sha256, record.mask_sha256, *([record.white_level] if record.white_level else [])] for record in records
+    ]

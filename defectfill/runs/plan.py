@@ -15,6 +15,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.files import checked, damage_named
 from defectfill.io.hashing import derive_seed, digest
 from defectfill.io.images import file_sha256, read_mask
+from defectfill.io.names import safe_name
 from defectfill.records.plan import SCHEMA, SampleSpec
 from defectfill.runs.run import Run
 
@@ -87,7 +88,7 @@ def identity_of(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
     """Return the fields of a plan row that depend on its index alone, not on its mask."""
     parts = (config.seed, config.category, defect, index)
     return {
-        "sample_id": f"{defect}-{index:06d}-{digest(parts)[:8]}",
+        "sample_id": f"{safe_name(defect)}-{index:06d}-{digest(parts)[:8]}",
         "defect": defect,
         "index": index,
         "seed": derive_seed(*parts, "painting"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, write_bytes
+from defectfill.io.names import safe_name
 from defectfill.io.s3 import is_remote
 from defectfill.records.plan import Shard
 from defectfill.records.snapshot import ImageRecord, read_snapshot
@@ -93,7 +94,7 @@ class Run:
         records: the real images, where there is no snapshot yet.
         """
         key = self.record.adapter_key(defect, self.snapshot() if records is None else records)
-        return self.category_output / "adapters" / f"{'joint' if self.config.train.joint else defect}-{key}"
+        return self.category_output / "adapters" / f"{'joint' if self.config.train.joint else safe_name(defect)}-{key}"
 
     def training_folder(self, defect: str) -> Path:
         """Return the folder of the checkpoints of that adapter's training, until it is finished."""

@@ -3,11 +3,11 @@
 from functools import lru_cache
 from pathlib import Path
 
-from defectfill.io.images import read_image, read_mask
+from defectfill.io.images import read_mask
 from defectfill.painting.gates import Gate
 from defectfill.painting.measures import measure_sample
 from defectfill.painting.window import window_box
-from defectfill.records.snapshot import references_of
+from defectfill.records.snapshot import read_picture, references_of
 from defectfill.runs.run import Run
 
 
@@ -19,5 +19,5 @@ def calibrated_gate(run_folder: Path, defect: str) -> Gate:
     for record in references_of(run.snapshot(), defect):
         mask = read_mask(folder / record.mask_path)
         box = window_box(mask, run.config.window, run.config.base.latent_side)
-        measured.append(measure_sample(read_image(folder / record.path), mask, mask, box))
+        measured.append(measure_sample(read_picture(folder, record), mask, mask, box))
     return Gate.calibrated(measured, run.config.gates)

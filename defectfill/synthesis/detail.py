@@ -4,10 +4,10 @@ import statistics
 from functools import lru_cache
 from pathlib import Path
 
-from defectfill.io.images import read_image, read_mask
+from defectfill.io.images import read_mask
 from defectfill.painting.detail import detail_ratio
 from defectfill.painting.window import window_box
-from defectfill.records.snapshot import references_of
+from defectfill.records.snapshot import read_picture, references_of
 from defectfill.runs.run import Run
 
 MOST_GAIN = 1.5
@@ -28,6 +28,6 @@ def detail_gain(run_folder: Path, defect: str) -> float:
     for record in references_of(run.snapshot(), defect):
         mask = read_mask(folder / record.mask_path)
         box = window_box(mask, config.window, config.base.latent_side)
-        ratios.append(detail_ratio(read_image(folder / record.path), mask, box, config.base.resolution))
+        ratios.append(detail_ratio(read_picture(folder, record), mask, box, config.base.resolution))
     found = [ratio for ratio in ratios if ratio is not None]
     return min(statistics.median(found), MOST_GAIN) if found else 1.0

@@ -1,5 +1,6 @@
 """Shards that an earlier run has painted, found again by their digest. What counts in it is said in runs.keys."""
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def find_painted(run: Run, shard: Shard, wanted: str) -> Path | None:
     then it is what it was there.
     """
     own = _read(run.folder / BATCH_FILE)
-    for folder in sorted(run.folder.parent.glob(f"*/shards/{shard.name}")):
+    for folder in sorted(run.folder.parent.glob(f"*/shards/{glob.escape(shard.name)}")):
         other = folder.parents[2]
         if other == run.folder or _read(folder / DIGEST_FILE) != wanted:
             continue

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.io.gpu_lock import gpu_lock
-from defectfill.io.images import ImageArray, file_sha256, read_image, write_png
+from defectfill.io.images import ImageArray, file_sha256, write_png
+from defectfill.io.white_level import read_stretched, unstretched
 from defectfill.painting.painter import Painter
 from defectfill.painting.window import is_window_of
 from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
+from defectfill.records.snapshot import white_level_in
 from defectfill.runs.plan import REMEDY, planned_mask_sha256, read_plan, read_planned_mask
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
@@ -38,6 +41,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     """
     config, adapter = run.config, adapter_sha256(run, shard.defect)
     specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
+    white = white_level_in(run.snapshot())
     content = shard_digest(run, shard, specs, adapter)
     if painted := find_painted(run, shard, content):
         with new_folder(run.shard_folder(shard), replace=True) as folder:
@@ -50,7 +54,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
     ):
         samples = synthesize(
             specs,
-            (_read_scene(run, spec) for spec in specs),
+            (_read_scene(run, spec, white) for spec in specs),
             painter or _open_painter(run, shard.defect),
             calibrated_gate(run.folder, shard.defect),
             config.generate,
@@ -58,7 +62,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             detail_gain(run.folder, shard.defect),
             annotation_margin_px(run.folder, shard.defect),
         )
-        rows = [row for sample in samples for row in _write_sample(run, adapter, folder, sample)]
+        rows = [row for sample in samples for row in _write_sample(run, adapter, folder, restored(sample, white))]
         write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
         write_bytes(folder / DIGEST_FILE, content.encode())
 
@@ -71,12 +75,15 @@ def _open_painter(run: Run, defect: str) -> Painter:
     return open_painter(config.base, config.generate, run.record.distance, adapter, run.folder / BATCH_FILE)
 
 
-def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool_]]:
-    """Return source [H, W, C] and planned mask [H, W] of a sample; DataError where they are not those of the plan."""
+def _read_scene(run: Run, spec: SampleSpec, white: int) -> tuple[ImageArray, NDArray[np.bool_]]:
+    """Return source [H, W, C] and planned mask [H, W] of a sample; DataError where they are not those of the plan.
+
+    white: the white level of a source of 16 bits.
+    """
     path = run.config.category_folder / spec.source_path
     if file_sha256(path) != spec.source_sha256:
         raise DataError(f"{path}: expected the file that was planned with, found another content; run again")
-    source, planned_mask = read_image(path), read_planned_mask(run, spec.planned_mask_path)
+    source, planned_mask = read_stretched(path, white), read_planned_mask(run, spec.planned_mask_path)
     with damage_named(run.plan_path, REMEDY):
         if np.float32(planned_mask.mean()) != np.float32(spec.mask_area_fraction):
             raise ValueError(f"row {spec.sample_id}: another planned mask than {spec.planned_mask_path}")
@@ -85,6 +92,16 @@ def _read_scene(run: Run, spec: SampleSpec) -> tuple[ImageArray, NDArray[np.bool
                 f"row {spec.sample_id}: {spec.source_path}, planned mask and window do not belong together"
             )
     return source, planned_mask
+
+
+def restored(sample: Sample, white: int) -> Sample:
+    """Return a sample with its images in the range of their source's file."""
+    clean = sample.vae_normal
+    return replace(
+        sample,
+        image=unstretched(sample.image, white),
+        vae_normal=None if clean is None else unstretched(clean, white),
+    )
 
 
 def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Iterator[ManifestRow]:

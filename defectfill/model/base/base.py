@@ -16,7 +16,7 @@ from torch import Tensor
 from defectfill.config.base import BaseConfig
 from defectfill.io.errors import ConfigError, ModelError
 from defectfill.model.base.device import resolve_device
-from defectfill.model.base.identity import CONFIGS, WEIGHTS
+from defectfill.model.base.identity import CONFIGS, WEIGHTS, folder_stamps
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,16 @@ def _check_schedule(scheduler: Any) -> None:
         raise ValueError("scheduler/scheduler_config.json: its betas leave the signal outside of [0, 1]")
 
 
-@lru_cache(maxsize=1)
 def shared_base(config: BaseConfig) -> Base:
-    """Load a base once for everything in this process that uses it in turn.
+    """Load a base once for everything in this process that uses it in turn; anew when its files were written again.
 
     Whoever adapts it first takes out what it was adapted with before.
     """
+    return _shared_base(config, folder_stamps(config))
+
+
+@lru_cache(maxsize=1)
+def _shared_base(config: BaseConfig, stamps: Sequence[Any]) -> Base:
     return load_base(config)
 
 

@@ -80,6 +80,8 @@ def _folder_problems(folder: Path) -> list[str]:
     vocabularies = (["tokenizer.json"], ["vocab.json", "merges.txt"])
     if not any(all((folder / "tokenizer" / name).is_file() for name in names) for names in vocabularies):
         problems.append(f"{folder}: has no tokenizer/tokenizer.json, nor tokenizer/vocab.json and merges.txt")
+    if (folder / "text_encoder_2").is_dir():
+        problems.append(f"{folder}: has text_encoder_2; bases with two text encoders, such as SDXL, are not supported")
     return problems or [f"{folder}: {problem}" for problem in _config_problems(configs)]
 
 
@@ -88,11 +90,23 @@ def _missing_files(folder: Path) -> list[str]:
         f"{folder}: has no {part}/{name}" for part, name in CONFIGS.items() if not (folder / part / name).is_file()
     ]
     weights = [
-        f"{folder}: has no {part}/{name}.safetensors (other weight formats are not loaded)"
+        f"{folder}: has no {part}/{name}.safetensors ({_others(folder / part)} are not loaded)"
         for part, name in WEIGHTS.items()
-        if not list((folder / part).glob(f"{name}*.safetensors"))
+        if not _weight_files(folder / part, name)
     ]
     return [*configs, *weights]
+
+
+def _weight_files(part: Path, name: str) -> list[Path]:
+    """Return the files of weights of a part that are loaded: one, or the numbered pieces of it; no variants."""
+    wanted = re.compile(rf"{name}(-\d+-of-\d+)?\.safetensors")
+    return sorted(path for path in part.glob(f"{name}*.safetensors") if wanted.fullmatch(path.name))
+
+
+def _others(part: Path) -> str:
+    """Return what there is instead of a part's weights: a variant such as fp16, or another format."""
+    variants = sorted(path.name for path in part.glob("*.safetensors"))
+    return f"variants such as {variants[0]}" if variants else "other weight formats"
 
 
 def _config_problems(configs: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -102,6 +116,12 @@ def _config_problems(configs: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield f"vae/config.json: expected latent_channels to be a number, found {channels!r}"
         return
     yield from _unet_problems(configs["unet"], channels)
+    width, expected = configs["text_encoder"].get("hidden_size"), configs["unet"].get("cross_attention_dim")
+    if isinstance(width, int) and isinstance(expected, int) and width != expected:
+        yield (
+            f"unet/config.json: expected cross_attention_dim to be {width}, the hidden_size of the text encoder, "
+            f"found {expected}"
+        )
     scale = configs["vae"].get("scaling_factor", 0.18215)
     if not isinstance(scale, int | float) or not 0 < scale < math.inf:
         yield f"vae/config.json: expected a positive scaling_factor, found {scale!r}"
@@ -120,6 +140,11 @@ def _unet_problems(unet: dict[str, Any], latent_channels: int) -> Iterator[str]:
         yield (
             f"unet/config.json: in_channels of an inpainting UNet is {2 * latent_channels + 1} "
             f"(latent, mask, masked-image latent), found {unet.get('in_channels')}"
+        )
+    if unet.get("addition_embed_type") is not None:
+        yield (
+            "unet/config.json: expected a UNet that is told nothing but a text, found addition_embed_type "
+            f"{unet['addition_embed_type']!r}, as SDXL has it"
         )
     if not isinstance(unet.get("sample_size"), int):
         yield f"unet/config.json: expected sample_size to be a number, found {unet.get('sample_size')!r}"
@@ -140,7 +165,7 @@ def _weight_problems(folder: Path) -> list[str]:
 
     problems = []
     for part, name in WEIGHTS.items():
-        for path in sorted((folder / part).glob(f"{name}*.safetensors")):
+        for path in _weight_files(folder / part, name):
             try:
                 with safe_open(path, framework="np") as weights:
                     if not list(weights.keys()):
@@ -162,10 +187,19 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _folder_digest(folder: Path) -> str:
     """Return the SHA-256 over the names and contents of everything that is loaded from `folder`."""
-    files = sorted(
-        path for part in CONFIGS for path in (folder / part).iterdir() if path.is_file() and path.suffix != ".bin"
-    )
+    files = _loaded_files(folder)
     return digest([[path.relative_to(folder).as_posix(), _remembered_sha256(path, *_stamp(path))] for path in files])
+
+
+def folder_stamps(config: BaseConfig) -> tuple[tuple[int, int, int], ...]:
+    """Return numbers that differ once a file of a base in a folder was written again; none of a hub's base."""
+    folder = Path(config.model)
+    return tuple(_stamp(path) for path in _loaded_files(folder)) if folder.is_absolute() else ()
+
+
+def _loaded_files(folder: Path) -> list[Path]:
+    parts = [folder / part for part in CONFIGS if (folder / part).is_dir()]
+    return sorted(path for part in parts for path in part.iterdir() if path.is_file() and path.suffix != ".bin")
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -1,0 +1,82 @@
+"""The findings of a check: what was decided about the real images, and what looks wrong though it can be used."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from defectfill.config.run import RunConfig
+from defectfill.ingest.find import passed_over
+from defectfill.io.images import examine_mask
+from defectfill.io.mask_values import MaskReading, named
+from defectfill.io.white_level import FULL
+from defectfill.painting.window import latent_cells, window_box
+from defectfill.records.snapshot import ImageRecord, white_level_in
+
+NAMED = 3
+"""Files that are named of several."""
+MOST_COVERED = 0.5
+"""A mask that covers more of its picture looks inverted."""
+
+
+def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a line for everything that was decided about values of images and masks."""
+    if white := white_level_in(records):
+        how = "by the largest value of normals and references" if config.data.white_level == "auto" else "as asked for"
+        yield (
+            f"white is {white} of {FULL} in images of 16 bits ({white.bit_length()} bits), {how}; "
+            "data.white_level sets another"
+        )
+    for defect in config.data.defects:
+        yield from _mask_notes(config, defect, [record for record in records if record.defect == defect])
+
+
+def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a line for whatever is passed over, looks wrong, or is too small to be learnt well."""
+    if config.data.white_level != "auto" and not any(record.bit_depth == 16 for record in records):
+        yield "data.white_level: counts for images of 16 bits only, of which there is none"
+    for folder, names in passed_over(config).items():
+        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+        yield f"{folder}: {len(names)} files are passed over, in a format that is not read or in a folder: {shown}"
+    for record in records:
+        if not record.mask_path:
+            continue
+        if record.mask_area_px > MOST_COVERED * record.width * record.height:
+            covered = record.mask_area_px / (record.width * record.height)
+            yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
+        if record.role == "reference":
+            yield from _thinness(config, record)
+
+
+def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a line for each way in which masks of one defect were read where it had to be decided."""
+    by_rule: dict[str, list[MaskReading]] = defaultdict(list)
+    for record in records:
+        reading = examine_mask(config.category_folder / record.mask_path)
+        if not reading.is_plain:
+            by_rule[reading.rule].append(reading)
+    for rule, readings in sorted(by_rule.items()):
+        counts: dict[int, int] = defaultdict(int)
+        for reading in readings:
+            for value, count in reading.counts.items():
+                counts[value] += count
+        masks = f"{len(readings)} of {len(records)} masks"
+        if rule == "any value":
+            yield f"{defect}: in {masks} every value above 0 counts as the defect: {named(counts)}"
+        else:
+            left_out = sum(reading.left_out_px for reading in readings)
+            kept = sum(int(reading.mask.sum()) for reading in readings)
+            yield (
+                f"{defect}: {masks} have smooth outlines; values from half on count, {kept} pixels, "
+                f"{left_out} darker ones do not"
+            )
+
+
+def _thinness(config: RunConfig, record: ImageRecord) -> Iterator[str]:
+    mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
+    box = window_box(mask, config.window, config.base.latent_side)
+    cells = latent_cells(mask, box, config.base.latent_side)
+    if cells < 1:
+        yield (
+            f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
+            "a larger base.resolution shows more of it"
+        )
