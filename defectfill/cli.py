@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 1 anything else."""
+"""The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,8 @@ from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_ful
 from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+INTERRUPTED = 130
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
@@ -30,6 +32,13 @@ def exit_codes() -> Iterator[None]:
     """Turn our errors into messages and exit codes."""
     try:
         yield
+    except KeyboardInterrupt:
+        _say_interrupted()
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # as typer ends then
+            _say_interrupted()
+        raise
     except DefectFillError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -42,6 +51,10 @@ def exit_codes() -> Iterator[None]:
             raise
         print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
         sys.exit(1)
+
+
+def _say_interrupted() -> None:
+    print("interrupted; what is finished is kept: run again to go on", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,13 +1,11 @@
 """Deployments on a Prefect server, one per category config: they run every category on its schedule."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import get_client
 from prefect.automations import Automation
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -25,6 +23,7 @@ from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
 from flows.detector import train_detector
 from flows.fleet import TAG, category_deployments, synthesize_fleet
+from flows.server import check_server, named_server
 
 FLOWS = {synthesize_fleet: "fleet", train_detector: "detector"}
 """What is deployed beside the categories, with the deployments' names."""
@@ -89,9 +88,10 @@ def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
 
 def _check_pool(work_pool: str) -> None:
     """Raise ConfigError where there is no server that stays, or it has no such pool."""
-    server = os.environ.get("PREFECT_API_URL")
+    server = named_server()
     if not server:
         raise ConfigError("PREFECT_API_URL: names no Prefect server; deployments are for one that stays")
+    check_server(server)
     try:
         with get_client(sync_client=True) as client:
             client.read_work_pool(work_pool)
@@ -100,8 +100,6 @@ def _check_pool(work_pool: str) -> None:
             f"--work-pool {work_pool}: the server has no such pool; a worker makes it: "
             f"prefect worker start --pool {work_pool} --type process"
         ) from error
-    except httpx.HTTPError as error:
-        raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
 
 
 def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) -> Deployment:
