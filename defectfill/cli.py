@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
+import errno
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from defectfill.operations.environment import set_environment
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 INTERRUPTED = 130
+MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.ENAMETOOLONG, errno.EMFILE, errno.ESTALE)
+"""What disks, mounts and limits of the machine say; a traceback would not say more."""
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
@@ -47,6 +50,9 @@ def exit_codes() -> Iterator[None]:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
+        if error.errno in MACHINE_ERRORS:
+            print(f"{error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
         if not is_full_disk(error):
             raise
         print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
@@ -153,13 +159,22 @@ def pretrain(
 
 
 @app.command()
-def status(config: ConfigPath, json: AsJson = False) -> None:
+def status(
+    config: ConfigPath,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the dataset too: every hash, size, mask value and count.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
     """Say whether the dataset of CONFIG is up to date; if not why, and what a run would make anew."""
+    from defectfill.api import verify_dataset
     from defectfill.cli_format import status_lines
     from defectfill.config.run import load_config
     from defectfill.operations.status import status as status_of
 
     found = status_of(load_config(config))
+    if verify and found.dataset and not found.damage:
+        verify_dataset(found.dataset)
     _print(found, status_lines(found), json)
 
 

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
@@ -26,6 +25,21 @@ from defectfill.operations.environment import check_connections, set_environment
 from flows.server import check_home, check_server
 
 START = "from flows.server import temporary_server; print(temporary_server().url(), flush=True); input()"
+
+WORK = """
+import time
+from defectfill.cli import exit_codes
+from flows.server import prefect_server
+from prefect import flow
+
+@flow
+def work():
+    print("working", flush=True)
+    time.sleep(600)
+
+with exit_codes(), prefect_server():
+    work()
+"""
 
 
 def test_no_proxy_is_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,43 +145,49 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.server
-def test_the_temporary_server_ends_with_its_killed_starter_and_tells_why_it_cannot_start(tmp_path: Path) -> None:
-    def start(home: Path) -> "AbstractContextManager[subprocess.Popen[str]]":
-        command, pipe = [sys.executable, "-c", START], subprocess.PIPE
-        return subprocess.Popen(command, env=environment(home), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+def test_the_temporary_server_outlives_an_interrupt_but_not_its_run_and_tells_why_it_cannot_start(
+    tmp_path: Path,
+) -> None:
+    def start(script: str) -> "subprocess.Popen[str]":
+        command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+        return subprocess.Popen(
+            command,
+            env=environment(tmp_path),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+        )
 
-    with start(tmp_path) as process:
+    with start(WORK) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "working\n"
+        begun, started = time.monotonic(), psutil.Process(process.pid).children()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
+        assert process.wait(60) == 130
+        assert time.monotonic() - begun < 30
+        assert process.stderr.read().splitlines() == [
+            "starting Prefect's temporary server ...",
+            "interrupted; what is finished is kept: run again to go on",
+        ]
+    assert started
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+
+    with start(START) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert answers(url)
         process.kill()
         wait_until(lambda: not answers(url), 20)
+
     for path in tmp_path.glob("prefect.db*"):
         path.write_bytes(b"damaged")
-    with start(tmp_path) as process:
+    with start(START) as process:
         assert process.wait(200) == 1
         assert process.stderr is not None
         *_, said = process.stderr.read().splitlines()
     assert "Prefect's temporary server cannot start: sqlalchemy.exc.DatabaseError: " in said
     assert "file is not a database" in said
     assert f"remove {tmp_path}/prefect.db" in said
-
-
-@pytest.mark.server
-def test_an_interrupted_run_ends_at_once_with_its_server(toy_config: Path, tmp_path: Path) -> None:
-    toy_config.write_text(toy_config.read_text().replace("steps: 2, batch", "steps: 100000, batch"))
-    log = tmp_path / "log"
-    command = [sys.executable, "-m", "defectfill.cli", "run", str(toy_config)]
-    with (
-        log.open("w") as said,
-        subprocess.Popen(command, env=environment(tmp_path / "home"), stderr=said, start_new_session=True) as process,
-    ):
-        wait_until(lambda: "train hole" in log.read_text(), 200)
-        begun, started = time.monotonic(), psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
-        assert process.wait(60) == 130
-    assert time.monotonic() - begun < 15
-    assert "Traceback" not in log.read_text()
-    assert log.read_text().splitlines()[-1] == "interrupted; what is finished is kept: run again to go on"
-    assert started
-    assert psutil.wait_procs(started, timeout=10)[1] == []

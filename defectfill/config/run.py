@@ -22,6 +22,7 @@ from defectfill.config.train import TrainConfig
 from defectfill.config.types import FolderName
 from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError
+from defectfill.io.files import child
 from defectfill.io.s3 import is_remote, local_folder
 
 
@@ -50,7 +51,7 @@ class RunConfig(ConfigSection):
     @property
     def category_folder(self) -> Path:
         """The folder of the category's real images, or their local copy."""
-        return local_folder(self.data.root) / self.category
+        return child(local_folder(self.data.root), self.category)
 
     @property
     def category_output(self) -> Path:

@@ -1,5 +1,6 @@
 """The files of a category: found and paired, not yet opened."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from defectfill.config.masks import MasksConfig
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
+from defectfill.io.files import child
 from defectfill.io.images import SUFFIXES
 
 GROUPS_FILE = "groups.csv"
@@ -69,8 +71,8 @@ def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
     listing = Listing(
         normals=find_images(folder / "train" / "good"),
         test_normals=find_images(folder / "test" / "good"),
-        defects={defect: find_images(folder / "test" / defect) for defect in defects},
-        masks={defect: find_images(folder / "ground_truth" / defect) for defect in defects},
+        defects={defect: find_images(child(folder / "test", defect)) for defect in defects},
+        masks={defect: find_images(child(folder / "ground_truth", defect)) for defect in defects},
         groups_file=(groups_file,) if groups_file.is_file() else (),
     )
     names = [path for _, path in listing.images()] + [path for masks in listing.masks.values() for path in masks]
@@ -80,8 +82,8 @@ def list_files(config: RunConfig) -> tuple[Listing, list[str]]:
         if any("\ud800" <= letter <= "\udfff" for letter in str(path))
     ]
     needed = [(folder / "train" / "good", "normal images")]
-    needed += [(folder / "test" / defect, "images of the defect") for defect in defects]
-    needed += [(folder / "ground_truth" / defect, "the masks of the defect") for defect in defects]
+    needed += [(child(folder / "test", defect), "images of the defect") for defect in defects]
+    needed += [(child(folder / "ground_truth", defect), "the masks of the defect") for defect in defects]
     return listing, problems + [problem for path, what in needed for problem in _empty(path, what)]
 
 
@@ -127,13 +129,21 @@ def pair_masks(listing: Listing) -> tuple[dict[Path, Path], list[str]]:
 
 
 def _by_stem(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
-    """Return stem -> file; a second file of the same stem is added to `problems`."""
+    """Return stem, in one Unicode form -> file; a second file of the same stem is added to `problems`."""
     by_stem: dict[str, Path] = {}
     for path in paths:
-        first = by_stem.setdefault(path.stem, path)
+        first = by_stem.setdefault(unicodedata.normalize("NFC", path.stem), path)
         if first != path:
-            problems.append(f"{path}: expected one file of this stem in the folder, found {first.name} too")
+            problems.append(
+                f"{path}: expected one file of this stem in the folder, found {_shown(first.name, path)} too"
+            )
     return by_stem
+
+
+def _shown(name: str, other: Path) -> str:
+    """Return a name so that it looks unlike the other's also where these are Unicode forms of one another."""
+    twins = name != other.name and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other.name)
+    return f"{name} ({name!a}, in another Unicode form)" if twins else name
 
 
 def relative_path(path: Path, root: Path) -> str:
