@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
 import errno
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,8 +47,8 @@ def exit_codes() -> Iterator[None]:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
-    except PermissionError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        print(f"{error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno in MACHINE_ERRORS:
@@ -126,10 +127,14 @@ def masks(
 ) -> None:
     """Show masks as CONFIG would plan them, beside the references, and how alike they are; without a model."""
     from defectfill.config.run import load_config
+    from defectfill.ingest.find import mask_files
     from defectfill.masks.sheet import format_mask_report, write_mask_sheet
     from defectfill.operations.storage.fetch import fetch_data
 
     settings = load_config(config)
+    if os.path.lexists(out) and not out.is_file():
+        raise ConfigError(f"--out: {out} is no file that may be replaced")
+    mask_files(settings.masks)  # raises for those that are not there
     fetch_data(settings)
     report = write_mask_sheet(settings, out, count)
     _print({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
@@ -186,12 +191,17 @@ def gc(
 ) -> None:
     """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
     from defectfill.config.run import load_config
+    from defectfill.io.s3 import is_remote
     from defectfill.operations.garbage import collect_garbage
     from defectfill.operations.lock import locked
+    from defectfill.operations.reports import GarbageReport
 
     settings = load_config(config)
-    with locked(settings):
-        report = collect_garbage(settings, keep)
+    if settings.category_output.exists() or is_remote(settings.output.root):
+        with locked(settings):
+            report = collect_garbage(settings, keep)
+    else:
+        report = GarbageReport(category=settings.category, removed=())
     _print(report, [f"removed {uri}" for uri in report.removed], json)
 
 

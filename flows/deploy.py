@@ -24,6 +24,7 @@ from flows.category import synthesize_category
 from flows.detector import train_detector
 from flows.fleet import TAG, category_deployments, synthesize_fleet
 from flows.server import check_server, named_server
+from flows.slots import free_slots, lease_warnings
 
 FLOWS = {synthesize_fleet: "fleet", train_detector: "detector"}
 """What is deployed beside the categories, with the deployments' names."""
@@ -44,7 +45,7 @@ def deploy(
     train or paint at a time as it has `gpus`.
 
     prune: deployments of the pool are removed whose file is gone. then: `flow/deployment` that starts by itself for
-    every dataset that is finished, with the folder as its parameter `dataset`.
+    every dataset that is finished, with the folder as its parameter `dataset`. Slots of runs that are gone are freed.
 
     Raises ConfigError for a config that is not good, two of one name, no server, a pool or consumer that is not there.
     """
@@ -61,7 +62,14 @@ def deploy(
     categories = [_deploy_category(path, config, work_pool, limit) for path, config in configs.items()]
     started = [_start_after_datasets(then, consumer)] if then and consumer else []
     removed = _prune(work_pool) if prune else []
-    return DeployReport(deployments=(*categories, *flows, *started), removed=tuple(removed))
+    with get_client(sync_client=True) as client:
+        freed, warnings = free_slots(client, work_pool, limit), lease_warnings(client)
+    return DeployReport(
+        deployments=(*categories, *flows, *started),
+        removed=tuple(removed),
+        freed=tuple(freed),
+        warnings=tuple(warnings),
+    )
 
 
 def _deploy_flow(flow: Any, name: str, work_pool: str) -> Deployment:
@@ -73,12 +81,13 @@ def _deploy_flow(flow: Any, name: str, work_pool: str) -> Deployment:
 
 def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
     """Return configs by their files' absolute paths."""
-    configs, problems = {}, []
-    for path in dict.fromkeys(path.resolve() for path in paths):
+    configs: dict[Path, RunConfig] = {}
+    problems: list[str] = []
+    for path in paths:
         try:
-            configs[path] = load_config(path)
+            configs[path.resolve()] = load_config(path)
         except ConfigError as error:
-            problems += [f"{path}: {problem}" for problem in error.problems]
+            problems += error.problems
     counts = Counter(path.stem for path in configs)
     problems += [f"{path}: another config is called {path.stem} too" for path in configs if counts[path.stem] > 1]
     if problems:
