@@ -24,6 +24,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from prefect import get_client
 from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -34,6 +35,7 @@ from prefect.settings import (
 
 from defectfill.io.errors import ConfigError, DefectFillError
 
+ROOT = str(Path(__file__).resolve().parents[1])
 ANSWER_S = 10
 """A server that has not answered by then is taken for dead."""
 POLL_S = 0.1
@@ -77,15 +79,15 @@ def check_server(url: str) -> None:
     patience = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: ANSWER_S, PREFECT_API_URL: url}
     try:
         with temporary_settings(patience), get_client(sync_client=True) as client:
-            version = client.api_version()
+            client.raise_for_api_version_mismatch()  # which asks no version of Prefect Cloud
+            if problem := client.api_healthcheck():
+                raise problem
     except Exception as error:  # anything, from refused connections over timeouts to pages that are no JSON
-        cause = " ".join(str(error.__cause__ or error).split())[:300]
-        shown = httpx.URL(url).copy_with(userinfo=b"")
+        cause = " ".join(str(error.__cause__ or error).split())[:300] or type(error.__cause__ or error).__name__
+        shown = re.sub(r"//[^/@]*@", "//", url)
         raise ConfigError(
             f"{_named_by()}: no Prefect server answers at {shown}: {cause}{_address_hint(url)}{_proxy_hint(url)}"
         ) from error
-    if not isinstance(version, str):
-        raise ConfigError(f"{_named_by()}: what answers at {url} is no Prefect server{_address_hint(url)}")
 
 
 def _named_by() -> str:
@@ -95,12 +97,15 @@ def _named_by() -> str:
 
 
 def _address_hint(url: str) -> str:
-    return "" if httpx.URL(url).path.rstrip("/").split("/")[-1] != "" else "; its address ends in /api"
+    return "" if url.rstrip("/").endswith("/api") or "/api/" in url else "; its address ends in /api"
 
 
 def _proxy_hint(url: str) -> str:
     """Return through which proxy a URL is asked, if through one."""
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return ""
     proxies = getproxies()
     proxy = proxies.get(parsed.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parsed.host):
@@ -130,13 +135,18 @@ class TemporaryServer:
         """
         if self._process is None or self._process.poll() is not None:
             check_home()
-            self._start()
+            try:
+                self._start()
+            except ConfigError:  # also where two processes make one new database at the same time
+                time.sleep(1)
+                self._start()
         return self._url
 
     def _start(self) -> None:
         with tempfile.TemporaryFile("w+") as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.server"],
+                [sys.executable, "-P", "-m", "flows.server"],  # -P: not another `flows` of the working directory
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -188,11 +198,7 @@ def _wait_for(process: "subprocess.Popen[str]", url: str, said: IO[str]) -> None
         while time.monotonic() < end:
             if process.poll() is not None:
                 said.seek(0)
-                raise ConfigError(
-                    f"Prefect's temporary server cannot start: {_cause(said.read())}; if its database is damaged or "
-                    f"of a newer Prefect, name another folder, PREFECT_HOME=..., or remove "
-                    f"{PREFECT_HOME.value()}/prefect.db (it holds Prefect's history only)"
-                )
+                raise ConfigError(f"Prefect's temporary server cannot start: {_cause(said.read())}; {_remedy()}")
             try:
                 if client.get(f"{url}/health").is_success:
                     return
@@ -202,6 +208,16 @@ def _wait_for(process: "subprocess.Popen[str]", url: str, said: IO[str]) -> None
     raise DefectFillError(
         f"Prefect's temporary server did not answer within {patience} s; run again, or allow it longer: "
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=..."
+    )
+
+
+def _remedy() -> str:
+    named = PREFECT_API_DATABASE_CONNECTION_URL.value()
+    if named and "prefect.db" not in str(named):
+        return "its database is named by PREFECT_SERVER_DATABASE_CONNECTION_URL"
+    return (
+        "if its database is damaged or of a newer Prefect, name another folder, PREFECT_HOME=..., or remove "
+        f"{PREFECT_HOME.value()}/prefect.db (it holds Prefect's history only)"
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mutations.common import CANARY, Sandbox, Trial
+from benchmarks.mutations.machine import reach
 from defectfill.cli import exit_codes, main
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
@@ -64,16 +65,19 @@ def outcome_of(trial: Trial, sandbox: Sandbox, pristine: Path) -> Outcome:
 
 def call(trial: Trial, sandbox: Sandbox) -> tuple[int, str]:
     """(exit code, what was said on stderr) of what reads the broken thing."""
-    errors, before = io.StringIO(), sys.argv
+    errors, printed, before = io.StringIO(), io.StringIO(), sys.argv
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(LIMIT_S)
     faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True, file=sys.__stderr__)
     code = 0
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors), trial.within(sandbox):
         try:
             if trial.command == "run":
                 with exit_codes():
                     do_steps(sandbox.config)
+            elif trial.command == "server":
+                with exit_codes():
+                    reach()
             else:
                 sys.argv = ["defectfill", *arguments_of(trial, sandbox)]
                 main()
@@ -86,6 +90,9 @@ def call(trial: Trial, sandbox: Sandbox) -> tuple[int, str]:
             sys.argv = before
             signal.alarm(0)
             faulthandler.cancel_dump_traceback_later()
+    if code == 0 and trial.says not in printed.getvalue():
+        errors.write(f"expected {trial.says}, found: {printed.getvalue()}\n")
+        code = 1
     return code, errors.getvalue()
 
 
