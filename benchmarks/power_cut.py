@@ -4,8 +4,9 @@ Starts a Prefect server and a worker as docs/operations.md says, deploys two toy
 the GPU, waits until the first one trains, and kills (SIGKILL) server, worker and run at once. Then all is started
 again and both categories are asked for: they are to train again, one after the other, without anyone's help. With
 `--leases memory` the server forgets its leases, as Prefect's default does; then only `--deploy`, `defectfill deploy`
-once more after the cut, helps. Takes some six minutes, most of them waiting for leases of 300 s. Prints what happened
-when, then one JSON line; the exit status is 1 where a category waits after 10 minutes. WORK is a folder to be made.
+every minute after the cut, helps. Takes some six minutes, most of them waiting for leases of 300 s. Prints what
+happened when, then one JSON line; the exit status is 1 where a category waits after 10 minutes. WORK is a folder to be
+made.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from defectfill.operations.environment import ENVIRONMENT
 CATEGORIES = ("first", "second")
 POOL = "gpu"
 PATIENCE_S = 600
+DEPLOYED_EVERY_S = 60
+"""A run that has just begun is left alone for two minutes."""
 DOCUMENTED = Path(__file__).parents[1] / "docs" / "operations.md"
 
 
@@ -50,10 +53,12 @@ def main() -> int:
     begun = time.monotonic()
     seconds: dict[str, float] = {}
     with services(env, arguments.port):
-        if arguments.deploy:
-            print(deploy(env, configs), flush=True)
         start_runs(env, CATEGORIES)
+        deployed = 0.0
         while len(seconds) < len(CATEGORIES) and time.monotonic() - begun < PATIENCE_S:
+            if arguments.deploy and time.monotonic() - deployed > DEPLOYED_EVERY_S:
+                say(deploy(env, configs))
+                deployed = time.monotonic()
             for name in CATEGORIES:
                 if name not in seconds and trains(work, name):
                     seconds[name] = round(time.monotonic() - begun)

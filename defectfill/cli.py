@@ -17,7 +17,9 @@ from defectfill.operations.environment import set_environment
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 INTERRUPTED = 130
-MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.ENAMETOOLONG, errno.EMFILE, errno.ESTALE)
+PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What is said of a path that is not the user's, or of the wrong kind."""
+MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.EMFILE, errno.ESTALE)
 """What disks, mounts and limits of the machine say; a traceback would not say more."""
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
@@ -47,17 +49,14 @@ def exit_codes() -> Iterator[None]:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        print(f"{error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
     except OSError as error:
-        if error.errno in MACHINE_ERRORS:
-            print(f"{error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
+        if is_full_disk(error):
+            print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
             sys.exit(1)
-        if not is_full_disk(error):
+        if error.errno not in (*PATH_ERRORS, *MACHINE_ERRORS):
             raise
-        print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
-        sys.exit(1)
+        print(f"{error.filename2 or error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2 if error.errno in PATH_ERRORS else 1)
 
 
 def _say_interrupted() -> None:

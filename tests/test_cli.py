@@ -320,6 +320,8 @@ def test_a_count_that_cannot_be_is_a_mistake(
 ) -> None:
     code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 0)
     assert (code, errors) == (2, "count: expected at least 1, found 0")
+    code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 10**20)
+    assert (code, errors) == (2, f"count: expected at most 10000000, found {10**20}")
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

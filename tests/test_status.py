@@ -103,6 +103,9 @@ def test_a_dataset_that_lost_files_is_not_up_to_date_and_a_run_puts_them_back(to
     assert lines_of(toy_config)[1] == f"  {run.dataset} is missing"
     run_all_steps(toy_config)
     assert contents(run.dataset) == dataset
+    for damage in (b"\xff", b"../../elsewhere"):
+        (run.category_output / "latest").write_bytes(damage)
+        assert latest_run(load_config(toy_config)) is None
     (run.dataset / "Thumbs.db").write_bytes(b"of a file browser")
     assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
 

@@ -99,7 +99,7 @@ def wrong_path(key: str, name: str, make: Callable[[Path], Any], content: Any, c
             config[block] = {**config.get(block, {}), **values}
         put(sandbox.config, yaml.safe_dump(config))
 
-    return Trial("path", f"{key} is {name}: {command}", command, mutate, "refused", (key, "wrong"))
+    return Trial("path", f"{key} is {name}: {command}", command, mutate, "refused", (key, "wrong", "nothing"))
 
 
 def wrong_output(name: str, make: Callable[[Path], Any], command: Any) -> Trial:

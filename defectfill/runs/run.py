@@ -10,6 +10,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from defectfill.records.snapshot import ImageRecord, read_snapshot
 from defectfill.runs.keys import METHOD_VERSION, RecordVersion, RunRecord
 from defectfill.runs.whole import damage_of, dataset_bytes
 
+KEY_PATTERN = re.compile("[0-9a-f]+")
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
 
@@ -142,4 +144,5 @@ class Run:
 def latest_folder(config: RunConfig) -> Path | None:
     """Return the folder of the category's newest finished run, whatever version made it; None where there is none."""
     latest = config.category_output / "latest"
-    return latest.parent / "runs" / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
+    name = latest.read_text(encoding="utf-8", errors="replace").strip() if latest.is_file() else ""
+    return latest.parent / "runs" / name if KEY_PATTERN.fullmatch(name) else None
