@@ -40,6 +40,8 @@ ANSWER_S = 10
 """A server that has not answered by then is taken for dead."""
 POLL_S = 0.1
 STOP_S = 5
+_RACE = re.compile("already exists|database is locked")
+"""What a server says while another one makes the same new database."""
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|CommandError): .+")
 
 
@@ -137,7 +139,9 @@ class TemporaryServer:
             check_home()
             try:
                 self._start()
-            except ConfigError:  # also where two processes make one new database at the same time
+            except ConfigError as error:
+                if not _RACE.search(str(error)):
+                    raise
                 time.sleep(1)
                 self._start()
         return self._url
