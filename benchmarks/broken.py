@@ -1,4 +1,4 @@
-"""Is every broken input refused by name? python -m benchmarks.broken [--trials 300] [--seed 0] [--only KIND]
+"""Is every broken input refused by name? python -m benchmarks.broken [--trials 300] [--seed 0] [--only KIND ...]
 
 Makes a tiny toy category and a finished run of it with the bundled base. Each trial starts from a copy, breaks exactly
 one thing of it (`benchmarks.mutations`), and does what reads it: `defectfill check`, `masks` or `verify`, or the steps
@@ -47,7 +47,7 @@ def command_line() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=300, help="at least so many; all that are listed come anyway")
     parser.add_argument("--seed", type=int, default=0, help="of what is broken at random")
-    parser.add_argument("--only", default="", help="trials of this kind, or with this in their name")
+    parser.add_argument("--only", nargs="*", default=[], help="trials of these kinds, or with this in their name")
     parser.add_argument("--all", action="store_true", help="print what became of every trial, not only of wrong ones")
     arguments = parser.parse_args()
     set_environment()
@@ -86,7 +86,7 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM_BYTES, resource.RLIM_INFINITY))
 
 
-def chosen(seed: int, count: int, only: str) -> Iterator[Trial]:
+def chosen(seed: int, count: int, only: list[str]) -> Iterator[Trial]:
     """Yield every trial that is listed, and random ones until there are `count`; no two of a name."""
     names: set[str] = set()
     for trial in trials(seed):
@@ -94,7 +94,7 @@ def chosen(seed: int, count: int, only: str) -> Iterator[Trial]:
             if trial.name in names:
                 continue
             names.add(trial.name)
-            if only in ("", trial.kind) or only in trial.name:
+            if not only or any(word == trial.kind or word in trial.name for word in only):
                 yield trial
         else:
             return

@@ -3,15 +3,15 @@
 Here alone something below starts the flows, inside functions, so that the library itself needs no Prefect.
 """
 
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError
-from defectfill.operations.environment import set_environment
+from defectfill.operations.environment import check_connections, set_environment
 
 if TYPE_CHECKING:
     from defectfill.dataset.opened import Dataset
@@ -31,6 +31,7 @@ def run_category(config: RunConfig) -> str:
     from defectfill.operations.prepare import prepare_run, start_run
 
     set_environment()
+    check_connections()
     run = prepare_run(config)
     if run.is_finished():
         return run.dataset_uri
@@ -39,17 +40,12 @@ def run_category(config: RunConfig) -> str:
         print(line, file=sys.stderr)
     with locked(config):
         run = start_run(config, run, records)
-    server = os.environ.get("PREFECT_API_URL")
-    if server is None:
-        print("starting Prefect's temporary server ...", file=sys.stderr)
-    from flows.category import synthesize_category
+    with _settings_of_prefect():
+        from flows.server import prefect_server
+    with prefect_server():
+        from flows.category import synthesize_category
 
-    try:
         return synthesize_category(run.record)
-    except RuntimeError as error:
-        if server and "Failed to reach API" in str(error):
-            raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
-        raise
 
 
 def open_dataset(uri: str | Path) -> "Dataset":
@@ -78,6 +74,20 @@ def deploy_categories(
     config_paths: Sequence[Path], work_pool: str, *, gpus: int, prune: bool, then: str | None
 ) -> "DeployReport":
     """Give each config its deployment on the Prefect server, as flows.deploy.deploy does."""
-    from flows.deploy import deploy
-
+    set_environment()
+    check_connections()
+    with _settings_of_prefect():
+        from flows.deploy import deploy
     return deploy(config_paths, work_pool, gpus=gpus, prune=prune, then=then)
+
+
+@contextmanager
+def _settings_of_prefect() -> Iterator[None]:
+    """Turn what Prefect raises while it is imported, over settings that it cannot use, into a ConfigError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(
+            "Prefect's settings (PREFECT_... in the environment, profiles.toml, .env or prefect.toml) cannot be used: "
+            + " ".join(str(error).split())[:500]
+        ) from error

@@ -1,5 +1,7 @@
-"""The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 1 anything else."""
+"""The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,12 @@ from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_ful
 from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+INTERRUPTED = 130
+PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What is said of a path that is not the user's, or of the wrong kind."""
+MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.EMFILE, errno.ESTALE)
+"""What disks, mounts and limits of the machine say; a traceback would not say more."""
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
@@ -34,18 +42,29 @@ def exit_codes() -> Iterator[None]:
     """Turn our errors into messages and exit codes."""
     try:
         yield
+    except KeyboardInterrupt:
+        _say_interrupted()
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # as typer ends then
+            _say_interrupted()
+        raise
     except DefectFillError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
-    except PermissionError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
     except OSError as error:
-        if not is_full_disk(error):
+        if is_full_disk(error):
+            print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
+            sys.exit(1)
+        if error.errno not in (*PATH_ERRORS, *MACHINE_ERRORS):
             raise
-        print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
-        sys.exit(1)
+        print(f"{error.filename2 or error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2 if error.errno in PATH_ERRORS else 1)
+
+
+def _say_interrupted() -> None:
+    print("interrupted; what is finished is kept: run again to go on", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:
@@ -116,10 +135,14 @@ def masks(
 ) -> None:
     """Show masks as CONFIG would plan them, beside the references, and how alike they are; without a model."""
     from defectfill.config.run import load_config
+    from defectfill.ingest.find import mask_files
     from defectfill.masks.sheet import format_mask_report, write_mask_sheet
     from defectfill.operations.storage.fetch import fetch_data
 
     settings = load_config(config)
+    if os.path.lexists(out) and not out.is_file():
+        raise ConfigError(f"--out: {out} is no file that may be replaced")
+    mask_files(settings.masks)  # raises for those that are not there
     fetch_data(settings)
     report = write_mask_sheet(settings, out, count)
     _print({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
@@ -149,13 +172,22 @@ def pretrain(
 
 
 @app.command()
-def status(config: ConfigPath, json: AsJson = False) -> None:
+def status(
+    config: ConfigPath,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the dataset too: every hash, size, mask value and count.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
     """Say whether the dataset of CONFIG is up to date; if not why, and what a run would make anew."""
+    from defectfill.api import verify_dataset
     from defectfill.cli_format import status_lines
     from defectfill.config.run import load_config
     from defectfill.operations.status import status as status_of
 
     found = status_of(load_config(config))
+    if verify and found.dataset and not found.damage:
+        verify_dataset(found.dataset)
     _print(found, status_lines(found), json)
 
 
@@ -167,12 +199,17 @@ def gc(
 ) -> None:
     """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
     from defectfill.config.run import load_config
+    from defectfill.io.s3 import is_remote
     from defectfill.operations.garbage import collect_garbage
     from defectfill.operations.lock import locked
+    from defectfill.operations.reports import GarbageReport
 
     settings = load_config(config)
-    with locked(settings):
-        report = collect_garbage(settings, keep)
+    if settings.category_output.exists() or is_remote(settings.output.root):
+        with locked(settings):
+            report = collect_garbage(settings, keep)
+    else:
+        report = GarbageReport(category=settings.category, removed=())
     _print(report, [f"removed {uri}" for uri in report.removed], json)
 
 

@@ -79,6 +79,7 @@ def _change_lines(status: "Status") -> list[str]:
         if paths:
             more = ", ..." if len(paths) > NAMED else ""
             lines.append(f"{len(paths)} files {change}: {', '.join(paths[:NAMED])}{more}")
+    lines += [status.damage] if status.damage else []
     lines += ["it was made by another version of defectfill"] if status.other_version else []
     return lines or ["it was not finished after its last change"]
 
@@ -89,6 +90,10 @@ def deploy_lines(report: "DeployReport") -> Iterator[str]:
         yield f"{each.name}: {each.starts}"
     for gone in report.removed:
         yield f"{gone.name}: removed, {gone.config} is gone"
+    for freed in report.freed:
+        run, slots = f"run {freed.run} is gone, marked as crashed", f"{freed.slots} slots of no run freed"
+        yield f"{freed.name}: {run if freed.run else slots}"
+    yield from (f"warning: {warning}" for warning in report.warnings)
 
 
 def recognition_lines(found: "Sequence[Recognition]") -> Iterator[str]:

@@ -1,13 +1,11 @@
 """Deployments on a Prefect server, one per category config: they run every category on its schedule."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import get_client
 from prefect.automations import Automation
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -26,6 +24,8 @@ from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
 from flows.detector import train_detector
 from flows.fleet import TAG, category_deployments, synthesize_fleet
+from flows.server import check_server, named_server
+from flows.slots import free_slots, lease_warnings
 
 FLOWS = {synthesize_fleet: "fleet", train_detector: "detector"}
 """What is deployed beside the categories, with the deployments' names."""
@@ -46,7 +46,7 @@ def deploy(
     train or paint at a time as it has `gpus`.
 
     prune: deployments of the pool are removed whose file is gone. then: `flow/deployment` that starts by itself for
-    every dataset that is finished, with the folder as its parameter `dataset`.
+    every dataset that is finished, with the folder as its parameter `dataset`. Slots of runs that are gone are freed.
 
     Raises ConfigError for a config that is not good, two of one name, no server, a pool or consumer that is not there.
     """
@@ -63,7 +63,14 @@ def deploy(
     categories = [_deploy_category(path, config, work_pool, limit) for path, config in configs.items()]
     started = [_start_after_datasets(then, consumer)] if then and consumer else []
     removed = _prune(work_pool) if prune else []
-    return DeployReport(deployments=(*categories, *flows, *started), removed=tuple(removed))
+    with get_client(sync_client=True) as client:
+        freed, warnings = free_slots(client, work_pool, limit), lease_warnings(client)
+    return DeployReport(
+        deployments=(*categories, *flows, *started),
+        removed=tuple(removed),
+        freed=tuple(freed),
+        warnings=tuple(warnings),
+    )
 
 
 def _deploy_flow(flow: Any, name: str, work_pool: str) -> Deployment:
@@ -75,13 +82,14 @@ def _deploy_flow(flow: Any, name: str, work_pool: str) -> Deployment:
 
 def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
     """Return configs by their files' absolute paths."""
-    configs, problems = {}, []
-    for path in dict.fromkeys(path.resolve() for path in paths):
+    configs: dict[Path, RunConfig] = {}
+    problems: list[str] = []
+    for path in paths:
         try:
-            configs[path] = load_config(path)
-            problems += [f"{path}: {problem}" for problem in _schedule_problems(configs[path])]
+            configs[path.resolve()] = config = load_config(path)
+            problems += [f"{path}: {problem}" for problem in _schedule_problems(config)]
         except ConfigError as error:
-            problems += [f"{path}: {problem}" for problem in error.problems]
+            problems += error.problems
     counts = Counter(path.stem for path in configs)
     problems += [f"{path}: another config is called {path.stem} too" for path in configs if counts[path.stem] > 1]
     if problems:
@@ -101,9 +109,10 @@ def _schedule_problems(config: RunConfig) -> Iterator[str]:
 
 def _check_pool(work_pool: str) -> None:
     """Raise ConfigError where there is no server that stays, or it has no such pool."""
-    server = os.environ.get("PREFECT_API_URL")
+    server = named_server()
     if not server:
         raise ConfigError("PREFECT_API_URL: names no Prefect server; deployments are for one that stays")
+    check_server(server)
     try:
         with get_client(sync_client=True) as client:
             client.read_work_pool(work_pool)
@@ -112,8 +121,6 @@ def _check_pool(work_pool: str) -> None:
             f"--work-pool {work_pool}: the server has no such pool; a worker makes it: "
             f"prefect worker start --pool {work_pool} --type process"
         ) from error
-    except httpx.HTTPError as error:
-        raise ConfigError(f"PREFECT_API_URL: no Prefect server answers at {server}") from error
 
 
 def _deploy_category(path: Path, config: RunConfig, work_pool: str, limit: str) -> Deployment:

@@ -81,6 +81,7 @@ def test_more_than_three_hundred_inputs_are_broken_each_in_its_own_way() -> None
     assert len(set(names)) == len(names) > 300
     kinds = {"config", "image", "mask", "groups", "dataset", "run", "shard", "adapter", "base"}
     kinds |= {"masks as written", "cameras", "names", "passed over", "foresight"}
+    kinds |= {"server", "filesystem", "reader", "power", "path"}
     assert {trial.kind for trial in listed} >= kinds
     assert all(trial.culprits or trial.kind == "config" for trial in listed if trial.expected != "accepted")
 

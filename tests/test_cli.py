@@ -320,6 +320,8 @@ def test_a_count_that_cannot_be_is_a_mistake(
 ) -> None:
     code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 0)
     assert (code, errors) == (2, "count: expected at least 1, found 0")
+    code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 10**20)
+    assert (code, errors) == (2, f"count: expected at most 10000000, found {10**20}")
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +375,45 @@ def test_a_prefect_server_that_does_not_answer_is_named(
     code, errors = call(capsys, monkeypatch, "run", toy_config)
     assert code == 2
     assert "PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api" in errors
+
+
+@pytest.mark.parametrize("folder", ["gone", "empty", "toy.yaml"])
+def test_masks_of_ones_own_that_are_not_there_are_named_by_masks_too(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (toy_config.parent / "empty").mkdir()
+    toy_config.write_text(f"{toy_config.read_text()}masks: {{samplers: {{folder: 1}}, folder: {folder}}}\n")
+    code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", toy_config.with_name("masks.png"))
+    assert (code, errors) == (2, f"masks.folder: expected images in {toy_config.parent / folder}, found none")
+
+
+def test_a_sheet_takes_no_folders_place_and_gc_makes_no_folder(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, file = toy_config.parent / "sheets", toy_config.parent / "file"
+    out.mkdir()
+    file.touch()
+    code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", out)
+    assert (code, errors) == (2, f"--out: {out} is no file that may be replaced")
+    code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", file / "masks.png", "--count", 1)
+    assert code == 2
+    assert errors.endswith(": Not a directory")
+    assert call(capsys, monkeypatch, "gc", toy_config) == (0, "")
+    assert not (toy_config.parent / "out").exists()
+
+
+def test_configs_that_cannot_be_read_are_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    code, errors = call(capsys, monkeypatch, "deploy", tmp_path, tmp_path / "loop.yaml")
+    assert (code, errors.splitlines()) == (
+        2,
+        [
+            f"{tmp_path}: cannot be read: Is a directory",
+            f"{tmp_path / 'loop.yaml'}: cannot be read: Too many levels of symbolic links",
+        ],
+    )
 
 
 def test_a_file_that_may_not_be_read_is_named(capsys: pytest.CaptureFixture[str]) -> None:

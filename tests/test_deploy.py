@@ -47,7 +47,7 @@ def worker(server: dict[str, str]) -> Iterator[dict[str, str]]:
     process = subprocess.Popen(command, env=env, stdout=quiet, stderr=quiet, start_new_session=True)
     try:
         pools = f"{server['PREFECT_API_URL']}/work_pools/{POOL}"
-        wait_until(lambda: httpx.get(pools).is_success, 60)
+        wait_until(lambda: is_there(pools), 120)
         yield server
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # it would wait for a consumer that has just been started
@@ -64,6 +64,13 @@ def python(env: dict[str, str], code: str, *arguments: object) -> str:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def is_there(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.HTTPError:  # a machine under load lets it wait
+        return False
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
@@ -240,6 +247,54 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
     assert pruned.stdout.splitlines()[-1] == f"synthesize-category/Metal_nut.v2: removed, {odd} is gone"
     limits, deployed = json.loads(python(worker, DEPLOYED))
     assert (limits[f"gpu-{POOL}"], list(deployed)) == (1, ["washer"])
+
+
+POWER_CUT = """
+import json, sys
+from pathlib import Path
+import flows.slots
+from flows.deploy import deploy
+from defectfill.config.run import load_config
+from defectfill.operations.lock import locked
+from prefect import get_client
+from prefect.states import Pending, Running
+
+config, pool, flows.slots.SETTLED_S = Path(sys.argv[1]), sys.argv[2], 0
+deploy([config], pool)
+with get_client(sync_client=True) as client:
+    client.increment_concurrency_slots([f"gpu-{pool}"], 1, "concurrency")  # no lease is known of it any more
+    deployment = client.read_deployment_by_name(f"synthesize-category/{config.stem}")
+    run = client.create_flow_run_from_deployment(deployment.id, state=Pending())
+    client.set_flow_run_state(run.id, Running(), force=True)
+    client.increment_concurrency_slots([deployment.global_concurrency_limit.name], 1, "concurrency")
+    with locked(load_config(config)):
+        spared = deploy([config], pool)
+    taken = client.read_global_concurrency_limit_by_name(f"gpu-{pool}").active_slots
+    report = deploy([config], pool)
+    again = deploy([config], pool)
+    left = [client.read_global_concurrency_limit_by_name(name).active_slots
+            for name in (f"gpu-{pool}", deployment.global_concurrency_limit.name)]
+    state = client.read_flow_run(run.id).state_name
+print(json.dumps([taken, [each.freed for each in (spared, again)], [each.model_dump() for each in report.freed],
+                  run.name, state, left, report.warnings], default=list))
+"""
+
+
+def test_deploy_frees_what_runs_that_are_gone_held(worker: dict[str, str], toy_config: Path) -> None:
+    config = toy_config.rename(toy_config.with_name("cut.yaml"))
+    found = json.loads(python(worker, POWER_CUT, config, POOL).splitlines()[-1])
+    taken, nothing, freed, run, state, left, warnings = found
+    assert taken == 1
+    assert nothing == [[], []]
+    assert freed == [
+        {"name": "synthesize-category/cut", "run": run, "slots": 0},
+        {"name": f"gpu-{POOL}", "run": "", "slots": 1},
+    ]
+    assert state == "Crashed"
+    assert left == [0, 0]
+    assert warnings[0].endswith(
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
+    )
 
 
 def test_what_cannot_be_deployed_is_said(worker: dict[str, str], configs: dict[str, Path], tmp_path: Path) -> None:

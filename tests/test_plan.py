@@ -127,6 +127,8 @@ def test_merged_tables_hold_each_row_once_in_order_with_its_weight(toy_config: P
         "manifest.parquet",
         "metadata.parquet",
         "rejected.parquet",
+        "testmetadata.parquet",
+        "trainmetadata.parquet",
     ]
 
 

@@ -3,16 +3,19 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import contents, run_all_steps
 
+from defectfill.cli import main
 from defectfill.cli_format import status_lines
 from defectfill.config.run import load_config
+from defectfill.io.errors import ConfigError
 from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
-from defectfill.operations.prepare import latest_run, start_run
+from defectfill.operations.prepare import latest_run, prepare_run, start_run
 from defectfill.operations.status import status
 from defectfill.runs.keys import METHOD_VERSION
 from defectfill.runs.run import Run
@@ -78,6 +81,57 @@ def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_conf
     assert run_all_steps(toy_config).folder == run.folder
     assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
     assert collect_garbage(config, keep=0).removed == (str(old),)
+
+
+def test_a_dataset_that_lost_files_is_not_up_to_date_and_a_run_puts_them_back(toy_config: Path) -> None:
+    run = run_all_steps(toy_config)
+    dataset = contents(run.dataset)
+    image, *more = sorted((run.dataset / "images" / "hole").iterdir())
+    image.unlink()
+    lines = lines_of(toy_config)
+    assert lines[:2] == [
+        f"washer: stale: {run.dataset}",
+        f"  1 files of the dataset are missing: images/hole/{image.name}",
+    ]
+    assert lines[2].startswith("hole: adapter is there; 0 of 5 samples to paint")
+    more[0].write_bytes(b"")
+    image.write_bytes(dataset[f"images/hole/{image.name}"])
+    assert lines_of(toy_config)[1].startswith("  the dataset's files have ")
+    (run.dataset / "manifest.parquet").unlink()
+    assert lines_of(toy_config)[1].startswith("  1 files of the dataset are missing: manifest.parquet")
+    shutil.rmtree(run.dataset)
+    assert lines_of(toy_config)[1] == f"  {run.dataset} is missing"
+    run_all_steps(toy_config)
+    assert contents(run.dataset) == dataset
+    for damage in (b"\xff", b"../../elsewhere"):
+        (run.category_output / "latest").write_bytes(damage)
+        assert latest_run(load_config(toy_config)) is None
+    (run.dataset / "Thumbs.db").write_bytes(b"of a file browser")
+    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+
+
+def test_status_verifies_contents_where_it_is_asked_to(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_all_steps(toy_config)
+    image = min((run.dataset / "images" / "hole").iterdir())
+    content = bytearray(image.read_bytes())
+    content[-20] ^= 1
+    image.write_bytes(content)
+    for arguments, code in ((), 0), (("--verify",), 2):
+        monkeypatch.setattr(sys, "argv", ["defectfill", "status", str(toy_config), *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert (caught.value.code or 0) == code
+    assert f"images/hole/{image.name} has changed: its hash is not the row's" in capsys.readouterr().err
+
+
+def test_who_may_only_read_an_output_is_told_its_status(toy_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_all_steps(toy_config)
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # also where the tests may write anywhere
+    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    with pytest.raises(ConfigError, match="is not a folder that can be written to"):
+        prepare_run(load_config(toy_config))
 
 
 def test_a_run_that_was_moved_reads_its_own_files(toy_config: Path, tmp_path: Path) -> None:

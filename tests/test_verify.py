@@ -152,7 +152,8 @@ def test_a_label_that_contradicts_the_mask_is_named(dataset: Path) -> None:
     rewrite(dataset, lambda each: each.update(label_index=0), row["sample_id"])
     problems = problems_of(dataset)
     assert any(f"row {row['sample_id']}: label_index 0" in problem for problem in problems)
-    assert any("metadata.parquet does not hold the rows" in problem for problem in problems)
+    for name, rows_of in (("metadata", "the"), ("trainmetadata", "the train")):
+        assert f"{dataset}: {name}.parquet does not hold {rows_of} rows of manifest.parquet" in problems
 
 
 def test_a_sample_id_that_stands_twice_is_named(dataset: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_folder_that_is_no_dataset_is_told_in_one_line(tmp_path: Path, names: 
     assert problems_of(folder) == [f"{folder}: expected a dataset folder with manifest.parquet, found {found}"]
 
 
-@pytest.mark.parametrize("name", ["rejected.parquet", "metadata.parquet"])
+@pytest.mark.parametrize("name", ["rejected.parquet", "metadata.parquet", "testmetadata.parquet"])
 def test_missing_tables_are_named(dataset: Path, name: str) -> None:
     (dataset / name).unlink()
     assert problems_of(dataset)[0].startswith(f"{dataset / name}: cannot be read")

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,7 +81,7 @@ class Trial:
 
     kind: str
     name: str
-    command: Literal["check", "masks", "verify", "run"]
+    command: Literal["check", "masks", "verify", "run", "status", "gc", "server"]
     mutate: Callable[[Sandbox], Any]
     expected: Expected
     culprits: Sequence[str] = ()
@@ -91,6 +92,8 @@ class Trial:
     """The dataset ends with the bytes of the unbroken one, if need be after what a message says is removed."""
     listed: bool = True
     """Not made at random."""
+    within: Callable[[Sandbox], AbstractContextManager[Any]] = lambda _: nullcontext()
+    """What is the case while the command runs."""
 
     def names(self, sandbox: Sandbox) -> list[str]:
         return list(self.culprits) or [str(sandbox.config)]

@@ -106,12 +106,13 @@ def trials() -> Iterator[Trial]:
 
 
 def both(sandbox: Sandbox, change: Callable[[Rows], Any]) -> None:
-    """Change the manifest, and metadata.parquet as it belongs to it."""
-    from defectfill.records.manifest import metadata_table
+    """Change the manifest, and the tables of metadata as they belong to it."""
+    from defectfill.records.manifest import SPLIT_TABLES, metadata_table
 
     manifest = sandbox.dataset / "manifest.parquet"
     rewrite(manifest, change)
-    pq.write_table(metadata_table(pq.read_table(manifest)), sandbox.dataset / "metadata.parquet")
+    for split, name in ((None, "metadata.parquet"), *SPLIT_TABLES.items()):
+        pq.write_table(metadata_table(pq.read_table(manifest), split), sandbox.dataset / name)
 
 
 def changing(**values: Any) -> Callable[[Sandbox], None]:

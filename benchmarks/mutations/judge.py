@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mutations.common import CANARY, Sandbox, Trial
+from benchmarks.mutations.machine import reach
 from defectfill.cli import exit_codes, main
 from defectfill.config.run import load_config
 from defectfill.io.files import PARTIAL
@@ -66,11 +67,14 @@ def call(trial: Trial, sandbox: Sandbox) -> tuple[int, str]:
     signal.alarm(LIMIT_S)
     faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True, file=sys.__stderr__)
     code = 0
-    with contextlib.redirect_stdout(errors), contextlib.redirect_stderr(errors):
+    with contextlib.redirect_stdout(errors), contextlib.redirect_stderr(errors), trial.within(sandbox):
         try:
             if trial.command == "run":
                 with exit_codes():
                     do_steps(sandbox.config)
+            elif trial.command == "server":
+                with exit_codes():
+                    reach()
             else:
                 sys.argv = ["defectfill", *arguments_of(trial, sandbox)]
                 main()

@@ -61,7 +61,8 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
         values = list(islice(_values(raw), MAX_VALUES + 1))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read: {cause}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be, as 2026-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:

@@ -7,7 +7,7 @@ values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yam
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from defectfill.config.affects import Affects
 from defectfill.config.base import BaseConfig, resolve_base
@@ -89,9 +89,13 @@ def load_config(path: Path, count: int | None = None) -> RunConfig:
     config = _resolve(load_yaml(path, RunConfig), Path(path))
     if count is None:
         return config
-    if count < 1:
-        raise ConfigError(f"count: expected at least 1, found {count}")
-    return config.model_copy(update={"generate": config.generate.model_copy(update={"count": count})})
+    try:
+        generate = GenerateConfig.model_validate({**config.generate.model_dump(), "count": count})
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Input should be ")
+        expected = message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+        raise ConfigError(f"count: expected {expected}, found {count}") from error
+    return config.model_copy(update={"generate": generate})
 
 
 def _resolve(config: RunConfig, file: Path) -> RunConfig:

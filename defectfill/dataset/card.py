@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from defectfill.dataset.annotated import annotation_margin_px
-from defectfill.records.manifest import count_rows
+from defectfill.records.manifest import SPLIT_TABLES, count_rows
 from defectfill.records.snapshot import white_level_in
 from defectfill.runs.run import Run
 
@@ -34,15 +34,18 @@ def dataset_card(run: Run, folder: Path) -> str:
         )
     white = white_level_in(run.snapshot())
     range_of_values = f"- White is {white} of 65535 in images of 16 bits.\n" if white else ""
+    there = {split for _, split, _ in counts}
+    tables = {split: name for split, name in SPLIT_TABLES.items() if split in there}
+    splits = [f'  - split: {split}\n    path: [{name}, "images/**", "{labels}/**"]' for split, name in tables.items()]
     choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
 tags: [synthetic, anomaly-detection, defectfill]
 configs:
 - config_name: default
+  metadata_filenames: [{", ".join(tables.values())}]
   data_files:
-  - split: train
-    path: [metadata.parquet, "images/**", "{labels}/**"]
+{os.linesep.join(splits)}
 ---
 # {config.category}: real and synthetic defects
 
@@ -53,7 +56,8 @@ configs:
 Rejected and kept apart in `rejected.parquet`: {refused}.
 
 - `manifest.parquet` has one row per image with its mask, hashes and how it was made; `metadata.parquet` is the
-  small table that Hugging Face's imagefolder reads. The column `split` says what may be trained on.
+  small table that Hugging Face's imagefolder reads. The column `split` says what may be trained on:
+  `datasets.load_dataset(<this folder>)` gives `train` and `test` apart (datasets 3.4 or newer).
 - Labels of synthetic images (`dataset.label: {config.dataset.label}`) are in `{labels}/`. `masks/` has the pixels that
   were pasted, outside of which every pixel is the source photograph's own; `planned_masks/` where the defect was asked
   for.{margins}

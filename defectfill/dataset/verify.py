@@ -25,6 +25,7 @@ from defectfill.records.manifest import (
     REJECTED_SCHEMA,
     RENAMED_COLUMNS,
     SCHEMA,
+    SPLIT_TABLES,
     ManifestRow,
     metadata_table,
 )
@@ -54,6 +55,7 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
         "manifest.parquet": SCHEMA,
         "rejected.parquet": REJECTED_SCHEMA,
         "metadata.parquet": METADATA_SCHEMA,
+        **dict.fromkeys(SPLIT_TABLES.values(), METADATA_SCHEMA),
     }
     problems: list[str] = []
     content = {name: _read(folder / name, schema, problems) for name, schema in tables.items()}
@@ -63,8 +65,10 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     for row in progress([*rows, *rejected], "verify"):
         problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
     problems += [f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected)]
-    if not content["metadata.parquet"].equals(metadata_table(content["manifest.parquet"])):
-        problems.append(f"{folder}: metadata.parquet does not hold the rows of manifest.parquet")
+    for split, name in ((None, "metadata.parquet"), *SPLIT_TABLES.items()):
+        if not content[name].equals(metadata_table(content["manifest.parquet"], split)):
+            of = f"the {split} rows" if split else "the rows"
+            problems.append(f"{folder}: {name} does not hold {of} of manifest.parquet")
     if problems:
         raise DataError(problems)
     return VerifiedDataset(rows=len(rows), rejected=len(rejected))

@@ -23,6 +23,7 @@ from defectfill.records.manifest import (
     METADATA_SCHEMA,
     REJECTED_SCHEMA,
     SCHEMA,
+    SPLIT_TABLES,
     ManifestRow,
     count_rows,
     metadata_table,
@@ -57,7 +58,7 @@ def write_dataset(run: Run) -> Path:
 
 
 def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_of: Mapping[str, str]) -> None:
-    """Write manifest.parquet, metadata.parquet and rejected.parquet of real images and finished shards.
+    """Write manifest.parquet, rejected.parquet and the tables of metadata of real images and finished shards.
 
     image_path_of: where each source file of the snapshot lies in the dataset. Raises DataError when a planned sample
     is in no shard.
@@ -76,6 +77,8 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
     with (
         pq.ParquetFile(merged) as source,
         new_table(folder / "metadata.parquet", METADATA_SCHEMA) as metadata,
+        new_table(folder / SPLIT_TABLES["train"], METADATA_SCHEMA) as train,
+        new_table(folder / SPLIT_TABLES["test"], METADATA_SCHEMA) as test,
         new_table(folder / "manifest.parquet", SCHEMA) as manifest,
     ):
         for group in range(source.num_row_groups):
@@ -85,6 +88,8 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
             rows = rows.set_column(SCHEMA.names.index("sampling_weight"), SCHEMA.field("sampling_weight"), column)
             manifest.write_table(rows)
             metadata.write_table(metadata_table(rows))
+            for split, table in (("train", train), ("test", test)):
+                table.write_table(metadata_table(rows, split))
     merged.unlink()
 
 

@@ -1,5 +1,6 @@
 """The files of a category: found and paired, not yet opened."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -161,13 +162,21 @@ def pair_masks(listing: Listing) -> tuple[dict[Path, Path], list[str]]:
 
 
 def _by_stem(paths: Sequence[Path], problems: list[str]) -> dict[str, Path]:
-    """Return stem -> file; a second file of the same stem is added to `problems`."""
+    """Return stem, in one Unicode form -> file; a second file of the same stem is added to `problems`."""
     by_stem: dict[str, Path] = {}
     for path in paths:
-        first = by_stem.setdefault(path.stem, path)
+        first = by_stem.setdefault(unicodedata.normalize("NFC", path.stem), path)
         if first != path:
-            problems.append(f"{path}: expected one file of this stem in the folder, found {first.name} too")
+            problems.append(
+                f"{path}: expected one file of this stem in the folder, found {_shown(first.name, path)} too"
+            )
     return by_stem
+
+
+def _shown(name: str, other: Path) -> str:
+    """Return a name so that it looks unlike the other's also where these are Unicode forms of one another."""
+    twins = name != other.name and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other.name)
+    return f"{name} ({name!a}, in another Unicode form)" if twins else name
 
 
 def relative_path(path: Path, root: Path) -> str:

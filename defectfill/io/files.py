@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 PARTIAL = ".partial-"
 """What the names of unfinished files and folders hold; a killed process leaves them, the next one removes them."""
+
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
+"""What file systems without hard links say: exFAT, CIFS, some of FUSE."""
 
 
 def check_inner_path(path: str) -> str:
@@ -40,6 +44,8 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, LookupError, TypeError, NotImplementedError, RecursionError) as error:
         found = " ".join(str(error).split())[:500] or type(error).__name__
+        if not os.path.lexists(path):  # nothing that could be removed
+            found, remedy = "nothing", remedy.removeprefix("remove it and ")
         raise DataError(f"{path}: expected what a step of the run wrote, found: {found}; {remedy}") from error
 
 
@@ -56,24 +62,51 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
             file.write(content)
             if sync:
                 file.flush()
-                os.fsync(file.fileno())
+                _sync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
+def _sync(file: int) -> None:
+    """Have what was written on the disk, where the file system can do that."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
 def write_once(path: Path, content: bytes) -> bytes:
-    """Write `content` to `path` unless something is there, and return what is there then. The first of many wins."""
+    """Write a few bytes to `path` unless something is there, and return what is there then. The first of many wins."""
     partial = path.with_name(f".{path.name}{PARTIAL}{os.getpid()}")
     partial.write_bytes(content)
     try:
         os.link(partial, path)
     except FileExistsError:
         pass
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _create(path, content)
     finally:
         partial.unlink()
     return path.read_bytes()
+
+
+def _create(path: Path, content: bytes) -> bytes:
+    """Do as write_once on a file system without hard links: for an instant others may find an empty file, and wait."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        pass
+    for _ in range(100):
+        if found := path.read_bytes():
+            return found
+        time.sleep(0.01)
+    return b""
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], schema: "pa.Schema") -> None:
@@ -174,7 +207,7 @@ def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         if folder.exists():
             outdated = _outdated(folder)
             os.replace(partial, folder)
-            shutil.rmtree(outdated)
+            shutil.rmtree(outdated, ignore_errors=True)  # files that others have open stay until a later clean-up
         else:
             os.replace(partial, folder)
     except Exception as error:

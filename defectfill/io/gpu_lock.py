@@ -1,11 +1,16 @@
 """One process at a time on a GPU: a lock of the operating system, which goes with the process that holds it."""
 
 import fcntl
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from defectfill.io.locks import NO_LOCKS, open_to_lock
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -19,17 +24,15 @@ def gpu_lock(device: str, index: int = 0) -> Iterator[None]:
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     name = visible.split(",")[index].strip() if visible else str(index)
-    file = _open(Path(tempfile.gettempdir()) / f"defectfill-gpu-{name}.lock")
+    path = Path(tempfile.gettempdir()) / f"defectfill-gpu-{name}.lock"
+    file = open_to_lock(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.warning("%s: no locks there (%s): processes on one GPU are not kept apart", path, error.strerror)
+    try:
         yield
     finally:
         os.close(file)
-
-
-def _open(path: Path) -> int:
-    """Open the file, made if missing; for reading, which suffices for a lock and is allowed with others' files."""
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)

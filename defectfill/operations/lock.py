@@ -1,18 +1,19 @@
 """The lock of a category's output: one run of a category at a time."""
 
-import fcntl
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from uuid import uuid4
 
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.files import remove_partials
+from defectfill.io.locks import locked_file
 from defectfill.io.s3 import Remote
+from defectfill.operations.file_system import check_file_system
 from defectfill.operations.storage.layout import remote_category
 
 log = logging.getLogger(__name__)
@@ -31,25 +32,48 @@ StillHeld = Callable[[], None]
 def locked(config: RunConfig) -> Iterator[StillHeld]:
     """Keep other runs out of the category's output; what killed ones left unfinished is removed.
 
-    Raises ConfigError while another run works there. On this machine the lock goes with the process that holds it; on
-    storage it runs out a minute after its holder, for others than those of this machine.
+    Raises ConfigError while another run works there, where another user's did, or for names that cannot be there. On
+    this machine the lock goes with the process that holds it; on storage it runs out a minute after its holder, for
+    others than those of this machine.
     """
     folder = config.category_output
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("a+") as lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock = stack.enter_context(locked_file(folder / LOCK_FILE, wait=False))
+        except BlockingIOError as error:
             raise ConfigError(f"output.root: another run is working in {folder}") from error
+        except PermissionError as error:
+            raise ConfigError(
+                f"output.root: {folder / LOCK_FILE} is another user's; share a group and write with umask 002, or name "
+                "an output of your own"
+            ) from error
         remove_partials(folder)
+        check_file_system(folder, config.data.defects)
         lock.seek(0)
         dead, owner = lock.read(), uuid4().hex
         lock.truncate(0)
         lock.write(owner)
         lock.flush()
         output = remote_category(config)
-        with _leased(output, owner, dead) if output else nullcontext(lambda: None) as still_held:
-            yield still_held
+        yield stack.enter_context(_leased(output, owner, dead)) if output else lambda: None
+
+
+def is_held(config: RunConfig) -> bool:
+    """Return whether a run works in the category's output now. On storage one that died counts until it is taken over.
+
+    Nothing is written.
+    """
+    output, path = remote_category(config), config.category_output / LOCK_FILE
+    if output is not None and output.etag(LOCK_FILE) is not None:
+        return True
+    if not path.exists():
+        return False
+    try:
+        with locked_file(path, wait=False):
+            return False
+    except (BlockingIOError, PermissionError):  # another user's may be held
+        return True
 
 
 @contextmanager

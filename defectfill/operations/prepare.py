@@ -16,12 +16,14 @@ from defectfill.runs.keys import METHOD_VERSION, RunRecord
 from defectfill.runs.run import Run, latest_folder
 
 
-def prepare_run(config: RunConfig) -> Run:
+def prepare_run(config: RunConfig, *, to_write: bool = True) -> Run:
     """Return the run that `config` describes. Nothing is written but the local copy of what is on shared storage.
+
+    to_write: whether anything is to be written later, so that the output has to allow it.
 
     Raises one error with every problem of the output folder, the base model and the data's folders.
     """
-    unwritable = _output_problems(config.category_output / "runs")
+    unwritable = _output_problems(config.category_output / "runs") if to_write else []
     errors: list[DefectFillError] = [ConfigError(unwritable)] if unwritable else []
     found: dict[str, Any] = {}
     checks = {

@@ -115,6 +115,8 @@ class Status(BaseModel):
     """The newest finished one, folder or URL."""
     settings: tuple[SettingChange, ...] = ()
     files: FileChanges = FileChanges()
+    damage: str = ""
+    """What is missing of the dataset, or no longer as large as it was written."""
     other_version: bool = False
     """Whether another version of defectfill made the dataset."""
     work: RemainingWork
@@ -152,10 +154,23 @@ class RemovedDeployment(BaseModel):
     config: str
 
 
+class Freed(BaseModel):
+    """A run that was gone and is marked as crashed now, or slots that no run held and are free now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """flow/deployment, or the limit of the pool's GPUs."""
+    run: str = ""
+    slots: int = 0
+
+
 class DeployReport(BaseModel):
-    """Deployments that deploy made, updated or removed."""
+    """Deployments that deploy made, updated or removed, and what it freed."""
 
     model_config = ConfigDict(frozen=True)
 
     deployments: tuple[Deployment, ...]
     removed: tuple[RemovedDeployment, ...]
+    freed: tuple[Freed, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -20,9 +20,10 @@ COUNTED = Affects.RUN | Affects.DATASET
 def status(config: RunConfig) -> Status:
     """Return whether the dataset is up to date; if not, in what the newest finished run differs, what is left to do.
 
-    Nothing is written. Raises as `check_config` does for what is not good.
+    Nothing is written, nor need anything be writable. Of a finished dataset the files are looked at, not read. Raises
+    as `check_config` does for what is not good.
     """
-    run = prepare_run(config)
+    run = prepare_run(config, to_write=False)
     if run.is_finished():
         work = remaining_work(run, ())
         return Status(category=config.category, state="up to date", dataset=run.dataset_uri, work=work)
@@ -40,6 +41,7 @@ def status(config: RunConfig) -> Status:
         dataset=newest.dataset_uri,
         settings=tuple(_setting_changes(newest, run)),
         files=_file_changes(newest.snapshot(), records),
+        damage=newest.damage() if newest.is_marked_finished() else "",
         work=work,
         seconds=_seconds_left(newest, work),
     )

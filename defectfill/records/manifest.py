@@ -129,9 +129,17 @@ manifest's columns that they hold."""
 METADATA_SCHEMA = pa.schema([(name, SCHEMA.field(column).type) for name, column in METADATA_COLUMNS.items()])
 """metadata.parquet"""
 
+SPLIT_TABLES = {"train": "trainmetadata.parquet", "test": "testmetadata.parquet"}
+"""The same table of one split alone, by the split: the dataset's card names them, since readers divide by files.
 
-def metadata_table(manifest: pa.Table) -> pa.Table:
-    """Return the rows of metadata.parquet for rows of the manifest; a normal's mask is null there."""
+Names with train or test as a word of their own would have readers without the card take these for all that there is.
+"""
+
+
+def metadata_table(manifest: pa.Table, split: str | None = None) -> pa.Table:
+    """Return the rows of metadata.parquet for rows of the manifest, or of a split of it; a normal's mask is null."""
+    if split is not None:
+        manifest = manifest.filter(pc.equal(manifest["split"], split))
     masks = manifest["mask_path"]
     columns = {name: manifest[column] for name, column in METADATA_COLUMNS.items()}
     columns["mask_file_name"] = pc.if_else(pc.equal(masks, ""), None, masks)

@@ -10,9 +10,11 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
@@ -22,7 +24,9 @@ from defectfill.io.s3 import is_remote
 from defectfill.records.plan import Shard
 from defectfill.records.snapshot import ImageRecord, read_snapshot
 from defectfill.runs.keys import METHOD_VERSION, RecordVersion, RunRecord
+from defectfill.runs.whole import damage_of, dataset_bytes
 
+KEY_PATTERN = re.compile("[0-9a-f]+")
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
 
@@ -102,17 +106,30 @@ class Run:
         return folder.with_name(f".{folder.name}.work")
 
     def is_finished(self) -> bool:
-        """Return whether the dataset of exactly this config is finished, and its folder is on this machine."""
-        return self.is_marked_finished() and self.dataset.is_dir()
+        """Return whether the dataset of exactly this config is finished and, by a quick look, still whole."""
+        return self.is_marked_finished() and not self.damage()
 
     def is_marked_finished(self) -> bool:
         """Return whether finished.json says so of exactly this config; the dataset itself may be on storage only."""
+        return self._mark().get("settings") == self.record.settings_digest()
+
+    def damage(self) -> str:
+        """Return in words which files of the dataset are missing or no longer as large as they were; empty for none.
+
+        Of a dataset on storage only what is on this machine can be looked at: whether its folder is there.
+        """
+        if is_remote(self.config.output.root):
+            return "" if self.dataset.is_dir() else f"{self.dataset} is missing"
+        return damage_of(self.dataset, self._mark().get("bytes"))
+
+    def _mark(self) -> dict[str, Any]:
+        """Return the content of finished.json; nothing where that or run.json is missing or damaged."""
         try:
             finished = json.loads((self.folder / FINISHED_FILE).read_bytes())
             Run.at(self.folder)  # raises where run.json is damaged
         except (OSError, ValueError, RecursionError, DataError):
-            return False
-        return bool(finished == {"settings": self.record.settings_digest()})
+            return {}
+        return finished if isinstance(finished, dict) else {}
 
     def mark_unfinished(self) -> None:
         """Remove the mark, before the dataset is changed."""
@@ -121,11 +138,12 @@ class Run:
     def mark_finished(self) -> None:
         """Mark the dataset as whole, and as the newest, after everything else is written."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
-        content = {"settings": self.record.settings_digest()}
+        content = {"settings": self.record.settings_digest(), "bytes": dataset_bytes(self.dataset)[0]}
         write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
 
 
 def latest_folder(config: RunConfig) -> Path | None:
     """Return the folder of the category's newest finished run, whatever version made it; None where there is none."""
     latest = config.category_output / "latest"
-    return latest.parent / "runs" / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
+    name = latest.read_text(encoding="utf-8", errors="replace").strip() if latest.is_file() else ""
+    return latest.parent / "runs" / name if KEY_PATTERN.fullmatch(name) else None

@@ -20,6 +20,9 @@ from defectfill.model.lora import ADAPTER_FILE
 UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
+UP_MATRICES = ("lora_B.weight", "lora.up.weight", "lora_linear_layer.up.weight")
+"""Ends of the names of [out, rank] matrices, in the spellings of diffusers and peft."""
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -164,19 +167,31 @@ def copy_adapter(base: Base) -> Adapter:
 def save_adapter(adapter: Adapter, folder: Path) -> None:
     """Write the adapter to `folder` so that `pipe.load_lora_weights(folder)` gives the outputs of the base that had it.
 
-    Rank and alpha travel in the file's metadata: without them a loader takes alpha for the rank.
+    The file's alpha is its rank: alpha / rank is multiplied into the up matrices, so that tools which read neither
+    diffusers' metadata nor `.alpha` keys paint at full strength too.
     """
     from diffusers import StableDiffusionInpaintPipeline
 
+    unet, unet_metadata = _at_full_strength(adapter.unet, adapter.unet_metadata)
+    text_encoder, text_encoder_metadata = _at_full_strength(adapter.text_encoder, adapter.text_encoder_metadata)
     StableDiffusionInpaintPipeline.save_lora_weights(
         folder,
-        unet_lora_layers=adapter.unet,
-        text_encoder_lora_layers=adapter.text_encoder,
+        unet_lora_layers=unet,
+        text_encoder_lora_layers=text_encoder,
         weight_name=ADAPTER_FILE,
-        unet_lora_adapter_metadata=adapter.unet_metadata,
-        text_encoder_lora_adapter_metadata=adapter.text_encoder_metadata,
+        unet_lora_adapter_metadata=unet_metadata,
+        text_encoder_lora_adapter_metadata=text_encoder_metadata,
     )
     _sort_header(folder / ADAPTER_FILE)
+
+
+def _at_full_strength(
+    weights: Mapping[str, Tensor], metadata: dict[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the same LoRA with the rank as its alpha."""
+    scale = metadata["lora_alpha"] / metadata["r"]
+    scaled = {name: tensor * scale if name.endswith(UP_MATRICES) else tensor for name, tensor in weights.items()}
+    return scaled, {**metadata, "lora_alpha": metadata["r"]}
 
 
 def _metadata(module: Any) -> dict[str, Any]:

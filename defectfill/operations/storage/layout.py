@@ -1,13 +1,14 @@
 """The layout of a category on shared storage, and the files that say that others are whole."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from defectfill.adapters.files import TRAINING_FILE
 from defectfill.config.run import RunConfig
+from defectfill.io.locks import locked_file
 from defectfill.io.s3 import Remote, is_remote
+from defectfill.records.manifest import SPLIT_TABLES
 from defectfill.runs.run import FINISHED_FILE, Run
 from defectfill.runs.timings import TIMINGS_FILE
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
@@ -19,7 +20,7 @@ RECORD_FILES = (*INGESTED, TIMINGS_FILE, BATCH_FILE)
 """Small files in the folder of a run."""
 PROOFS = {TRAINING_FILE, DIGEST_FILE, FINISHED_FILE}
 """Files that say that their folder is whole."""
-TABLES = ("manifest.parquet", "rejected.parquet", "metadata.parquet")
+TABLES = ("manifest.parquet", "rejected.parquet", "metadata.parquet", *SPLIT_TABLES.values())
 CARD_FILE = "README.md"
 """Beside the tables of a dataset."""
 
@@ -45,6 +46,5 @@ def files_in(folder: Path) -> list[str]:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Keep other processes of this machine from fetching into a folder at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".fetch").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked_file(folder / ".fetch", wait=True):
         yield
