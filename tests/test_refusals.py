@@ -49,8 +49,14 @@ ONLY_WORK = {
         "model/evaluation/detector.py divide",
         "model/pretraining/pictures.py _images_in",
         "model/pretraining/pretrain.py _finished",
+        "model/pretraining/pretrain.py _record",
     },
-    "the server, which is asked when everything is checked": {"api.py run_category"},
+    "the server, which is asked when everything is checked": {
+        "api.py _settings_of_prefect",
+        "flows/server.py check_server",
+        "operations/environment.py check_connections",
+    },
+    "the output's file system, which is tried where it is written to": {"operations/file_system.py check_file_system"},
 }
 """Reason -> functions that refuse what no check can have refused."""
 
