@@ -52,10 +52,17 @@ class Measures:
     """[APPEARANCE_SIDE_PX, APPEARANCE_SIDE_PX] luma of the box around the defect, nan beside it."""
 
 
-def measure_sample(image: ImageArray, defect_mask: NDArray[np.bool_], asked: NDArray[np.bool_], box: Box) -> Measures:
+def measure_sample(
+    image: ImageArray,
+    defect_mask: NDArray[np.bool_],
+    asked: NDArray[np.bool_],
+    box: Box,
+    visible: NDArray[np.bool_] | None = None,
+) -> Measures:
     """Return the measures of a defect in an image [H, W, C] in its window `box`, a reference's or a sample's.
 
     defect_mask [H, W]: the defect as it is. asked [H, W]: the mask that it was planned for; a reference's own.
+    visible [H, W]: the defect without what a loosely drawn mask has around it, where that is known; its edge is there.
     """
     import cv2
 
@@ -69,16 +76,18 @@ def measure_sample(image: ImageArray, defect_mask: NDArray[np.bool_], asked: NDA
     steps = cv2.dilate(np.hypot(*np.gradient(luma)), np.ones((3, 3), np.uint8))[outline]
     apart = window.image[mask] - colour if mask.any() else np.zeros((1, 3), dtype=np.float32)
     region = _near(defect_mask, inside_frame(box, defect_mask.shape))
-    source = unit_rgb(image[region]) @ LUMA, defect_mask[region]
+    source, drawn = unit_rgb(image[region]) @ LUMA, defect_mask[region]
+    edge = drawn if visible is None else visible[region]
     region = _near(mask, np.s_[0:MEASURED_SIDE_PX, 0:MEASURED_SIDE_PX])
-    seen = luma[region], mask[region]
-    textures = (*_texture(*source, SOURCE_BANDS_PX), *_texture(*seen, WINDOW_BANDS_PX))
+    seen, seen_mask = luma[region], mask[region]
+    seen_edge = seen_mask if visible is None else crop_mask(visible, box, MEASURED_SIDE_PX)[region]
+    textures = (*_texture(source, drawn, SOURCE_BANDS_PX), *_texture(seen, seen_mask, WINDOW_BANDS_PX))
     return Measures(
         contrast=float(np.sqrt(np.square(apart).mean())) / brightness,
         shade=apart.mean(axis=0) / np.float32(brightness),
         seam_gradient=float(np.median(steps)) / brightness if len(steps) else 0.0,
         texture=tuple(each / brightness for each in textures),
-        edge_sharpness=(_edge_sharpness(*source), _edge_sharpness(*seen)),
+        edge_sharpness=(_edge_sharpness(source, edge), _edge_sharpness(seen, seen_edge)),
         appearance=_appearance(luma, mask),
     )
 

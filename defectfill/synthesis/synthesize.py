@@ -67,7 +67,7 @@ def synthesize(
 
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
     painted while a sample is finished. detail_gain: see stitch. margin_px: by which the references' masks
-    reach beyond what one sees; a sample is judged with a mask as loose as theirs.
+    reach beyond what one sees; a sample is judged with a mask as loose as theirs, but for its edge.
     """
     paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
@@ -120,7 +120,7 @@ def finish(
     drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
     off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
     loose_mask = grown(drawn_mask, margin_px)
-    measures = measure_sample(image, loose_mask, planned_mask, spec.window)
+    measures = measure_sample(image, loose_mask, planned_mask, spec.window, visible=drawn_mask)
     loose_fraction = float((loose_mask & planned_mask).sum() / planned_mask.sum())
     verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
     return Sample(
