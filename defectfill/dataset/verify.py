@@ -122,6 +122,8 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
         height, width = picture.shape[:2]
         if (height, width) != (row.height, row.width):
             problems.append(f"{path}: expected {row.width} x {row.height} pixels, found {width} x {height}")
+        if path == row.image_path and picture.dtype == np.uint8 and row.white_level != 255:
+            problems.append(f"{path}: the white_level of an image of 8 bits is 255, found {row.white_level}")
         if path != row.image_path:
             problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
     if row.origin == "synthetic" and not problems:

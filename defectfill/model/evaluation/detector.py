@@ -18,8 +18,9 @@ from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import new_folder, read_table, write_bytes
 from defectfill.io.hashing import derive_seed, digest
-from defectfill.io.images import file_sha256, read_image, read_mask
+from defectfill.io.images import file_sha256, read_mask
 from defectfill.io.progress import progress
+from defectfill.io.white_level import read_stretched
 from defectfill.model.evaluation.metrics import auroc, average_precision
 from defectfill.painting.window import crop_window, window_box
 from defectfill.records.manifest import ManifestRow
@@ -139,7 +140,7 @@ def _batches(
 
 def read_pair(dataset: Path, row: ManifestRow, side: int) -> tuple[Tensor, Tensor]:
     """Return image [3, side, side] in [0, 1] and mask [1, side, side] of a row; the mask of a normal is empty."""
-    image = read_image(dataset / row.image_path)
+    image = read_stretched(dataset / row.image_path, row.white_level)
     mask = read_mask(dataset / row.mask_path) if row.mask_path else np.zeros(image.shape[:2], dtype=bool)
     whole = window_box(np.ones(image.shape[:2], dtype=bool), WindowConfig(mode="whole"), side / 8)
     window = crop_window(image, mask, whole, side)
