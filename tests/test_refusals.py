@@ -36,6 +36,8 @@ ONLY_WORK = {
         "model/training/tensorboard.py open_tensorboard",
     },
     "arguments and inputs of other commands": {
+        "cli.py _remedy",
+        "cli.py masks",
         "dataset/opened.py check_is_dataset",
         "dataset/verify.py verify_dataset",
         "operations/storage/fetch.py fetch_dataset",
@@ -47,10 +49,19 @@ ONLY_WORK = {
         "masks/sheet.py write_mask_sheet",  # as check_placement
         "model/evaluation/detector.py _fit",
         "model/evaluation/detector.py divide",
+        "model/evaluation/detector.py train_detector",
         "model/pretraining/pictures.py _images_in",
         "model/pretraining/pretrain.py _finished",
+        "model/pretraining/pretrain.py _record",
     },
-    "the server, which is asked when everything is checked": {"api.py run_category"},
+    "what shows only where something is written, before the first step": {
+        "operations/file_system.py check_file_system"
+    },
+    "the server and Prefect's settings, which check does not need": {
+        "api.py _settings_of_prefect",
+        "flows/server.py check_server",
+        "operations/environment.py check_connections",
+    },
 }
 """Reason -> functions that refuse what no check can have refused."""
 

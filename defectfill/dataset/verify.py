@@ -237,6 +237,12 @@ def _table_problems(
     ]
     listed = {getattr(row, name) for row in everything for name in FILE_COLUMNS}
     for part in ("images", "masks", "planned_masks", "annotated_masks", "rejected"):
-        found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
+        files = (path for path in sorted((folder / part).rglob("*")) if path.is_file() and not _is_desktops(path))
+        found = (path.relative_to(folder).as_posix() for path in files)
         problems += [f"{path} is listed in no row" for path in found if path not in listed]
     return problems
+
+
+def _is_desktops(path: Path) -> bool:
+    """Return whether a file is one that desktops leave in folders that are looked at."""
+    return path.name == ".DS_Store" or path.name.startswith("._") or path.name.lower() in ("thumbs.db", "desktop.ini")

@@ -25,6 +25,8 @@ from defectfill.model.evaluation.metrics import auroc, average_precision
 from defectfill.painting.window import crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 
+LEAST_SIDE = 32
+"""The network halves images four times, and normalizes what is left."""
 SMOOTHED_PX = 5
 """An image's score is the largest mean over so many pixels squared."""
 
@@ -50,8 +52,11 @@ def train_detector(dataset: Path, output: Path, settings: DetectorSettings) -> d
     is on the held-out real images alone: per defect the AUROC of images, against the normals of the test split, and the
     AP of pixels; None where these cannot be had. Equal datasets and settings give equal files on the same machine.
 
-    Raises DataError for a dataset without anomalous images to learn from, ConfigError where the extra is missing.
+    Raises DataError for a dataset without anomalous images to learn from, ConfigError where the extra is missing or the
+    settings cannot be trained with.
     """
+    if settings.epochs < 1 or settings.side < LEAST_SIDE:
+        raise ConfigError(f"expected epochs of at least 1 and a side of at least {LEAST_SIDE}, found {settings}")
     rows = [ManifestRow.model_validate(row) for row in read_table(dataset / "manifest.parquet")]
     train, validation = divide(rows, settings)
     test = [row for row in rows if row.split == "test"]

@@ -39,12 +39,9 @@ def gather_pictures(config: PretrainConfig) -> Pictures:
     Raises DataError for folders without images.
     """
     side = config.pictures.side_px
-    jobs: list[tuple[str, Path | int]] = []
-    white: dict[str, int] = {}
-    for name, folder in config.pictures.folders.items():
-        images = _images_in(folder)
-        jobs += [(name, path) for path in images]
-        white[name] = white_level_of(max(map(deep_maximum, images)))
+    real = {name: _images_in(folder) for name, folder in config.pictures.folders.items()}
+    white = {name: white_level_of(max(map(deep_maximum, images))) for name, images in real.items()}
+    jobs: list[tuple[str, Path | int]] = [(name, path) for name, images in real.items() for path in images]
     for name, count in config.pictures.toys.items():
         jobs += [(name, index) for index in range(count)]
     jobs += [(MATERIALS_CAPTION, index) for index in range(config.pictures.materials)]
