@@ -336,10 +336,10 @@ output: {}
         ("category: [nut\n", "not valid YAML: .* line 2.*"),
         ("category: !!python/object:os.system nut\n", "not valid YAML: .*"),
         (MINIMAL + "seed: 2026-13-01\n", "not valid YAML: month must be in 1..12"),
-        ("", "expected keys and values, found NoneType"),
-        ("# nothing but a remark\n", "expected keys and values, found NoneType"),
-        ("- category\n- nut\n", "expected keys and values, found list"),
-        ("nut\n", "expected keys and values, found str"),
+        ("", "expected keys and values, found nothing"),
+        ("# nothing but a remark\n", "expected keys and values, found nothing"),
+        ("- category\n- nut\n", "expected keys and values, found a list"),
+        ("nut\n", "expected keys and values, found a str"),
     ],
 )
 def test_a_file_that_is_no_config_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:

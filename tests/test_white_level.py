@@ -18,7 +18,7 @@ from defectfill.ingest.ingest import data_digest, ingest
 from defectfill.io.errors import DataError
 from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256, read_image, read_mask, write_png
-from defectfill.io.white_level import FULL, stretched, unstretched, white_level_of
+from defectfill.io.white_level import FULL, on_levels, stretched, unstretched, white_level_of
 from defectfill.model.evaluation.detector import read_pair
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
@@ -37,6 +37,16 @@ def test_a_stretched_image_comes_back_exactly_with_its_alpha(white: int) -> None
     wide = stretched(image, white)
     assert (wide[0, 0, 0], wide[0, -1, 0], wide[0, 0, 3]) == (0, FULL, FULL)
     np.testing.assert_array_equal(unstretched(wide, white), image)
+
+
+def test_a_value_between_two_levels_of_a_camera_counts_as_the_one_that_is_written() -> None:
+    wide = np.arange(FULL + 1, dtype=np.uint16).reshape(1, -1, 1)
+    read_again = on_levels(wide, 4095)
+    assert len(np.unique(read_again)) == 4096
+    assert np.abs(read_again.astype(int) - wide).max() <= 8
+    np.testing.assert_array_equal(unstretched(read_again, 4095), unstretched(wide, 4095))
+    np.testing.assert_array_equal(on_levels(read_again, 4095), read_again)
+    assert on_levels(wide, 0) is wide
 
 
 def test_an_image_of_8_bits_or_without_a_white_level_is_left_alone() -> None:

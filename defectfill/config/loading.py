@@ -72,7 +72,8 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply, or an alias holds itself") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+        found = "nothing" if raw is None else f"a {type(raw).__name__}"
+        raise ConfigError(f"{path}: expected keys and values, found {found}")
     if len(values) > MAX_VALUES:
         raise ConfigError(f"{path}: expected at most {MAX_VALUES} values, found more with its aliases replaced")
     problems: list[str] = []

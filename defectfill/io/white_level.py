@@ -54,6 +54,11 @@ def unstretched(image: ImageArray, white_level: int) -> ImageArray:
     return _mapped(image, FULL, white_level) if white_level else image
 
 
+def on_levels(image: ImageArray, white_level: int) -> ImageArray:
+    """Return a stretched image [H, W, C] as it will be read again: with the nearest values that its camera gives."""
+    return stretched(unstretched(image, white_level), white_level)
+
+
 def _mapped(image: ImageArray, old_white: int, new_white: int) -> ImageArray:
     if image.dtype != np.uint16:
         return image

@@ -61,6 +61,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             config.base.resolution,
             detail_gain(run.folder, shard.defect),
             annotation_margin_px(run.folder, shard.defect),
+            white,
         )
         written = (_write_sample(run, adapter, folder, restored(sample, white), white) for sample in samples)
         rows = [row for each in written for row in each]
