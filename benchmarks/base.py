@@ -78,7 +78,7 @@ def main() -> None:
 
 def _reconstructions(base: Base, groups: dict[str, Pictures]) -> dict[str, dict[str, float]]:
     """Return name -> figures of the autoencoder, of all categories and of each group's mean, and print them."""
-    figures = {}
+    figures: dict[str, dict[str, float]] = {}
     print(f"{'reconstruction':30} {'PSNR dB':>7} {'edges':>7}")
     for group, pictures in groups.items():
         each = {f"{group} {name}": reconstruction(base, images) for name, images in pictures.items()}

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="training steps of an adapter")
     parser.add_argument("--only", help="one category")
     arguments = parser.parse_args()
-    figures = {}
+    figures: dict[str, dict[str, float]] = {}
     print(f"{'defect':30} {'kept':>9} {'ours':>6} {'real':>6} {'ratio':>6}")
     for folder in sorted(Path(os.environ["DEFECTFILL_REAL_DATA"]).glob("*/")):
         if arguments.only in (None, folder.name):

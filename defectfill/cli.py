@@ -1,7 +1,6 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
 import errno
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -140,8 +139,6 @@ def masks(
     from defectfill.operations.storage.fetch import fetch_data
 
     settings = load_config(config)
-    if os.path.lexists(out) and not out.is_file():
-        raise ConfigError(f"--out: {out} is no file that may be replaced")
     mask_files(settings.masks)  # raises for those that are not there
     fetch_data(settings)
     report = write_mask_sheet(settings, out, count)

@@ -54,7 +54,8 @@ def prefect_server() -> Iterator[None]:
     """
     if url := named_server():
         check_server(url)
-        yield
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
         return
     print("starting Prefect's temporary server ...", file=sys.stderr)
     url = temporary_server().url()
@@ -71,9 +72,9 @@ def prefect_server() -> Iterator[None]:
 def named_server() -> str | None:
     """Return the URL of the server that is named by the environment, a profile, `.env` or prefect.toml; None without.
 
-    What the settings of this process are is decided when Prefect is imported.
+    The settings of this process are decided when Prefect is imported; what the environment names now comes first.
     """
-    return PREFECT_API_URL.value() or None
+    return os.environ.get("PREFECT_API_URL") or PREFECT_API_URL.value() or None
 
 
 def check_server(url: str) -> None:

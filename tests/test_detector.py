@@ -53,7 +53,7 @@ def test_it_learns_and_reports_the_same_again(dataset: Path, tmp_path: Path) -> 
     assert report["test"].keys() == {"hole"}
     assert report["test"]["hole"]["images"] == 7
     assert report["test"]["hole"]["image_auroc"] > 0.7
-    assert report["test"]["hole"]["pixel_ap"] > 0.05  # by chance it were the share of damaged pixels, below 0.01
+    assert report["test"]["hole"]["pixel_ap"] > 0.05
     assert json.loads((tmp_path / "one" / "report.json").read_bytes()) == report
     train_detector(dataset, tmp_path / "two", QUICK)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")

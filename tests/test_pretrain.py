@@ -289,10 +289,8 @@ def test_mistakes_in_the_config_are_named_together(config_path: Path) -> None:
 
 
 def test_the_example_config_loads() -> None:
-    folder = Path(__file__).parents[1] / "configs" / "pretrain"
-    codec, mini = (load_pretrain_config(folder / f"{name}.yaml") for name in ("codec", "mini"))
-    assert mini.start is not None
-    assert Path(mini.start) == codec.output
+    config = load_pretrain_config(Path(__file__).parents[1] / "configs" / "pretrain" / "mini.yaml")
+    assert sum(config.pictures.toys.values()) > 0
 
 
 def test_what_is_in_the_way_of_the_output_is_left_alone(config_path: Path) -> None:

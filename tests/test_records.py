@@ -95,6 +95,7 @@ SNAPSHOT = {
     "mask_sha256": TEXT,
     "mask_area_px": pa.int64(),
     "group": TEXT,
+    "white_level": pa.int32(),
 }
 
 

@@ -54,14 +54,12 @@ ONLY_WORK = {
         "model/pretraining/pretrain.py _finished",
         "model/pretraining/pretrain.py _record",
     },
-    "what shows only where something is written, before the first step": {
-        "operations/file_system.py check_file_system"
-    },
-    "the server and Prefect's settings, which check does not need": {
+    "the server, which is asked when everything is checked": {
         "api.py _settings_of_prefect",
         "flows/server.py check_server",
         "operations/environment.py check_connections",
     },
+    "the output's file system, which is tried where it is written to": {"operations/file_system.py check_file_system"},
 }
 """Reason -> functions that refuse what no check can have refused."""
 

@@ -1,5 +1,6 @@
 """The masks of a config before anything is trained: a picture of them, and a comparison with the references."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
 def _check_sheet_path(path: Path) -> None:
     """Raise ConfigError, before anything is drawn, where no picture can be written."""
     above = next(each for each in path.absolute().parents if each.exists())
-    if path.suffix.lower() != ".png" or path.is_dir() or not above.is_dir():
+    taken = os.path.lexists(path) and not path.is_file()
+    if path.suffix.lower() != ".png" or taken or not above.is_dir():
         raise ConfigError(f"--out {path}: expected the name of a PNG file in a folder that is there or can be made")
 
 

@@ -33,8 +33,6 @@ class ImageRecord(BaseModel):
     channels: Int8
     bit_depth: Int8
     """8 or 16 per channel."""
-    white_level: int = 0
-    """The value of white in an image of 16 bits; 0: the largest that its bits can be."""
     sha256: Sha256
     """Of the file."""
     content_sha256: Sha256
@@ -45,6 +43,8 @@ class ImageRecord(BaseModel):
     mask_area_px: Int64 = 0
     group: str = ""
     """The physical part, from `groups.csv`; empty without that file."""
+    white_level: int = 0
+    """The value of white in an image of 16 bits; 0: the largest that its bits can be."""
 
 
 def write_snapshot(records: Iterable[ImageRecord], path: Path) -> None:
