@@ -154,6 +154,10 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
     np.testing.assert_allclose(narrow / 4095, wide / FULL, atol=0.005)
     apart = np.abs(narrow_sheet.astype(int) - wide_sheet.astype(int)) > 2
     assert apart.mean() < 1e-4  # 12 bits round otherwise than 16 do
+    assert seen[16][0] == {4095}
+    assert seen[257][0] == {FULL}
+    for narrow_image, wide_image in zip(seen[16][1], seen[257][1], strict=True):
+        np.testing.assert_allclose(narrow_image, wide_image, atol=0.005)
 
 
 def test_images_that_have_no_white_of_their_own_keep_their_keys(finished: Run) -> None:
