@@ -26,12 +26,12 @@ from defectfill.config.gates import GatesConfig
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.hashing import derive_seed
-from defectfill.io.images import ImageArray, read_image, read_mask
+from defectfill.io.images import ImageArray, read_mask
 from defectfill.painting.gates import REASONS, Gate
 from defectfill.painting.measures import Measures, measure_sample
 from defectfill.painting.stitch import blend_alpha
 from defectfill.painting.window import window_box
-from defectfill.records.snapshot import ImageRecord
+from defectfill.records.snapshot import ImageRecord, read_picture
 
 BLURS_PX = (2, 4, 8)
 BLOBS = ("blurred", "smoothed", "grainy")
@@ -96,7 +96,7 @@ def choose(groups: Sequence[str], wanted: int, seed: int) -> list[int]:
 
 def measure_versions(config: RunConfig, record: ImageRecord) -> dict[str, Measures]:
     """Return the measures of a real defect and of the blobs made of it."""
-    image = read_image(config.category_folder / record.path)
+    image = read_picture(config.category_folder, record)
     mask = read_mask(config.category_folder / record.mask_path)
     box = window_box(mask, config.window, config.base.latent_side)
     versions = {"real": image, **dict(blobs(image, mask, derive_seed(0, record.path)))}

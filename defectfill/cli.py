@@ -184,7 +184,8 @@ def status(
 
     found = status_of(load_config(config))
     if verify and found.dataset and not found.damage:
-        verify_dataset(found.dataset)
+        with _remedy(f"remove {found.dataset} and run again to have it written anew"):
+            verify_dataset(found.dataset)
     _print(found, status_lines(found), json)
 
 
@@ -255,6 +256,15 @@ def demo(
     recognized = recognition_lines(recognize(settings, folder))
     for line in (*format_summary(summary(folder)), *recognized, _contact_sheet_beside(dataset), dataset):
         print(line)
+
+
+@contextmanager
+def _remedy(remedy: str) -> Iterator[None]:
+    """Say what helps after what is wrong with a dataset."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError([*error.problems, remedy]) from error
 
 
 def _contact_sheet_beside(dataset: str) -> str:

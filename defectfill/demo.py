@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from defectfill.config.run import RunConfig, load_config
 from defectfill.io.errors import ConfigError
 from defectfill.io.files import read_table
-from defectfill.io.images import read_image, read_mask
+from defectfill.io.images import read_mask
 from defectfill.io.progress import progress
 from defectfill.io.s3 import is_remote
+from defectfill.io.white_level import read_stretched
 from defectfill.model.base.identity import identify_base
 from defectfill.painting.window import Window, crop_window, window_box
 from defectfill.toy import DEFECTS, check_names, make_sample, write_category
@@ -109,4 +110,5 @@ def painted_windows(config: RunConfig, dataset: Path, defect: str) -> Iterator[W
     for row in read_table(dataset / "manifest.parquet"):
         if row["origin"] == "synthetic" and row["defect"] == defect:
             mask = read_mask(dataset / row["mask_path"])
-            yield crop_window(read_image(dataset / row["image_path"]), mask, row["window"], config.base.resolution)
+            image = read_stretched(dataset / row["image_path"], row["white_level"])
+            yield crop_window(image, mask, row["window"], config.base.resolution)

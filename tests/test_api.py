@@ -36,6 +36,16 @@ def test_an_opened_dataset_gives_its_rows_and_files(finished: Run) -> None:
     assert all(mask.is_file() for mask in masks if mask)
 
 
+def test_a_split_that_there_is_none_of_is_an_error(finished: Run) -> None:
+    with pytest.raises(ValueError, match="expected train or test, found 'val'"):
+        defectfill.open_dataset(finished.dataset).images("val")  # type: ignore[arg-type]
+
+
+def test_a_url_that_is_not_of_s3_is_no_dataset() -> None:
+    with pytest.raises(DataError, match="gs://bucket/dataset: expected a folder of this machine or s3://bucket/folder"):
+        defectfill.verify_dataset("gs://bucket/dataset")
+
+
 def test_a_folder_without_a_dataset_is_named_in_one_problem(tmp_path: Path) -> None:
     for call in (defectfill.open_dataset, defectfill.verify_dataset):
         with pytest.raises(DataError) as refused:

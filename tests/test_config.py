@@ -190,7 +190,31 @@ def test_every_unset_variable_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
 
 
+def test_a_variable_that_is_empty_makes_no_path_at_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGES", "")
+    assert problems_of(write(tmp_path, MINIMAL.replace("root: data", "root: '${IMAGES}/data'"))) == [
+        "data.root: the environment variable IMAGES is empty"
+    ]
+
+
+def test_a_config_in_another_encoding_is_told_to_be_saved_as_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "wide.yaml").write_text(MINIMAL, encoding="utf-16")
+    with pytest.raises(ConfigError, match=r"expected text in UTF-8, found another encoding .*; save it as UTF-8"):
+        load_config(tmp_path / "wide.yaml")
+
+
 MISTAKES = {
+    "no keys left": ("train:", "train: expected keys below it, found none; leave train out to have its defaults"),
+    "a value for keys": ("masks: learned", "masks: expected keys and values, found 'learned'"),
+    "of two types": (
+        "generate: {samples_per_batch: 0}",
+        "generate.samples_per_batch: input should be greater than or equal to 1, or be 'auto', found 0",
+    ),
+    "of two other types": ("train: {gradient_checkpointing: 7}", "train.gradient_checkpointing: .*, or .*, found 7"),
+    "deep no keys left": (
+        "train: {boxes: }",
+        "train.boxes: expected keys below it, found none; leave boxes out to have its defaults",
+    ),
     "misspelt": ("train: {setps: 5}", r"train.setps: unknown key; did you mean 'steps'\?"),
     "misspelt deep": ("train: {boxes: {cuont: 5}}", r"train.boxes.cuont: unknown key; did you mean 'count'\?"),
     "misspelt block": ("windwo: {context: 2}", r"windwo: unknown key; did you mean 'window'\?"),
@@ -203,7 +227,6 @@ MISTAKES = {
     ),
     "half a step": ("train: {steps: 1.5}", "train.steps: .*valid integer.*, found 1.5"),
     "value for block": ("train: 5", "train: .*, found 5"),
-    "empty block": ("train:", "train: .*, found None"),
     "too small": ("generate: {count: 0}", "generate.count: .*greater than or equal to 1, found 0"),
     "too large": ("train: {dropout: 1}", "train.dropout: .*less than 1, found 1"),
     "not a number": ("train: {max_grad_norm: .nan}", "train.max_grad_norm: .*finite number, found nan"),
@@ -313,10 +336,10 @@ output: {}
         ("category: [nut\n", "not valid YAML: .* line 2.*"),
         ("category: !!python/object:os.system nut\n", "not valid YAML: .*"),
         (MINIMAL + "seed: 2026-13-01\n", "not valid YAML: month must be in 1..12"),
-        ("", "expected keys and values, found NoneType"),
-        ("# nothing but a remark\n", "expected keys and values, found NoneType"),
-        ("- category\n- nut\n", "expected keys and values, found list"),
-        ("nut\n", "expected keys and values, found str"),
+        ("", "expected keys and values, found nothing"),
+        ("# nothing but a remark\n", "expected keys and values, found nothing"),
+        ("- category\n- nut\n", "expected keys and values, found a list"),
+        ("nut\n", "expected keys and values, found a str"),
     ],
 )
 def test_a_file_that_is_no_config_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -412,3 +435,9 @@ def test_numbers_beyond_any_use_are_refused(tmp_path: Path, key_path: str, value
     part[names[-1]] = value
     (problem,) = problems_of(write(tmp_path, yaml.safe_dump(content)))
     assert problem.startswith(f"{key_path}: input should be less than or equal to")
+
+
+@pytest.mark.parametrize("root", ["gs://bucket/x", "http://host/x", "S3://bucket", "file:///x", "s3:/bucket"])
+def test_a_url_of_another_kind_is_not_taken_for_a_folder(tmp_path: Path, root: str) -> None:
+    problems = problems_of(write(tmp_path, MINIMAL.replace("root: out", f"root: '{root}'")))
+    assert problems == [f"output.root: expected a folder of this machine or s3://bucket/folder, found '{root}'"]

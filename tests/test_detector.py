@@ -11,7 +11,7 @@ from conftest import TOY_CONFIG, contents
 
 from defectfill.config.run import load_config
 from defectfill.dataset.writer import write_dataset
-from defectfill.io.errors import DataError
+from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256, read_mask, write_png
 from defectfill.model.evaluation.detector import DetectorSettings, divide, train_detector
@@ -104,3 +104,11 @@ def test_a_dataset_without_defects_to_learn_is_refused(dataset: Path, tmp_path: 
     write_table(other / "manifest.parquet", kept, SCHEMA)
     with pytest.raises(DataError, match="expected anomalous images of the train split to learn from"):
         train_detector(other, tmp_path / "out", QUICK)
+
+
+@pytest.mark.parametrize("settings", [DetectorSettings(epochs=0), DetectorSettings(side=16)])
+def test_settings_that_cannot_be_trained_with_are_refused(
+    dataset: Path, tmp_path: Path, settings: DetectorSettings
+) -> None:
+    with pytest.raises(ConfigError, match="expected epochs of at least 1 and a side of at least 32"):
+        train_detector(dataset, tmp_path / "out", settings)

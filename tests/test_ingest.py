@@ -13,7 +13,7 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.find import find_images
 from defectfill.ingest.ingest import data_digest, ingest
 from defectfill.io.errors import DataError
-from defectfill.io.images import content_sha256, file_sha256, read_image
+from defectfill.io.images import content_sha256, file_sha256, read_image, write_png
 from defectfill.records.snapshot import read_snapshot, write_snapshot
 
 HEIGHT, WIDTH = 12, 16
@@ -233,6 +233,14 @@ def test_an_empty_or_full_mask_is_named(nut: Path, value: bool, word: str) -> No
     mask = nut / "ground_truth/hole/003_mask.png"
     save_mask(mask, np.full((HEIGHT, WIDTH), value))
     assert word in only_problem(config_for(nut.parent), mask)
+
+
+def test_of_a_mask_that_is_drawn_in_alpha_alone_it_is_said(nut: Path) -> None:
+    mask = nut / "ground_truth/hole/003_mask.png"
+    drawn = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    drawn[2:5, 2:5, 3] = 255
+    write_png(mask, drawn)
+    assert only_problem(config_for(nut.parent), mask).endswith("does not count: draw the defect in white")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from safetensors.torch import load
 from defectfill.config.base import BaseConfig
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table
+from defectfill.io.images import write_png
 from defectfill.model.base.base import decode_latents, encode_images, load_base
 from defectfill.model.base.identity import identify_base
 from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
@@ -59,6 +60,16 @@ def test_the_finished_base_loads_and_names_itself(config_path: Path) -> None:
     assert {"reconstructions.png", "fills.png", "pretrain.json"} <= contents(folder).keys()
     assert [row["step"] for row in read_table(folder / "denoiser.parquet")] == [0, 1, 2, 3]
     assert [path.name for path in folder.parent.iterdir() if "work" in path.name] == []
+
+
+def test_pictures_of_a_12_bit_camera_are_as_bright_as_they_are(config_path: Path) -> None:
+    shade = np.arange(256, dtype=np.uint16).reshape(16, 16, 1)
+    for name, factor in (("byte", 1), ("camera", 16)):
+        write_png(config_path.parent / name / "0.png", (shade * factor).astype(np.uint8 if factor == 1 else np.uint16))
+    folders = "pictures: {folders: {byte: byte, camera: camera}, side_px: 64}"
+    config_path.write_text(CONFIG.replace("pictures: {toys: {washer: 4, wood: 3}, side_px: 64}", folders))
+    byte, camera = gather_pictures(load_pretrain_config(config_path)).pixels.astype(int)
+    assert np.abs(byte - camera).max() <= 1
 
 
 def test_latents_have_unit_variance_in_the_directions_that_carry_the_picture(config_path: Path) -> None:

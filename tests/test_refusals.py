@@ -36,6 +36,7 @@ ONLY_WORK = {
         "model/training/tensorboard.py open_tensorboard",
     },
     "arguments and inputs of other commands": {
+        "cli.py _remedy",
         "dataset/opened.py check_is_dataset",
         "dataset/verify.py verify_dataset",
         "operations/storage/fetch.py fetch_dataset",
@@ -47,6 +48,7 @@ ONLY_WORK = {
         "masks/sheet.py write_mask_sheet",  # as check_placement
         "model/evaluation/detector.py _fit",
         "model/evaluation/detector.py divide",
+        "model/evaluation/detector.py train_detector",
         "model/pretraining/pictures.py _images_in",
         "model/pretraining/pretrain.py _finished",
         "model/pretraining/pretrain.py _record",

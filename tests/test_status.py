@@ -12,6 +12,7 @@ from conftest import contents, run_all_steps
 from defectfill.cli import main
 from defectfill.cli_format import status_lines
 from defectfill.config.run import load_config
+from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError
 from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
@@ -123,7 +124,11 @@ def test_status_verifies_contents_where_it_is_asked_to(
         with pytest.raises(SystemExit) as caught:
             main()
         assert (caught.value.code or 0) == code
-    assert f"images/hole/{image.name} has changed: its hash is not the row's" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"images/hole/{image.name} has changed: its hash is not the row's" in said
+    assert said.endswith(f"remove {run.dataset} and run again to have it written anew\n")
+    shutil.rmtree(run.dataset)
+    assert verify_dataset(run_all_steps(toy_config).dataset).rows > 0
 
 
 def test_who_may_only_read_an_output_is_told_its_status(toy_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,5 +167,11 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     assert second.folder.is_dir()
     assert collect_garbage(config, keep=0).removed == (second.uri,)
     assert contents(third.dataset) == dataset
+    others = [third.folder.with_name(f"{third.folder.name}-backup"), third.adapter_folder("hole").with_name("mine")]
+    for folder in others:
+        folder.mkdir()
+    (third.category_output / "latest").write_bytes(b"\xff\xfe")
+    assert collect_garbage(config, keep=0).removed == ()
+    assert all(folder.is_dir() for folder in others)
     assert third.adapter_folder("hole").is_dir()
     assert lines_of(toy_config) == [f"washer: up to date: {third.dataset}"]

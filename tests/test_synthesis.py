@@ -13,8 +13,9 @@ from defectfill.config.gates import GatesConfig
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.window import WindowConfig
 from defectfill.io.images import ImageArray
+from defectfill.io.white_level import on_levels, unstretched
 from defectfill.painting.gates import Gate
-from defectfill.painting.label import intersection_over_union
+from defectfill.painting.label import changed_fraction, intersection_over_union
 from defectfill.painting.measures import Measures
 from defectfill.painting.painter import FlatPainter, Painter, Painting
 from defectfill.painting.stitch import blend_alpha, blend_width, paste_changed, stitch
@@ -108,6 +109,16 @@ def samples(
     scenes = [(source_for(index, dtype, channels), planned_mask(index)) for index in indices]
     settings = GenerateConfig(choice=choice)
     return list(synthesize(specs, scenes, painter, gate, settings, RESOLUTION, margin_px=margin_px))
+
+
+def test_of_a_10_bit_camera_a_sample_is_measured_as_it_will_be_read_again() -> None:
+    source, planned = on_levels(source_for(0, np.uint16), 1023), planned_mask(0)
+    (sample,) = synthesize(
+        [spec_for(0)], [(source, planned)], FlatPainter(), OPEN, GenerateConfig(), RESOLUTION, white_level=1023
+    )
+    np.testing.assert_array_equal(sample.image, on_levels(sample.image, 1023))
+    source_file, image_file = unstretched(source, 1023), unstretched(sample.image, 1023)
+    assert sample.changed_fraction == changed_fraction(source_file, image_file, sample.drawn_mask) > 0
 
 
 def same(first: Sample, second: Sample) -> bool:

@@ -144,6 +144,8 @@ def test_a_mask_that_is_no_mask_is_named_with_its_row(dataset: Path, mask: np.nd
 
 def test_files_that_no_row_lists_are_named(dataset: Path) -> None:
     shutil.copy(dataset / synthetic(dataset)["image_path"], dataset / "images" / "hole" / "stray.png")
+    for name in (".DS_Store", "._stray.png", "Thumbs.db"):  # of desktops on which the folder was looked at
+        (dataset / "images" / "hole" / name).write_bytes(b"")
     assert problems_of(dataset) == [f"{dataset}: images/hole/stray.png is listed in no row"]
 
 

@@ -16,12 +16,15 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
 from defectfill.ingest.ingest import data_digest, ingest
 from defectfill.io.errors import DataError
+from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256, read_image, read_mask, write_png
-from defectfill.io.white_level import FULL, stretched, unstretched, white_level_of
+from defectfill.io.white_level import FULL, on_levels, stretched, unstretched, white_level_of
+from defectfill.model.evaluation.detector import read_pair
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
 from defectfill.operations.status import _setting_changes
 from defectfill.painting.painter import FlatPainter
+from defectfill.records.manifest import SCHEMA, ManifestRow
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.synthesis.shards import inpaint_shard
@@ -34,6 +37,16 @@ def test_a_stretched_image_comes_back_exactly_with_its_alpha(white: int) -> None
     wide = stretched(image, white)
     assert (wide[0, 0, 0], wide[0, -1, 0], wide[0, 0, 3]) == (0, FULL, FULL)
     np.testing.assert_array_equal(unstretched(wide, white), image)
+
+
+def test_a_value_between_two_levels_of_a_camera_counts_as_the_one_that_is_written() -> None:
+    wide = np.arange(FULL + 1, dtype=np.uint16).reshape(1, -1, 1)
+    read_again = on_levels(wide, 4095)
+    assert len(np.unique(read_again)) == 4096
+    assert np.abs(read_again.astype(int) - wide).max() <= 8
+    np.testing.assert_array_equal(unstretched(read_again, 4095), unstretched(wide, 4095))
+    np.testing.assert_array_equal(on_levels(read_again, 4095), read_again)
+    assert on_levels(wide, 0) is wide
 
 
 def test_an_image_of_8_bits_or_without_a_white_level_is_left_alone() -> None:
@@ -121,6 +134,7 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
 ) -> None:
     toy_config.write_text(toy_config.read_text().replace("defects: [hole, scratch]", "defects: [hole]"))
     made: dict[int, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = {}
+    seen: dict[int, tuple[set[int], list[Any]]] = {}
     for factor in (257, 16):
         shutil.rmtree(toy_config.parent / "data")
         deepen(Path(shutil.copytree(toy_data, toy_config.parent / "data")), factor)
@@ -129,6 +143,8 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
         (first, *_) = sorted((run.dataset / "images/hole").glob("hole-*.png"))
         mask, sheet = read_mask(run.dataset / "masks/hole" / first.name), read_image(run.folder / "contact_sheet.png")
         made[factor] = read_image(first), mask, sheet
+        rows = [ManifestRow.model_validate(row) for row in read_table(run.dataset / "manifest.parquet")]
+        seen[factor] = {row.white_level for row in rows}, [read_pair(run.dataset, row, 32)[0] for row in rows]
     (wide, wide_mask, wide_sheet), (narrow, narrow_mask, narrow_sheet) = made[257], made[16]
     assert narrow.max() <= 4095
     assert (
@@ -138,6 +154,10 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
     np.testing.assert_allclose(narrow / 4095, wide / FULL, atol=0.005)
     apart = np.abs(narrow_sheet.astype(int) - wide_sheet.astype(int)) > 2
     assert apart.mean() < 1e-4  # 12 bits round otherwise than 16 do
+    assert seen[16][0] == {4095}
+    assert seen[257][0] == {FULL}
+    for narrow_image, wide_image in zip(seen[16][1], seen[257][1], strict=True):
+        np.testing.assert_allclose(narrow_image, wide_image, atol=0.005)
 
 
 def test_images_that_have_no_white_of_their_own_keep_their_keys(finished: Run) -> None:
@@ -149,3 +169,11 @@ def test_images_that_have_no_white_of_their_own_keep_their_keys(finished: Run) -
     assert record.key == finished.record.key
     assert record.adapter_key("hole", finished.snapshot()) == finished.adapter_folder("hole").name.rpartition("-")[2]
     assert "white" not in contents(finished.dataset)["README.md"].decode()
+
+
+def test_verify_tells_a_white_that_an_image_of_8_bits_cannot_have(finished: Run, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(finished.dataset, tmp_path / "dataset"))
+    first, *rest = read_table(dataset / "manifest.parquet")
+    write_table(dataset / "manifest.parquet", [{**first, "white_level": 4095}, *rest], SCHEMA)
+    with pytest.raises(DataError, match="the white_level of an image of 8 bits is 255, found 4095"):
+        verify_dataset(dataset)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -60,15 +61,19 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
             raise ConfigError(f"{path}: expected at most {MAX_BYTES} bytes, found {path.stat().st_size}")
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
         values = list(islice(_values(raw), MAX_VALUES + 1))
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: cannot be read: {cause}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: expected text in UTF-8, found another encoding ({error}); save it as UTF-8"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be, as 2026-13-01
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply, or an alias holds itself") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+        found = "nothing" if raw is None else f"a {type(raw).__name__}"
+        raise ConfigError(f"{path}: expected keys and values, found {found}")
     if len(values) > MAX_VALUES:
         raise ConfigError(f"{path}: expected at most {MAX_VALUES} values, found more with its aliases replaced")
     problems: list[str] = []
@@ -77,7 +82,7 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
     try:
         config = kind.model_validate(expanded)
     except ValidationError as error:
-        problems += [_describe(kind, dict(detail)) for detail in error.errors()]
+        problems += _described(kind, error)
     if problems or config is None:
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return config
@@ -116,7 +121,8 @@ def _values(value: Any) -> Iterator[Any]:
 def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
     """Return `value` with every `${NAME}` in its strings replaced.
 
-    Unset names, values of YAML's rarer types and strings that no file name or prompt can be are added to `problems`.
+    Names that are unset or empty, values of YAML's rarer types and strings that no file name or prompt can be are added
+    to `problems`.
     """
     if isinstance(value, dict):
         return {key: _expand(item, f"{key_path}.{key}".lstrip("."), problems) for key, item in value.items()}
@@ -131,12 +137,40 @@ def _expand(value: Any, key_path: str, problems: list[str]) -> Any:
     def replace(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
             problems.append(f"{key_path}: the environment variable {match[1]} is not set")
+        elif not os.environ[match[1]]:  # `${DATA}/out` would be a folder at the root
+            problems.append(f"{key_path}: the environment variable {match[1]} is empty")
         return os.environ.get(match[1], match[0])
 
     text = re.sub(r"\$\{(\w+)\}", replace, value)
     if re.search(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", text):
         problems.append(f"{key_path}: expected text without control characters, found {text!r}")
     return text
+
+
+def _described(kind: type[ConfigSection], error: ValidationError) -> Iterator[str]:
+    """Yield a line per mistake, as `_describe`; of a value that may have several types one, with all that it may be."""
+    by_key: dict[tuple[int | str, ...], list[dict[str, Any]]] = {}
+    for detail in error.errors():
+        location = _location(kind, detail["loc"])
+        by_key.setdefault(location, []).append({**detail, "loc": location})
+    for details in by_key.values():
+        messages = dict.fromkeys(str(detail["msg"]).removeprefix("Input should ") for detail in details)
+        joined = f"Input should {', or '.join(messages)}" if len(messages) > 1 else details[0]["msg"]
+        yield _describe(kind, {**details[0], "msg": joined})
+
+
+def _location(kind: type[ConfigSection], location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return pydantic's location up to the key whose value may have several types; behind it stands which was tried."""
+    section: type[ConfigSection] | None = kind
+    for index, part in enumerate(location):
+        if section is None or part not in section.model_fields:
+            break
+        annotation = section.model_fields[str(part)].annotation
+        section = section_of(annotation)
+        types = [each for each in get_args(annotation) if each is not NoneType]
+        if section is None and get_origin(annotation) in (Union, UnionType) and len(types) > 1:
+            return location[: index + 1]
+    return location
 
 
 def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
@@ -153,12 +187,20 @@ def _describe(kind: type[ConfigSection], detail: dict[str, Any]) -> str:
         return f"{key_path}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{key_path}: this key is missing"
+    if detail["type"] in ("model_type", "dict_type"):
+        return f"{key_path}: {_instead_of_keys(location[-1], detail['input'])}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if not location:  # of keys in several blocks, which it names
         return message
     found = detail["input"]
     shown = "" if isinstance(found, dict | list | BaseModel) else f", found {found!r}"
     return f"{key_path}: {message[0].lower()}{message[1:]}{shown}{_spelling_hint(detail)}"
+
+
+def _instead_of_keys(name: str, found: object) -> str:
+    if found is None:  # as where all its keys are commented out
+        return f"expected keys below it, found none; leave {name} out to have its defaults"
+    return f"expected keys and values, found {found!r}"
 
 
 def _spelling_hint(detail: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from defectfill.io.names import check_folder_name
-from defectfill.io.s3 import check_url, is_remote
+from defectfill.io.s3 import check_location
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -22,9 +22,5 @@ def _as_root(root: Any) -> Any:
     return str(root) if isinstance(root, Path) else root
 
 
-def _checked_root(root: str) -> str:
-    return check_url(root) if is_remote(root) else root
-
-
-Root = Annotated[str, Field(min_length=1), BeforeValidator(_as_root), AfterValidator(_checked_root)]
+Root = Annotated[str, Field(min_length=1), BeforeValidator(_as_root), AfterValidator(check_location)]
 """A folder, or s3://bucket/prefix of S3-compatible storage (extra `s3`), of which a copy is kept here."""

@@ -15,7 +15,7 @@ from defectfill.painting.gates import REASONS
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
-from defectfill.records.snapshot import read_picture, references_of, white_level_in
+from defectfill.records.snapshot import read_picture, references_of
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
@@ -37,7 +37,6 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     """Yield (title, tiles) of the rows of one defect."""
     folder, config = run.config.category_folder, run.config
     records, references = run.snapshot(), []
-    white = white_level_in(records)
     for record in references_of(records, defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
         box = window_box(mask, config.window, config.base.latent_side)
@@ -50,12 +49,16 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     yield (
         f"{drawn_name(defect)}: normals, planned mask outlined",
         [
-            outlined(_crop(read_stretched(run.dataset / row.source_path, white), mask, row))
+            outlined(_crop(read_stretched(run.dataset / row.source_path, row.white_level), mask, row))
             for row, mask in zip(painted, planned, strict=True)
         ],
     )
     drawn = [
-        _crop(read_stretched(run.dataset / row.image_path, white), read_mask(run.dataset / row.drawn_mask_path), row)
+        _crop(
+            read_stretched(run.dataset / row.image_path, row.white_level),
+            read_mask(run.dataset / row.drawn_mask_path),
+            row,
+        )
         for row in painted
     ]
     yield f"{drawn_name(defect)}: results", [window.image for window in drawn]
@@ -64,10 +67,10 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
         [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
     )
     if len(painted) < min(columns, config.generate.count):
-        yield from _rejected_rows(run, defect, columns, white)
+        yield from _rejected_rows(run, defect, columns)
 
 
-def _rejected_rows(run: Run, defect: str, columns: int, white: int) -> Iterator[tuple[str, list[Tile]]]:
+def _rejected_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
     """Yield (title, tiles) of the first samples that were rejected for each reason, the drawn mask outlined."""
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
     for reason in REASONS:
@@ -77,7 +80,9 @@ def _rejected_rows(run: Run, defect: str, columns: int, white: int) -> Iterator[
         rows = [ManifestRow.model_validate(row) for row in first.to_pylist()]
         found = [(row, rejected_files(run, defect, row.sample_id)) for row in rows]
         tiles = [
-            outlined(_crop(read_stretched(files[0], white), read_mask(files[1]), row)) for row, files in found if files
+            outlined(_crop(read_stretched(files[0], row.white_level), read_mask(files[1]), row))
+            for row, files in found
+            if files
         ]
         if tiles:
             yield f"{drawn_name(defect)}: rejected as {reason}", tiles

@@ -4,12 +4,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from defectfill.io.errors import DataError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+Split = Literal["train", "test"]
 
 NAMED = 5
 """Files that are named of those in a folder that is no dataset's."""
@@ -31,15 +33,17 @@ class Dataset:
         """A row per painted sample that a gate kept out, with its `reason`."""
         return self._table("rejected")
 
-    def images(self, split: str | None = None) -> list[Path]:
+    def images(self, split: Split | None = None) -> list[Path]:
         """Return the image files of `train` or `test`, or all of them, in the order of the manifest."""
         return [self.folder / path for path in self._rows(split)["image_path"]]
 
-    def masks(self, split: str | None = None) -> list[Path | None]:
+    def masks(self, split: Split | None = None) -> list[Path | None]:
         """Return the mask file of each of these images; None for a normal."""
         return [self.folder / path if path else None for path in self._rows(split)["mask_path"]]
 
-    def _rows(self, split: str | None) -> "DataFrame":
+    def _rows(self, split: Split | None) -> "DataFrame":
+        if split not in (None, *get_args(Split)):
+            raise ValueError(f"split: expected {' or '.join(get_args(Split))}, found {split!r}")
         return self.manifest if split is None else self.manifest[self.manifest["split"] == split]
 
     def _table(self, name: str) -> "DataFrame":

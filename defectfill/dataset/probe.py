@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from defectfill.io.images import ImageArray, read_image, read_mask
+from defectfill.io.images import ImageArray, read_mask
+from defectfill.io.white_level import read_stretched
 from defectfill.painting.window import unit_rgb
 
 FOLDS = 5
@@ -30,7 +31,7 @@ def probe_vae(dataset: Path) -> float | None:
     learnt from other sources.
     """
     wanted = (pc.field("defect") == "good") & (pc.field("origin") == "synthetic")
-    columns = ["image_path", "source_path", "planned_mask_path"]
+    columns = ["image_path", "source_path", "planned_mask_path", "white_level"]
     rows = pq.read_table(dataset / "manifest.parquet", columns=columns, filters=wanted).to_pylist()
     if len(rows) < LEAST:
         return None
@@ -61,7 +62,7 @@ def _discriminant(learnt: NDArray[np.float64], tried: NDArray[np.float64]) -> ND
 
 def _features_of(dataset: Path, row: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
     """Yield the features of the source and of the VAE normal of a row."""
-    source, passed = (read_image(dataset / row[name]) for name in ("source_path", "image_path"))
+    source, passed = (read_stretched(dataset / row[name], row["white_level"]) for name in ("source_path", "image_path"))
     passed_through = (source != passed).any(axis=2)
     mask = passed_through if passed_through.any() else read_mask(dataset / row["planned_mask_path"])
     for image in (source, passed):

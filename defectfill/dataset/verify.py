@@ -122,6 +122,8 @@ def _row_problems(folder: Path, row: ManifestRow) -> list[str]:
         height, width = picture.shape[:2]
         if (height, width) != (row.height, row.width):
             problems.append(f"{path}: expected {row.width} x {row.height} pixels, found {width} x {height}")
+        if path == row.image_path and picture.dtype == np.uint8 and row.white_level != 255:
+            problems.append(f"{path}: the white_level of an image of 8 bits is 255, found {row.white_level}")
         if path != row.image_path:
             problems += _mask_problems(path, picture, may_be_empty=bool(row.reason))
     if row.origin == "synthetic" and not problems:
@@ -235,6 +237,12 @@ def _table_problems(
     ]
     listed = {getattr(row, name) for row in everything for name in FILE_COLUMNS}
     for part in ("images", "masks", "planned_masks", "annotated_masks", "rejected"):
-        found = (path.relative_to(folder).as_posix() for path in sorted((folder / part).rglob("*")) if path.is_file())
+        files = (path for path in sorted((folder / part).rglob("*")) if path.is_file() and not _is_desktops(path))
+        found = (path.relative_to(folder).as_posix() for path in files)
         problems += [f"{path} is listed in no row" for path in found if path not in listed]
     return problems
+
+
+def _is_desktops(path: Path) -> bool:
+    """Return whether a file is one that desktops leave in folders that are looked at."""
+    return path.name == ".DS_Store" or path.name.startswith("._") or path.name.lower() in ("thumbs.db", "desktop.ini")

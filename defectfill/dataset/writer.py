@@ -18,6 +18,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, write_bytes
 from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.io.progress import progress
+from defectfill.io.white_level import FULL
 from defectfill.records.manifest import (
     FILE_COLUMNS,
     METADATA_SCHEMA,
@@ -199,6 +200,7 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
         origin="real",
         width=record.width,
         height=record.height,
+        white_level=(record.white_level or FULL) if record.bit_depth == 16 else 255,
         image_sha256=file_sha256(folder / image_path),
         mask_sha256=write_png(folder / mask_path, mask) if mask is not None else "",
     )

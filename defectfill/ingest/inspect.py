@@ -78,6 +78,14 @@ def _check_mask(path: Path, image: ImageRecord | None) -> int:
         raise DataError(f"{path}: expected {size}, found {width} x {height}")
     area_px = int(mask.sum())
     if area_px in (0, mask.size):
-        found = "no pixel" if area_px == 0 else "every pixel"
-        raise DataError(f"{path}: expected a mask of a defect (0 and 255, or 0 and 1), found {found} set")
+        found = "every pixel" if area_px else "no pixel"
+        hint = "" if area_px else _alpha_hint(read_image(path))
+        raise DataError(f"{path}: expected a mask of a defect (0 and 255, or 0 and 1), found {found} set{hint}")
     return area_px
+
+
+def _alpha_hint(mask: ImageArray) -> str:
+    """Return what is to be said of a black mask [H, W, C] that is transparent in parts."""
+    if mask.shape[2] < 4 or np.ptp(mask[..., 3]) == 0:
+        return ""
+    return "; its alpha differs from pixel to pixel, but does not count: draw the defect in white"

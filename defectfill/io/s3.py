@@ -38,6 +38,15 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def check_location(location: str) -> str:
+    """Return a folder's path or a URL of S3; ValueError for a URL of another kind, which would be taken for a path."""
+    if is_remote(location):
+        return check_url(location)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", location):
+        raise ValueError("expected a folder of this machine or s3://bucket/folder")
+    return location
+
+
 def local_folder(location: str) -> Path:
     """Return the folder that a location is, or its local copy below DEFECTFILL_CACHE or ~/.cache/defectfill."""
     if not is_remote(location):

@@ -16,6 +16,11 @@ FULL = 65535
 CAMERA_BITS = (10, 12, 14, 16)
 
 
+def white_of(image: ImageArray, white_level: int) -> int:
+    """Return the value of white in an image of 8 or 16 bits; white_level: that of 16 bits, 0 for all of the range."""
+    return 255 if image.dtype == np.uint8 else white_level or FULL
+
+
 def white_level_of(largest: int) -> int:
     """Return the white of the first camera that can give a value: 1023, 4095, 16383 or FULL."""
     return next(white for white in ((1 << bits) - 1 for bits in CAMERA_BITS) if largest <= white)
@@ -47,6 +52,11 @@ def stretched(image: ImageArray, white_level: int) -> ImageArray:
 def unstretched(image: ImageArray, white_level: int) -> ImageArray:
     """Return an image [H, W, C] that was stretched with FULL at `white_level` again."""
     return _mapped(image, FULL, white_level) if white_level else image
+
+
+def on_levels(image: ImageArray, white_level: int) -> ImageArray:
+    """Return a stretched image [H, W, C] as it will be read again: with the nearest values that its camera gives."""
+    return stretched(unstretched(image, white_level), white_level)
 
 
 def _mapped(image: ImageArray, old_white: int, new_white: int) -> ImageArray:

@@ -1,5 +1,6 @@
 """Garbage collection: old runs, and adapters that nothing points to any more, are removed."""
 
+import re
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -14,7 +15,12 @@ from defectfill.operations.reports import GarbageReport
 from defectfill.operations.storage.fetch import remote_index
 from defectfill.operations.storage.layout import remote_category
 from defectfill.operations.storage.upload import delete_remote
+from defectfill.runs.keys import KEY_LENGTH
+from defectfill.runs.run import latest_name
 from defectfill.runs.shards import ROWS_FILE
+
+RUN_NAME = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
+ADAPTER_NAME = re.compile(rf"[^.].*-{RUN_NAME.pattern}", re.DOTALL)
 
 
 def collect_garbage(config: RunConfig, keep: int) -> GarbageReport:
@@ -36,14 +42,16 @@ def collect_garbage(config: RunConfig, keep: int) -> GarbageReport:
 
 
 def _unused(folder: Path, keep: int, pinned: set[str]) -> list[str]:
-    """Return paths of runs and adapters in a category's output that can go; those with a pinned name stay."""
-    runs = sorted(folder.glob("runs/[!.]*/"), key=lambda each: each.stat().st_mtime_ns, reverse=True)
-    latest = folder / "latest"
-    staying = {each.name for each in runs[:keep]} | pinned
-    staying |= {latest.read_text(encoding="utf-8").strip()} if latest.is_file() else set()
+    """Return paths of runs and adapters in a category's output that can go; those with a pinned name stay.
+
+    Folders of other names, such as a copy that someone made of a run, are not ours to remove.
+    """
+    runs = [each for each in folder.glob("runs/*/") if RUN_NAME.fullmatch(each.name)]
+    runs.sort(key=lambda each: each.stat().st_mtime_ns, reverse=True)
+    staying = {each.name for each in runs[:keep]} | pinned | {latest_name(folder)}
     removed = [each for each in runs if each.name not in staying]
     used = {sha256 for each in runs if each.name in staying for sha256 in _adapters_of(each)}
-    for adapter in sorted(folder.glob("adapters/[!.]*/")):
+    for adapter in sorted(each for each in folder.glob("adapters/*/") if ADAPTER_NAME.fullmatch(each.name)):
         if adapter.name not in pinned and adapter_sha256_in(adapter) not in used:
             removed.append(adapter)
     return [each.relative_to(folder).as_posix() for each in removed]

@@ -35,6 +35,8 @@ class ManifestRow(BaseModel):
     """`real` or `synthetic`."""
     width: int
     height: int
+    white_level: int = 255
+    """The value of white in the image: 255; of 16 bits 65535, or less where its camera has fewer bits."""
     image_sha256: str
     mask_sha256: str = ""
     sampling_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

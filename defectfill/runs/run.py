@@ -144,6 +144,12 @@ class Run:
 
 def latest_folder(config: RunConfig) -> Path | None:
     """Return the folder of the category's newest finished run, whatever version made it; None where there is none."""
-    latest = config.category_output / "latest"
+    name = latest_name(config.category_output)
+    return config.category_output / "runs" / name if name else None
+
+
+def latest_name(category_output: Path) -> str:
+    """Return the name of that folder, as `latest` says; empty where it is missing or damaged."""
+    latest = category_output / "latest"
     name = latest.read_text(encoding="utf-8", errors="replace").strip() if latest.is_file() else ""
-    return latest.parent / "runs" / name if KEY_PATTERN.fullmatch(name) else None
+    return name if KEY_PATTERN.fullmatch(name) else ""

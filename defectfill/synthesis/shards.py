@@ -15,7 +15,7 @@ from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.io.gpu_lock import gpu_lock
 from defectfill.io.images import ImageArray, file_sha256, write_png
-from defectfill.io.white_level import read_stretched, unstretched
+from defectfill.io.white_level import read_stretched, unstretched, white_of
 from defectfill.painting.painter import Painter
 from defectfill.painting.window import is_window_of
 from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
@@ -61,8 +61,10 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             config.base.resolution,
             detail_gain(run.folder, shard.defect),
             annotation_margin_px(run.folder, shard.defect),
+            white,
         )
-        rows = [row for sample in samples for row in _write_sample(run, adapter, folder, restored(sample, white))]
+        written = (_write_sample(run, adapter, folder, restored(sample, white), white) for sample in samples)
+        rows = [row for each in written for row in each]
         write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
         write_bytes(folder / DIGEST_FILE, content.encode())
 
@@ -104,21 +106,22 @@ def restored(sample: Sample, white: int) -> Sample:
     )
 
 
-def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample) -> Iterator[ManifestRow]:
+def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample, white: int) -> Iterator[ManifestRow]:
     """Write the files of a sample where the dataset will have them, below the shard's folder, and yield their rows.
 
     First that of the same window without a defect, where there is one.
     """
+    shared = _shared_values(run, sample, white)
     if sample.vae_normal is not None and not sample.reason:
-        yield _write_vae_normal(run, folder, sample, sample.vae_normal)
-    yield _write_defect(run, adapter, folder, sample)
+        yield _write_vae_normal(folder, sample, sample.vae_normal, shared)
+    yield _write_defect(run, adapter, folder, sample, shared)
 
 
-def _write_vae_normal(run: Run, folder: Path, sample: Sample, image: ImageArray) -> ManifestRow:
+def _write_vae_normal(folder: Path, sample: Sample, image: ImageArray, shared: dict[str, Any]) -> ManifestRow:
     sample_id = f"vae-{sample.spec.sample_id}"
     image_path = f"images/good/{sample_id}.png"
     return ManifestRow(
-        **_shared_values(run, sample),
+        **shared,
         sample_id=sample_id,
         image_path=image_path,
         image_sha256=write_png(folder / image_path, image),
@@ -127,14 +130,14 @@ def _write_vae_normal(run: Run, folder: Path, sample: Sample, image: ImageArray)
     )
 
 
-def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample) -> ManifestRow:
+def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample, shared: dict[str, Any]) -> ManifestRow:
     """Write image and drawn mask, apart where the sample is rejected, and return their row."""
     spec, generate = sample.spec, run.config.generate
     rejected = "rejected/" if sample.reason else ""
     image_path = f"{rejected}images/{spec.defect}/{spec.sample_id}.png"
     mask_path = f"{rejected}masks/{spec.defect}/{spec.sample_id}.png"
     return ManifestRow(
-        **_shared_values(run, sample),
+        **shared,
         sample_id=spec.sample_id,
         image_path=image_path,
         mask_path=mask_path,
@@ -166,7 +169,7 @@ def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample) -> Manif
     )
 
 
-def _shared_values(run: Run, sample: Sample) -> dict[str, Any]:
+def _shared_values(run: Run, sample: Sample, white: int) -> dict[str, Any]:
     """Return the values that the rows of a sample and of its VAE normal have in common."""
     spec, base = sample.spec, run.record.base
     height, width = sample.drawn_mask.shape
@@ -176,6 +179,7 @@ def _shared_values(run: Run, sample: Sample) -> dict[str, Any]:
         "origin": "synthetic",
         "width": width,
         "height": height,
+        "white_level": white_of(sample.image, white),
         "source_path": spec.source_path,
         "source_sha256": spec.source_sha256,
         "planned_mask_path": spec.planned_mask_path,

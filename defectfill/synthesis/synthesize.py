@@ -11,6 +11,7 @@ from defectfill.config.generate import GenerateConfig
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray
 from defectfill.io.prefetch import prefetch
+from defectfill.io.white_level import on_levels
 from defectfill.painting.gates import Gate, Reason
 from defectfill.painting.label import changed_fraction, grown, intersection_over_union
 from defectfill.painting.measures import Measures, measure_sample
@@ -62,18 +63,20 @@ def synthesize(
     resolution: int,
     detail_gain: float = 0.0,
     margin_px: int = 0,
+    white_level: int = 0,
 ) -> Iterator[Sample]:
     """Yield the samples of one shard, kept or rejected, in plan order.
 
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
     painted while a sample is finished. detail_gain: see stitch. margin_px: by which the references' masks
-    reach beyond what one sees; a sample is judged with a mask as loose as theirs, but for its edge.
+    reach beyond what one sees; a sample is judged with a mask as loose as theirs, but for its edge. white_level: by which
+    sources of 16 bits were stretched.
     """
     paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
         samples = [
-            finish(spec, source, planned_mask, painting, number, gate, settings, detail_gain, margin_px)
+            finish(spec, source, planned_mask, painting, number, gate, settings, detail_gain, margin_px, white_level)
             for number in numbers
         ]
         yield max(samples, key=lambda sample: (sample.reason is None, sample.planned_iou - sample.appearance_distance))
@@ -107,13 +110,14 @@ def finish(
     settings: GenerateConfig,
     detail_gain: float,
     margin_px: int,
+    white_level: int,
 ) -> Sample:
     """Return the sample that candidate `number` makes: put into its source, labelled, measured and judged."""
     candidate = painting.candidate(number)
     pasted = paste_changed(
         source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=settings.min_change
     )
-    image = stitch(source, candidate, spec.window, pasted, detail_gain)
+    image = on_levels(stitch(source, candidate, spec.window, pasted, detail_gain), white_level)
     intact = unchanged_outside(source, image, pasted.region, pasted.weight > 0)
     assert intact, f"{spec.sample_id}: pixels that nothing was pasted on were changed"
     drawn_mask = pasted.mask(source.shape)

@@ -18,12 +18,15 @@ from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import new_folder, read_table, write_bytes
 from defectfill.io.hashing import derive_seed, digest
-from defectfill.io.images import file_sha256, read_image, read_mask
+from defectfill.io.images import file_sha256, read_mask
 from defectfill.io.progress import progress
+from defectfill.io.white_level import read_stretched
 from defectfill.model.evaluation.metrics import auroc, average_precision
 from defectfill.painting.window import crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 
+LEAST_SIDE = 32
+"""The network halves images four times, and normalizes what is left."""
 SMOOTHED_PX = 5
 """An image's score is the largest mean over so many pixels squared."""
 
@@ -49,8 +52,11 @@ def train_detector(dataset: Path, output: Path, settings: DetectorSettings) -> d
     is on the held-out real images alone: per defect the AUROC of images, against the normals of the test split, and the
     AP of pixels; None where these cannot be had. Equal datasets and settings give equal files on the same machine.
 
-    Raises DataError for a dataset without anomalous images to learn from, ConfigError where the extra is missing.
+    Raises DataError for a dataset without anomalous images to learn from, ConfigError where the extra is missing or the
+    settings cannot be trained with.
     """
+    if settings.epochs < 1 or settings.side < LEAST_SIDE:
+        raise ConfigError(f"expected epochs of at least 1 and a side of at least {LEAST_SIDE}, found {settings}")
     rows = [ManifestRow.model_validate(row) for row in read_table(dataset / "manifest.parquet")]
     train, validation = divide(rows, settings)
     test = [row for row in rows if row.split == "test"]
@@ -139,7 +145,7 @@ def _batches(
 
 def read_pair(dataset: Path, row: ManifestRow, side: int) -> tuple[Tensor, Tensor]:
     """Return image [3, side, side] in [0, 1] and mask [1, side, side] of a row; the mask of a normal is empty."""
-    image = read_image(dataset / row.image_path)
+    image = read_stretched(dataset / row.image_path, row.white_level)
     mask = read_mask(dataset / row.mask_path) if row.mask_path else np.zeros(image.shape[:2], dtype=bool)
     whole = window_box(np.ones(image.shape[:2], dtype=bool), WindowConfig(mode="whole"), side / 8)
     window = crop_window(image, mask, whole, side)

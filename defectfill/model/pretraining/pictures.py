@@ -12,8 +12,8 @@ from torch import Tensor
 from defectfill.ingest.find import find_images
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
-from defectfill.io.images import read_image
 from defectfill.io.progress import progress
+from defectfill.io.white_level import deep_maximum, read_stretched, white_level_of
 from defectfill.model.pretraining.config import PretrainConfig
 from defectfill.painting.window import resize, unit_rgb
 from defectfill.toy import make_sample, world
@@ -35,12 +35,13 @@ class Pictures:
 def gather_pictures(config: PretrainConfig) -> Pictures:
     """Return all pictures of a config at pictures.side_px; of a long real image, the square in the middle.
 
+    White in a folder's images of 16 bits is found as by data.white_level auto.
     Raises DataError for folders without images.
     """
     side = config.pictures.side_px
-    jobs: list[tuple[str, Path | int]] = []
-    for name, folder in config.pictures.folders.items():
-        jobs += [(name, path) for path in _images_in(folder)]
+    real = {name: _images_in(folder) for name, folder in config.pictures.folders.items()}
+    white = {name: white_level_of(max(map(deep_maximum, images))) for name, images in real.items()}
+    jobs: list[tuple[str, Path | int]] = [(name, path) for name, images in real.items() for path in images]
     for name, count in config.pictures.toys.items():
         jobs += [(name, index) for index in range(count)]
     jobs += [(MATERIALS_CAPTION, index) for index in range(config.pictures.materials)]
@@ -50,7 +51,7 @@ def gather_pictures(config: PretrainConfig) -> Pictures:
         if isinstance(source, int):
             pixels[row] = _make_picture(name, derive_seed(config.seed, "pictures", name, source), side)
         else:
-            pixels[row] = _middle_square(source, side)
+            pixels[row] = _middle_square(source, white[name], side)
         captions.append(name.replace("_", " "))
     return Pictures(pixels, tuple(captions))
 
@@ -69,8 +70,8 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
     return images
 
 
-def _middle_square(path: Path, side: int) -> NDArray[np.uint8]:
-    image = read_image(path)
+def _middle_square(path: Path, white_level: int, side: int) -> NDArray[np.uint8]:
+    image = read_stretched(path, white_level)
     height, width = image.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2

@@ -14,7 +14,7 @@ from defectfill.dataset.opened import check_is_dataset
 from defectfill.ingest.find import GROUPS_FILE
 from defectfill.io.errors import DataError
 from defectfill.io.files import new_folder, write_bytes
-from defectfill.io.s3 import Remote, check_url, is_copy, is_remote, local_folder
+from defectfill.io.s3 import Remote, check_location, check_url, is_copy, is_remote, local_folder
 from defectfill.operations.storage.layout import (
     CARD_FILE,
     DATA_FOLDERS,
@@ -154,12 +154,13 @@ def fetch_dataset(uri: str) -> Path:
 
     Raises DataError where storage has none, or one that is not finished.
     """
-    folder = local_folder(uri)
-    if not is_remote(uri):
-        check_is_dataset(folder)
-        return folder
     try:
-        dataset = Remote(check_url(uri))
+        location = check_location(uri)
+        folder = local_folder(uri)
+        if not is_remote(uri):
+            check_is_dataset(folder)
+            return folder
+        dataset = Remote(location)
         run = Remote(check_url(dataset.url.rpartition("/")[0]))
     except ValueError as error:
         raise DataError(f"{uri}: {error}") from error
