@@ -69,8 +69,8 @@ def synthesize(
 
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
     painted while a sample is finished. detail_gain: see stitch. margin_px: by which the references' masks
-    reach beyond what one sees; a sample is judged with a mask as loose as theirs, but for its edge. white_level: by which
-    sources of 16 bits were stretched.
+    reach beyond what one sees; a sample is judged with a mask as loose as theirs, but for its edge. white_level: by
+    which sources of 16 bits were stretched.
     """
     paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
