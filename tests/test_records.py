@@ -19,6 +19,7 @@ MANIFEST = {
     "origin": TEXT,
     "width": pa.int32(),
     "height": pa.int32(),
+    "white_level": pa.int32(),
     "image_sha256": TEXT,
     "mask_sha256": TEXT,
     "sampling_weight": pa.float32(),
