@@ -158,6 +158,7 @@ def test_the_temporary_server_outlives_an_interrupt_but_not_its_run_and_tells_wh
             stderr=pipe,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background has it ignored
         )
 
     with start(WORK) as process:
