@@ -96,6 +96,7 @@ def _finished(output: Path, record: Mapping[str, Any]) -> Path:
 
 
 def _tell_time(seconds: Mapping[str, float]) -> None:
+    """Print how long the parts of a pretraining take, in minutes."""
     parts = ", ".join(f"{name} {each / 60:.0f}" for name, each in seconds.items())
     print(f"about {sum(seconds.values()) / 60:.0f} minutes from the beginning: {parts}", file=sys.stderr)
 
@@ -116,6 +117,7 @@ def _new_base(config: PretrainConfig) -> Base:
 
 
 def _random_base(config: PretrainConfig) -> Base:
+    """Build the base; its weights come from torch's generator."""
     device, dtype = resolve_device(BaseConfig(model="new", device=config.device, precision="fp32"))
     autoencoder, denoiser = config.autoencoder, config.denoiser
     latent_side = config.resolution // autoencoder.factor
