@@ -1,0 +1,93 @@
+"""The painted samples of a run, kept and rejected, with the files that their pictures are made of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from defectfill.io.files import damage_named
+from defectfill.records.manifest import ManifestRow
+from defectfill.runs.plan import plan_table
+from defectfill.runs.run import Run
+
+MOST_SAMPLES = 10_000
+"""Of a run whose samples are shown one by one; what is counted, is counted over all."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a painted sample."""
+
+    image: Path
+    drawn: Path
+    """The drawn mask."""
+    label: Path
+    """The mask that the dataset gives as the label; of a rejected sample the drawn one."""
+    planned: Path
+    """The planned mask."""
+
+
+@dataclass(frozen=True)
+class PaintedSample:
+    """A painted sample."""
+
+    row: ManifestRow
+    review: str
+    """The decision that was applied to the dataset; empty for none."""
+    source: Path
+    files: Files | None
+    """None where its image was not kept, or not on this machine."""
+
+
+def painted_samples(run: Run) -> list[PaintedSample]:
+    """Return the painted samples of the dataset in a run's folder, defect by defect in the order of the plan.
+
+    Of each defect the first ones, MOST_SAMPLES in all.
+    """
+    most = max(MOST_SAMPLES // len(run.config.data.defects), 1)
+    return [sample for defect in run.config.data.defects for sample in _of_defect(run, defect)[:most]]
+
+
+def _of_defect(run: Run, defect: str) -> list[PaintedSample]:
+    plan = plan_table(run, defect, columns=["sample_id", "planned_mask_path"])
+    planned = dict(zip(plan["sample_id"].to_pylist(), plan["planned_mask_path"].to_pylist(), strict=True))
+    order = {sample_id: position for position, sample_id in enumerate(planned)}
+    rejected = _rejected_files(run, defect)
+    rows = [row for name in ("manifest", "rejected") for row in _rows(run, defect, name)]
+    rows.sort(key=lambda row: order.get(row["sample_id"], len(order)))
+    return [_sample(run, row, planned, rejected) for row in rows]
+
+
+def _rows(run: Run, defect: str, table: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the painted samples of a defect in a table of the dataset."""
+    path = run.dataset / f"{table}.parquet"
+    painted = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic") & (pc.field("label_index") == 1)
+    with damage_named(path, f"remove {run.dataset} and run again"):
+        yield from pq.read_table(path, filters=painted).to_pylist()
+
+
+def _rejected_files(run: Run, defect: str) -> dict[str, Path]:
+    """Return the folder, in that of its shard, of each rejected sample of a defect whose image is there."""
+    images = (run.folder / "shards" / defect).glob("*/rejected/images/*/*.png")
+    return {path.stem: path.parents[2] for path in images if path.parent.name == defect}
+
+
+def _sample(run: Run, row: dict[str, Any], planned: Mapping[str, str], rejected: Mapping[str, Path]) -> PaintedSample:
+    made = ManifestRow.model_validate(row)
+    files = _files(run, made, run.folder / planned.get(made.sample_id, ""), rejected.get(made.sample_id))
+    whole = files is not None and all(path.is_file() for path in vars(files).values())
+    return PaintedSample(made, row.get("review") or "", run.dataset / made.source_path, files if whole else None)
+
+
+def _files(run: Run, row: ManifestRow, planned: Path, shard: Path | None) -> Files | None:
+    """Return where the files of a sample lie: in the dataset, or else in the folder of rejected ones of its shard."""
+    if row.image_path:
+        image, mask = run.dataset / row.image_path, run.dataset / row.mask_path
+        return Files(image, run.dataset / row.drawn_mask_path, mask, run.dataset / row.planned_mask_path)
+    if shard is None:
+        return None
+    name = f"{row.defect}/{row.sample_id}.png"
+    return Files(shard / "images" / name, shard / "masks" / name, shard / "masks" / name, planned)
