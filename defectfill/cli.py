@@ -98,14 +98,12 @@ def run(
     from defectfill.dataset.summary import format_summary, summary
     from defectfill.io.s3 import local_folder
 
-    dataset = run_category(load_config(config, count))
+    settings = load_config(config, count)
+    dataset = run_category(settings)
     made = summary(local_folder(dataset))
-    sheet = _contact_sheet_beside(dataset)
-    _print(
-        {"dataset": dataset, "contact_sheet": sheet, "summary": made},
-        (*format_summary(made), sheet, dataset),
-        json,
-    )
+    beside = {"contact_sheet": _beside(dataset, "contact_sheet.png")}
+    beside |= {"report": _beside(dataset, "report/index.html")} if settings.report else {}
+    _print({"dataset": dataset, **beside, "summary": made}, (*format_summary(made), *beside.values(), dataset), json)
     if strict and any(each.kept < each.wanted for each in made.defects.values()):
         raise typer.Exit(1)
 
@@ -155,6 +153,21 @@ def verify(
 
     verified = verify_dataset(dataset)
     _print({"dataset": dataset, **verified.model_dump()}, [f"{dataset}: {verified.rows} rows, all good"], json)
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(metavar="CONFIG|RUN", help="A run's folder, or its config.")] = None,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="RUN_A RUN_B", help="What changed, instead.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Write the report of a finished run, to look at and to review its samples in, and say where its page is."""
+    from defectfill.operations.report import page_of
+
+    page = page_of(run, compare)
+    _print({"report": page}, [page], json)
 
 
 @app.command()
@@ -254,7 +267,8 @@ def demo(
     dataset = run_category(settings)
     folder = local_folder(dataset)
     recognized = recognition_lines(recognize(settings, folder))
-    for line in (*format_summary(summary(folder)), *recognized, _contact_sheet_beside(dataset), dataset):
+    looked_at = _beside(dataset, "report/index.html" if settings.report else "contact_sheet.png")
+    for line in (*format_summary(summary(folder)), *recognized, looked_at, dataset):
         print(line)
 
 
@@ -267,8 +281,8 @@ def _remedy(remedy: str) -> Iterator[None]:
         raise DataError([*error.problems, remedy]) from error
 
 
-def _contact_sheet_beside(dataset: str) -> str:
-    return f"{dataset.rpartition('/')[0]}/contact_sheet.png"
+def _beside(dataset: str, name: str) -> str:
+    return f"{dataset.rpartition('/')[0]}/{name}"
 
 
 def _print(report: object, lines: Iterable[str], json: bool) -> None:

@@ -45,6 +45,8 @@ class RunConfig(ConfigSection):
     gates: Annotated[GatesConfig, Affects.SHARDS] = GatesConfig()
     dataset: Annotated[DatasetConfig, Affects.DATASET] = DatasetConfig()
     output: OutputConfig
+    report: Annotated[bool, Affects.NOTHING] = True
+    """A report to look at and to review samples in is written beside the finished dataset, `report/index.html`."""
     runner: Annotated[RunnerConfig, Affects.NOTHING] = RunnerConfig()
     schedule: Annotated[ScheduleConfig | None, Affects.NOTHING] = None
 

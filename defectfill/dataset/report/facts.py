@@ -9,7 +9,6 @@ from importlib.metadata import version
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from defectfill import __version__
 from defectfill.dataset.report.training import Training
 from defectfill.dataset.summary import DefectSummary
 from defectfill.io.files import damage_named
@@ -109,7 +108,7 @@ def facts_of(run: Run, trainings: list[Training]) -> Iterator[tuple[str, str]]:
     for training in trainings:
         yield f"adapter {training.name}", training.adapter_sha256
     packages = {**{name: version(name) for name in PACKAGES}, **(trainings[0].versions if trainings else {})}
-    yield "defectfill", f"{__version__}, method {record.method_version}"
+    yield "defectfill", f"{version('defectfill')}, method {record.method_version}"
     yield "packages", ", ".join(f"{name} {number}" for name, number in sorted(packages.items()))
     yield (
         "licences",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.painting.gates import Gate
-from defectfill.painting.measures import MEASURED_SIDE_PX, SOURCE_BANDS_PX, WINDOW_BANDS_PX
+from defectfill.painting.measures import SOURCE_BANDS_PX, WINDOW_BANDS_PX
 
 
 class Limit(BaseModel):
@@ -46,7 +46,7 @@ def limits_of(gate: Gate) -> list[Limit]:
 
 def _bands() -> Iterator[str]:
     """Yield the names of the bands in which texture is measured."""
-    for unit, bands in (("px", SOURCE_BANDS_PX), (f"px of {MEASURED_SIDE_PX}", WINDOW_BANDS_PX)):
+    for unit, bands in (("px", SOURCE_BANDS_PX), ("px, window", WINDOW_BANDS_PX)):
         yield from (f"{below:g}–{above:g} {unit}" for below, above in zip((0, *bands), bands, strict=False))
 
 

@@ -12,16 +12,20 @@ from markupsafe import Markup
 STATIC = Path(__file__).parent / "static"
 
 
-def render(template: str, script: str, **values: Any) -> bytes:
-    """Return a page of `templates/` with the style sheet and a script of `static/` in it.
+def render(template: str, script: str | None = None, **values: Any) -> bytes:
+    """Return a page of `templates/` with the style sheet and, where it has one, a script of `static/` in it.
 
     Values are escaped, whatever they hold; the page's policy names the script by its hash and forbids all others.
     """
-    code = (STATIC / script).read_text(encoding="utf-8")
+    code = _static(script) if script else ""
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    style = (STATIC / "report.css").read_text(encoding="utf-8")
+    allowed = Markup(f"'sha256-{digest}'" if script else "'none'")
     page = _environment().get_template(template)
-    return page.render(style=Markup(style), script=Markup(code), script_digest=digest, **values).encode()
+    return page.render(style=_static("report.css"), script=code, script_source=allowed, **values).encode()
+
+
+def _static(name: str) -> Markup:
+    return Markup((STATIC / name).read_text(encoding="utf-8"))
 
 
 @cache

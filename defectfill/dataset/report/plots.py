@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 INK, MUTED, KEPT, REJECTED, REAL = "#100001", "#100002", "#100003", "#100004", "#100005"
 """Stand for variables of the page's style sheet until the SVG is written."""
@@ -53,7 +54,7 @@ def histogram(
     if logarithmic:
         axes.set_xscale("log")
         axes.minorticks_off()
-        _tick_round_values(axes)
+        _tick_round_values(axes.xaxis)
     return _svg(axes)
 
 
@@ -70,7 +71,13 @@ def loss_curves(steps: Sequence[int], terms: dict[str, Sequence[float]], validat
     if validation:
         axes.plot(list(validation), list(validation.values()), "o", color=REAL, markersize=3, label="validation")
     axes.set_yscale("log")
-    axes.legend(fontsize=8, frameon=False, labelcolor=INK, ncols=3, loc="upper right")
+    axes.minorticks_off()
+    _tick_round_values(axes.yaxis)
+    above = (-0.08, 1.0)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=above, borderpad=0, ncols=5, handlelength=1.8, columnspacing=1,
+        fontsize=8, frameon=False, labelcolor=INK,
+    )  # fmt: skip
     return _svg(axes)
 
 
@@ -82,13 +89,13 @@ def _edges(lowest: float, highest: float, logarithmic: bool) -> NDArray[np.float
     return np.linspace(lowest - room, highest + room, BINS + 1)
 
 
-def _tick_round_values(axes: "Axes") -> None:
+def _tick_round_values(axis: "Axis") -> None:
     """Label a logarithmic axis at 1, 2 and 5 times powers of ten, or at the powers alone where it spans many."""
     from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _axes() -> "Axes":
@@ -96,7 +103,7 @@ def _axes() -> "Axes":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES)
-    figure.subplots_adjust(left=0.1, right=0.98, top=0.96, bottom=0.17)
+    figure.subplots_adjust(left=0.12, right=0.98, top=0.89, bottom=0.15)
     axes = figure.subplots()
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)

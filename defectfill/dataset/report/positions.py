@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -40,6 +39,8 @@ class Positions:
 
 def write_mean(run: Run, pictures: Path) -> Size:
     """Write MEAN_FILE, the grey mean of the first normals that were painted on, and return its size."""
+    import cv2
+
     real = (pc.field("defect") == "good") & (pc.field("origin") == "real") & (pc.field("split") == "train")
     rows = pq.read_table(run.dataset / "manifest.parquet", filters=real).slice(0, MEAN_OF).to_pylist()
     mean: NDArray[np.float32] | None = None
@@ -70,4 +71,6 @@ def write_positions(
 
 
 def _resized(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    import cv2
+
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

@@ -29,19 +29,27 @@ class Training:
     """Steps and file in the folder of pictures, of the last ones."""
 
 
+def training_records(run: Run) -> dict[Path, dict[str, Any]]:
+    """Return training.json of the run's adapters that are on this machine, by their folders."""
+    files = {run.adapter_folder(defect): None for defect in run.config.data.defects}
+    return {
+        folder: json.loads((folder / "training.json").read_bytes())
+        for folder in files
+        if (folder / "training.json").is_file()
+    }
+
+
 def trainings(run: Run, pictures: Path) -> list[Training]:
     """Return the trainings of the adapters that are on this machine, and copy their previews beside the pictures."""
-    folders: dict[Path, list[str]] = {}
-    for defect in run.config.data.defects:
-        folders.setdefault(run.adapter_folder(defect), []).append(defect)
-    there = [(folder, defects) for folder, defects in folders.items() if (folder / "training.json").is_file()]
-    return [_training(number, folder, defects, pictures) for number, (folder, defects) in enumerate(there)]
+    records = enumerate(training_records(run).items())
+    return [_training(number, folder, record, pictures) for number, (folder, record) in records]
 
 
-def _training(number: int, folder: Path, defects: list[str], pictures: Path) -> Training:
-    record: dict[str, Any] = json.loads((folder / "training.json").read_bytes())
+def _training(number: int, folder: Path, record: dict[str, Any], pictures: Path) -> Training:
     table = pq.read_table(folder / "losses.parquet").to_pydict()
-    measured = {step: value for step, value in zip(table["step"], table["validation"], strict=True) if value}
+    measured = {
+        step: value for step, value in zip(table["step"], table["validation"], strict=True) if value is not None
+    }
     previews = []
     for file in sorted((folder / "previews").glob("*.png"))[-MOST_PREVIEWS:]:
         name = f"preview-{number}-{file.name}"
@@ -49,9 +57,9 @@ def _training(number: int, folder: Path, defects: list[str], pictures: Path) -> 
         previews.append((file.stem.lstrip("0") or "0", name))
     return Training(
         name=folder.name,
-        defects=tuple(defects),
-        adapter_sha256=str(record.get("adapter_sha256", "")),
-        versions=dict(record.get("versions", {})),
+        defects=tuple(record["tokens"]),
+        adapter_sha256=record["adapter_sha256"],
+        versions=record["versions"],
         losses=loss_curves(table["step"], {name: table[name] for name in TERMS}, measured),
         previews=tuple(previews),
     )
