@@ -1,13 +1,13 @@
 """The tables of the report: funnel, timings, what the run was made with, what became of it in a consumer's hands."""
 
-import json
 import statistics
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.dataset.report.training import Training
 from defectfill.dataset.summary import DefectSummary
@@ -75,24 +75,39 @@ class StepTime:
     peak_gib: float
 
 
+class TimingLine(BaseModel):
+    """One line of timings.jsonl."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    seconds: float
+    peak_gib: float
+    painted: int = 0
+
+
 def step_times(run: Run) -> list[StepTime]:
-    """Return the time and memory of each step, in the order in which they first ran."""
+    """Return the time and memory of each step, in the order in which they first ran.
+
+    Lines that a killed process left unfinished are passed over.
+    """
     path = run.folder / TIMINGS_FILE
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    steps: dict[str, list[dict[str, float]]] = {}
-    for line in lines:
-        steps.setdefault(line["step"], []).append(line)
+    steps: dict[str, list[TimingLine]] = {}
+    for text in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValidationError):
+            line = TimingLine.model_validate_json(text)
+            steps.setdefault(line.step, []).append(line)
     return [_step_time(step, each) for step, each in steps.items()]
 
 
-def _step_time(step: str, lines: list[dict[str, float]]) -> StepTime:
-    painted = [line["seconds"] / line["painted"] for line in lines if line.get("painted")]
+def _step_time(step: str, lines: list[TimingLine]) -> StepTime:
+    painted = [line.seconds / line.painted for line in lines if line.painted]
     return StepTime(
         step=step,
         times=len(lines),
-        seconds=sum(line["seconds"] for line in lines),
+        seconds=sum(line.seconds for line in lines),
         per_sample=statistics.median(painted) if painted else None,
-        peak_gib=max(line["peak_gib"] for line in lines),
+        peak_gib=max(line.peak_gib for line in lines),
     )
 
 

@@ -50,14 +50,17 @@ def window_at(image: ImageArray, mask: NDArray[np.bool_], box: Box, budget: Budg
 
 
 def write_webp(path: Path, image: NDArray[np.float32], budget: Budget) -> None:
-    """Write an image [h, w, 3 or 4] in [0, 1], of the best quality that keeps to the budget."""
-    pixels = Image.fromarray(np.rint(image * 255).astype(np.uint8))
+    """Write an image [h, w, 3 or 4] in [0, 1], of the best quality that keeps to the budget; else at half its size."""
+    path.write_bytes(_encoded(Image.fromarray(np.rint(image * 255).astype(np.uint8)), budget))
+
+
+def _encoded(pixels: Image.Image, budget: Budget) -> bytes:
     for quality in QUALITIES:
         content = io.BytesIO()
         pixels.save(content, "webp", quality=quality, method=2, alpha_quality=quality)
         if content.tell() <= budget.bytes:
-            break
-    path.write_bytes(content.getvalue())
+            return content.getvalue()
+    return _encoded(pixels.reduce(2), budget)
 
 
 def change_of(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:

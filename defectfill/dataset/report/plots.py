@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +58,7 @@ def histogram(
     return _svg(axes)
 
 
-def loss_curves(steps: Sequence[int], terms: dict[str, Sequence[float]], validation: dict[int, float]) -> str:
+def loss_curves(steps: Sequence[int], terms: Mapping[str, Sequence[float]], validation: Mapping[int, float]) -> str:
     """Return an SVG plot of the terms of the loss over steps, smoothed, and of validation losses as dots."""
     axes = _axes()
     width = min(max(len(steps) // SMOOTHED_OVER, 1), max(len(steps), 1))

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from defectfill.dataset.report.plots import loss_curves
+from defectfill.io.files import damage_named, read_table
 from defectfill.runs.run import Run
 
 TERMS = ("total", "defect", "object", "attention")
@@ -31,12 +30,13 @@ class Training:
 
 def training_records(run: Run) -> dict[Path, dict[str, Any]]:
     """Return training.json of the run's adapters that are on this machine, by their folders."""
-    files = {run.adapter_folder(defect): None for defect in run.config.data.defects}
-    return {
-        folder: json.loads((folder / "training.json").read_bytes())
-        for folder in files
-        if (folder / "training.json").is_file()
-    }
+    folders = dict.fromkeys(run.adapter_folder(defect) for defect in run.config.data.defects)
+    found: dict[Path, dict[str, Any]] = {}
+    for path in (folder / "training.json" for folder in folders):
+        if path.is_file():
+            with damage_named(path, f"remove {path.parent} and run again"):
+                found[path.parent] = json.loads(path.read_bytes())
+    return found
 
 
 def trainings(run: Run, pictures: Path) -> list[Training]:
@@ -46,10 +46,10 @@ def trainings(run: Run, pictures: Path) -> list[Training]:
 
 
 def _training(number: int, folder: Path, record: dict[str, Any], pictures: Path) -> Training:
-    table = pq.read_table(folder / "losses.parquet").to_pydict()
-    measured = {
-        step: value for step, value in zip(table["step"], table["validation"], strict=True) if value is not None
-    }
+    with damage_named(folder / "losses.parquet", f"remove {folder} and run again"):
+        rows = read_table(folder / "losses.parquet")
+    steps, terms = [row["step"] for row in rows], {name: [row[name] for row in rows] for name in TERMS}
+    measured = {row["step"]: row["validation"] for row in rows if row["validation"] is not None}
     previews = []
     for file in sorted((folder / "previews").glob("*.png"))[-MOST_PREVIEWS:]:
         name = f"preview-{number}-{file.name}"
@@ -60,6 +60,6 @@ def _training(number: int, folder: Path, record: dict[str, Any], pictures: Path)
         defects=tuple(record["tokens"]),
         adapter_sha256=record["adapter_sha256"],
         versions=record["versions"],
-        losses=loss_curves(table["step"], {name: table[name] for name in TERMS}, measured),
+        losses=loss_curves(steps, terms, measured),
         previews=tuple(previews),
     )

@@ -134,8 +134,9 @@
     byId("reason").append(...reasons.map((name) => element("option", { value: name }, words(name))));
     byId("sort").append(...Object.keys(SORTS).map((name) => element("option", {}, name)));
     byId("filters").open = window.innerWidth > 760;
-    for (const name of FILTERS) byId(name).addEventListener("input", refilter);
-    byId("size").addEventListener("input", () => grid.renew());
+    for (const name of FILTERS) byId(name).addEventListener("change", refilter);
+    for (const name of ["low", "high"]) byId(name).addEventListener("input", refilter);
+    byId("size").addEventListener("change", () => grid.renew());
     byId("reset").addEventListener("click", () => setFilters(new URLSearchParams()));
   }
 
@@ -166,7 +167,7 @@
       made.append(element("span", { class: "gone" }, "image not kept on this machine"));
     } else {
       const kind = layers.before ? "before" : "after";
-      made.append(element("img", { src: picture(sample, kind), alt: "", decoding: "async" }));
+      made.append(element("img", { src: picture(sample, kind), alt: sample.id, decoding: "async" }));
       if (layers.change && !layers.before) made.append(element("img", { src: picture(sample, "change"), alt: "" }));
       made.append(outlines(sample));
     }
@@ -180,11 +181,6 @@
     const name = element("span", {}, figure(sample.score));
     name.title = "selection score";
     made.append(element("span", { class: "caption" }, verdict(sample), name));
-    const decision = reviews.of(sample);
-    made.setAttribute("aria-label", [
-      sample.id, sample.reason ? `rejected: ${words(sample.reason)}` : "kept", `score ${figure(sample.score)}`,
-      ...(decision ? [`review: ${words(decision)}`] : []),
-    ].join(", "));
     return made;
   }
 
