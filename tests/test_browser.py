@@ -1,6 +1,7 @@
 """The report in a browser, opened from disk: looked at, filtered and reviewed as people do. `make test-browser`."""
 
 import csv
+import json
 import os
 import shutil
 import time
@@ -12,13 +13,16 @@ import pytest
 
 from benchmarks.report import multiplied
 from defectfill.dataset.report.build import write_report
+from defectfill.io.files import read_table, write_bytes, write_table
 from defectfill.painting.gates import REASONS
+from defectfill.records.manifest import SCHEMA
 from defectfill.runs.run import Run
 
 pytestmark = pytest.mark.browser
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
 SAMPLES = 60
+HOSTILE = "</script><script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"
 AXE = os.environ.get("AXE_SCRIPT")
 """axe.min.js of axe-core; without it accessibility is not checked."""
 
@@ -53,7 +57,13 @@ def browser(downloads: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def run(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return multiplied(finished, tmp_path_factory.mktemp("browsed"), SAMPLES)
+    """Return a run of many samples, half of them rejected, with texts that are markup."""
+    run = multiplied(finished, tmp_path_factory.mktemp("browsed"), SAMPLES)
+    rows = [{**row, "prompt": HOSTILE} for row in read_table(run.dataset / "manifest.parquet")]
+    write_table(run.dataset / "manifest.parquet", rows, SCHEMA)
+    verdicts = {defect: {"verdict": "better", "sentence": HOSTILE} for defect in run.config.data.defects}
+    write_bytes(run.folder / "evaluation" / "verdict.json", json.dumps({"defects": verdicts}).encode())
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +127,15 @@ def test_the_overview_leads_to_the_samples_of_a_reason(page: Any) -> None:
     until(lambda: at(page, "#samples").is_displayed())
     texts = [each.text for each in all_at(page, "#grid .caption b")]
     assert set(texts) == {"✕ seam visible"}
+
+
+def test_texts_that_are_markup_are_shown_and_do_nothing(page: Any) -> None:
+    assert HOSTILE in at(page, ".verdicts").text
+    sample = "return JSON.parse(document.getElementById('data').textContent).samples.find((each) => !each.reason).id"
+    go(page, f"sample/{page.execute_script(sample)}")
+    until(lambda: at(page, "#detail").is_displayed())
+    assert HOSTILE in at(page, "#origin").text
+    assert "hacked" not in page.title
 
 
 def test_only_tiles_in_view_are_in_the_page(page: Any) -> None:

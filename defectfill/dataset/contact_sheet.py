@@ -9,14 +9,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import REASONS
+from defectfill.painting.label import grown
 from defectfill.painting.tiles import Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.runs.plan import plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
@@ -70,17 +73,16 @@ def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[She
     name, painted = drawn_name(defect), _first(run, "manifest", defect, columns)
     references = references_of(run.snapshot(), defect)[:columns]
     yield SheetRow(f"{name}: references", [_reference(run, record, side) for record in references])
+    planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
+    drawn = [read_mask(run.dataset / row.drawn_mask_path) for row in painted]
     normals = [
-        _crop(run.dataset / row.source_path, read_mask(run.dataset / row.planned_mask_path), row, side)
-        for row in painted
+        _crop(run.dataset / row.source_path, mask, row, side) for row, mask in zip(painted, planned, strict=True)
     ]
     yield SheetRow(f"{name}: normals, planned mask outlined", [outlined(window) for window in normals])
-    drawn = [
-        _crop(run.dataset / row.image_path, read_mask(run.dataset / row.drawn_mask_path), row, side) for row in painted
-    ]
-    figures = tuple(map(_figures, painted))
-    yield SheetRow(f"{name}: results, with what the gates measure", [window.image for window in drawn], figures)
-    masks = [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn]
+    results = [_crop(run.dataset / row.image_path, mask, row, side) for row, mask in zip(painted, drawn, strict=True)]
+    figures = tuple(_figures(run, *scene) for scene in zip(painted, drawn, planned, strict=True))
+    yield SheetRow(f"{name}: results, with what the gates measure", [window.image for window in results], figures)
+    masks = [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in results]
     yield SheetRow(f"{name}: drawn masks", masks)
     if len(painted) < min(columns, run.config.generate.count):
         yield from _rejected_rows(run, defect, columns, side)
@@ -96,13 +98,21 @@ def _reference(run: Run, record: ImageRecord, side: int) -> Tile:
 
 def _rejected_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[SheetRow]:
     """Yield rows of the first samples that were rejected for each reason, the drawn mask outlined."""
+    plan = plan_table(run, defect, columns=["sample_id", "planned_mask_path"])
+    planned = dict(zip(plan["sample_id"].to_pylist(), plan["planned_mask_path"].to_pylist(), strict=True))
     for reason in REASONS:
         rows = _first(run, "rejected", defect, columns, reason)
         found = [(row, files) for row in rows if (files := rejected_files(run, defect, row.sample_id))]
-        if found:
-            tiles = [outlined(_crop(image, read_mask(mask), row, side)) for row, (image, mask) in found]
-            figures = tuple(_figures(row) for row, _ in found)
-            yield SheetRow(f"{drawn_name(defect)}: rejected as {reason}", tiles, figures)
+        if not found:
+            continue
+        drawn = [read_mask(mask) for _, (_, mask) in found]
+        scenes = zip(found, drawn, strict=True)
+        tiles = [outlined(_crop(image, mask, row, side)) for (row, (image, _)), mask in scenes]
+        figures = tuple(
+            _figures(run, row, mask, read_planned_mask(run, planned[row.sample_id]))
+            for (row, _), mask in zip(found, drawn, strict=True)
+        )
+        yield SheetRow(f"{drawn_name(defect)}: rejected as {reason}", tiles, figures)
 
 
 def _crop(path: Path, mask: NDArray[np.bool_], row: ManifestRow, side: int) -> Window:
@@ -114,10 +124,18 @@ def _crop(path: Path, mask: NDArray[np.bool_], row: ManifestRow, side: int) -> W
     return crop_window(image, mask, box, side)
 
 
-def _figures(row: ManifestRow) -> tuple[str, ...]:
-    """Return the figures that gates judge, of those measured at several resolutions the source's finest, in lines."""
+def _figures(run: Run, row: ManifestRow, drawn: NDArray[np.bool_], planned: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Return the figures that the gates judge, of those measured at several resolutions the source's finest, in lines.
+
+    drawn, planned: the masks [H, W] of the sample; the drawn one counts as loose as the references' masks are.
+    """
+    loose = grown(drawn, annotation_margin_px(run.folder, row.defect))
     lines = (
-        {"drawn": row.drawn_fraction, "off": row.off_mask_fraction, "seam": row.seam_gradient},
+        {
+            "drawn": float((loose & planned).sum() / max(planned.sum(), 1)),
+            "off": row.off_mask_fraction,
+            "seam": row.seam_gradient,
+        },
         {"contrast": row.contrast, "texture": _finest(row.texture)},
         {"edge": _finest(row.edge_sharpness), "like": row.reference_correlation, "apart": row.appearance_distance},
     )

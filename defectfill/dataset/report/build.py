@@ -1,6 +1,6 @@
 """The report of one run: `report/` beside its dataset, opened by `index.html`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -137,7 +137,7 @@ def _limits(own: DefectReferences) -> list[dict[str, Any]]:
     return [limit.model_dump() for limit in limits_of(own.gate)]
 
 
-def _numbering() -> Any:
+def _numbering() -> Callable[[str], Markup]:
     """Return a function that gives an SVG ids of its own and lets it into the page as it is."""
     number = count()
     return lambda svg: Markup(numbered(svg, next(number)))

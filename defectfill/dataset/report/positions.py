@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow.dataset import dataset
 
 from defectfill.dataset.report.pictures import Budget, outline, whole, write_webp
 from defectfill.dataset.report.references import MeasuredReference
@@ -42,7 +42,7 @@ def write_mean(run: Run, pictures: Path) -> Size:
     import cv2
 
     real = (pc.field("defect") == "good") & (pc.field("origin") == "real") & (pc.field("split") == "train")
-    rows = pq.read_table(run.dataset / "manifest.parquet", filters=real).slice(0, MEAN_OF).to_pylist()
+    rows = dataset(run.dataset / "manifest.parquet").head(MEAN_OF, filter=real).to_pylist()
     mean: NDArray[np.float32] | None = None
     for row in map(ManifestRow.model_validate, rows):
         image = whole(read_stretched(run.dataset / row.image_path, row.white_level), SIDE_PX)

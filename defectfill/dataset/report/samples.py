@@ -1,6 +1,6 @@
 """The painted samples of a run, kept and rejected, with the files that their pictures are made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,42 +48,46 @@ def painted_samples(run: Run) -> list[PaintedSample]:
     Of each defect the first ones, MOST_SAMPLES in all.
     """
     most = max(MOST_SAMPLES // len(run.config.data.defects), 1)
-    return [sample for defect in run.config.data.defects for sample in _of_defect(run, defect)[:most]]
+    return [sample for defect in run.config.data.defects for sample in _of_defect(run, defect, most)]
 
 
-def _of_defect(run: Run, defect: str) -> list[PaintedSample]:
-    plan = plan_table(run, defect, columns=["sample_id", "planned_mask_path"])
-    planned = dict(zip(plan["sample_id"].to_pylist(), plan["planned_mask_path"].to_pylist(), strict=True))
-    order = {sample_id: position for position, sample_id in enumerate(planned)}
-    rejected = _rejected_files(run, defect)
-    rows = [row for name in ("manifest", "rejected") for row in _rows(run, defect, name)]
-    rows.sort(key=lambda row: order.get(row["sample_id"], len(order)))
-    return [_sample(run, row, planned, rejected) for row in rows]
+def _of_defect(run: Run, defect: str, most: int) -> Iterator[PaintedSample]:
+    """Yield the first painted samples of a defect: what was placed is painted in the plan's order."""
+    plan = plan_table(run, defect, columns=["sample_id", "planned_mask_path", "reason"])
+    placed = plan.filter(pc.equal(plan["reason"], "")).slice(0, most)
+    planned = dict(zip(placed["sample_id"].to_pylist(), placed["planned_mask_path"].to_pylist(), strict=True))
+    tables = (_rows(run, name, list(planned)) for name in ("manifest", "rejected"))
+    rows = {row["sample_id"]: row for table in tables for row in table}
+    folders = _shard_folders(run, defect)
+    for sample_id, path in planned.items():
+        if sample_id in rows:
+            yield _sample(run, rows[sample_id], run.folder / path, folders.get(sample_id))
 
 
-def _rows(run: Run, defect: str, table: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the painted samples of a defect in a table of the dataset."""
+def _rows(run: Run, table: str, sample_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of samples that are in a table of the dataset."""
     path = run.dataset / f"{table}.parquet"
-    painted = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic") & (pc.field("label_index") == 1)
     with damage_named(path, f"remove {run.dataset} and run again"):
-        yield from pq.read_table(path, filters=painted).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(path, filters=pc.field("sample_id").isin(sample_ids)).to_pylist()
+    return rows
 
 
-def _rejected_files(run: Run, defect: str) -> dict[str, Path]:
-    """Return the folder, in that of its shard, of each rejected sample of a defect whose image is there."""
-    images = (run.folder / "shards" / defect).glob("*/rejected/images/*/*.png")
+def _shard_folders(run: Run, defect: str) -> dict[str, Path]:
+    """Return the folder, in a shard, of the images and masks of each sample of a defect that was painted here."""
+    shards = run.folder / "shards" / defect
+    images = (path for inner in ("", "rejected/") for path in shards.glob(f"*/{inner}images/*/*.png"))
     return {path.stem: path.parents[2] for path in images if path.parent.name == defect}
 
 
-def _sample(run: Run, row: dict[str, Any], planned: Mapping[str, str], rejected: Mapping[str, Path]) -> PaintedSample:
+def _sample(run: Run, row: dict[str, Any], planned: Path, shard: Path | None) -> PaintedSample:
     made = ManifestRow.model_validate(row)
-    files = _files(run, made, run.folder / planned.get(made.sample_id, ""), rejected.get(made.sample_id))
+    files = _files(run, made, planned, shard)
     whole = files is not None and all(path.is_file() for path in vars(files).values())
     return PaintedSample(made, row.get("review") or "", run.dataset / made.source_path, files if whole else None)
 
 
 def _files(run: Run, row: ManifestRow, planned: Path, shard: Path | None) -> Files | None:
-    """Return where the files of a sample lie: in the dataset, or else in the folder of rejected ones of its shard."""
+    """Return where the files of a sample lie: in the dataset, or else in its shard."""
     if row.image_path:
         image, mask = run.dataset / row.image_path, run.dataset / row.mask_path
         return Files(image, run.dataset / row.drawn_mask_path, mask, run.dataset / row.planned_mask_path)

@@ -280,7 +280,9 @@
     byId("origin").replaceChildren(...origin(sample));
     showDecision();
     showPictures();
-    if (!dialog.open) dialog.showModal();
+    if (dialog.open) return;
+    dialog.showModal();
+    byId("detail-title").focus();
   }
 
   function showPictures() {
@@ -313,6 +315,7 @@
   function cut(value) {
     byId("slider").value = value;
     viewer.style.setProperty("--cut", `${value}%`);
+    viewer.querySelector(".divider").hidden = Number(value) === 0;
   }
 
   const valueOf = (sample, { key, position }) => (position === null ? sample[key] : sample[key]?.[position]);
