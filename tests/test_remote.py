@@ -115,10 +115,12 @@ def in_bucket(remote: Remote) -> dict[str, bytes]:
 def test_two_machines_make_on_storage_what_one_makes_in_folders(
     bucket: Remote, config_path: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config_path.write_text(config_path.read_text().replace("report: false", "report: true"))
     run = run_shared(config_path)
     dataset = Remote(run.dataset_uri)
     assert dataset.url == f"{bucket.url}/made/here/washer/runs/{finished.record.key}/dataset"
     assert in_bucket(dataset) == contents(finished.dataset)
+    assert in_bucket(Remote(f"{run.uri}/report")) == contents(run.folder / "report")
 
     on_another_machine(monkeypatch, tmp_path)
     found = status(load_config(config_path))
@@ -128,7 +130,8 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
 
     config_path.write_text(config_path.read_text().replace("count: 5", "count: 7"))
     assert [each.samples for each in status(load_config(config_path)).work.defects] == [2, 2]
-    run_shared(config_path)
+    run = run_shared(config_path)
+    assert in_bucket(Remote(f"{run.uri}/report")) == contents(run.folder / "report") != {}
     shutil.copytree(finished.config.output.root, tmp_path / "out")
     text = (Path(finished.config.output.root).parent / "toy.yaml").read_text()
     grown = tmp_path / "grown.yaml"
