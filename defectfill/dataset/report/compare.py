@@ -99,7 +99,7 @@ def _versions(*runs: Run) -> Iterator[Difference]:
     tables = [{"method": str(run.record.method_version)} for run in runs]
     for table, run in zip(tables, runs, strict=True):
         for record in training_records(run).values():
-            table.update(record["versions"])
+            table.update(record.versions)
     yield from _differences(*tables)
 
 

@@ -12,13 +12,13 @@ from defectfill.io.images import ImageArray
 from defectfill.painting.window import Box, Window, crop_window, unit_rgb
 
 TOTAL_BYTES = 120_000_000
-"""Of all pictures of samples together, at most."""
+"""Of all pictures of samples and their sources together, about; 150 MB at most."""
 MOST_SIDE_PX, LEAST_SIDE_PX = 448, 160
 """Of a picture; never more than the window has."""
-BYTES_PER_PIXEL = 0.2
-"""Of a WebP of quality 80, of a photograph with some texture."""
-PICTURES_PER_SAMPLE = 2.4
-"""Before, after, and what changed, which is smaller."""
+BYTES_PER_PIXEL = 0.12
+"""Of a WebP of quality 80, of a photograph with some texture; with more, the quality is less."""
+PICTURES_PER_SAMPLE = 3.4
+"""Before, after, what changed, which is smaller, and a source, which others may share."""
 QUALITIES = (80, 60, 40, 20)
 """Tried from the first on, until a picture is small enough."""
 MOST_POINTS = 400

@@ -249,7 +249,7 @@
       if (focused) made.firstChild.focus({ preventScroll: true });
     },
     focus(place) {
-      if (place < 0 || place >= shown.length) return;
+      if (place < 0 || place >= shown.length || !this.box.clientWidth) return;
       cursor = place;
       const top = this.box.getBoundingClientRect().top + Math.floor(place / this.columns) * this.row;
       const head = document.querySelector(".toolbar").getBoundingClientRect().bottom;
@@ -382,8 +382,8 @@
   }
 
   function decide(decision) {
+    if (!dialog.open && !grid.box.contains(document.activeElement)) return;
     const index = dialog.open ? open : shown[cursor];
-    if (index === undefined) return;
     const same = reviews.made[SAMPLES[index].id]?.decision === decision;
     reviews.set(SAMPLES[index], same ? "" : decision);
     grid.refresh(index);
