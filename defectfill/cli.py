@@ -190,6 +190,17 @@ def status(
 
 
 @app.command()
+def evaluate(config: ConfigPath, json: AsJson = False) -> None:
+    """Say whether the finished dataset of CONFIG makes a detector better, by trials on the real images held out."""
+    from defectfill.api import evaluate_category
+    from defectfill.config.run import load_config
+    from defectfill.dataset.evaluation_table import evaluation_table
+
+    found = evaluate_category(load_config(config))
+    _print(found, evaluation_table(found).splitlines(), json)
+
+
+@app.command()
 def gc(
     config: ConfigPath,
     keep: Annotated[int, typer.Option(min=0, help="Newest runs that stay, beside the latest finished one.")] = 2,

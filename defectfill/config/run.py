@@ -13,6 +13,7 @@ from defectfill.config.affects import Affects
 from defectfill.config.base import BaseConfig, resolve_base
 from defectfill.config.data import DataConfig, OutputConfig
 from defectfill.config.dataset import DatasetConfig
+from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.gates import GatesConfig
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.loading import ConfigSection, absolute, load_yaml
@@ -44,6 +45,7 @@ class RunConfig(ConfigSection):
     generate: Annotated[GenerateConfig, Affects.SHARDS] = GenerateConfig()
     gates: Annotated[GatesConfig, Affects.SHARDS] = GatesConfig()
     dataset: Annotated[DatasetConfig, Affects.DATASET] = DatasetConfig()
+    evaluate: Annotated[EvaluateConfig, Affects.NOTHING] = EvaluateConfig()
     output: OutputConfig
     runner: Annotated[RunnerConfig, Affects.NOTHING] = RunnerConfig()
     schedule: Annotated[ScheduleConfig | None, Affects.NOTHING] = None

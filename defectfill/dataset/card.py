@@ -10,6 +10,7 @@ from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.records.manifest import SPLIT_TABLES, count_rows
 from defectfill.records.snapshot import white_level_in
 from defectfill.runs.run import Run
+from defectfill.runs.verdict import read_verdict
 
 
 def dataset_card(run: Run, folder: Path) -> str:
@@ -67,8 +68,24 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
   {config.generate.steps} steps of {config.generate.solver}, guidance {config.generate.guidance_scale:g}, of
   {config.generate.candidates} candidates {choice[config.generate.choice]}, seed {config.seed}.
 {range_of_values}- The images derive from the photographs they were painted on and inherit their licence.
-
+{_judged(run, folder)}
 Check it at any time: `defectfill verify <this folder>`.
+"""
+
+
+def _judged(run: Run, folder: Path) -> str:
+    """Return the section that says whether the dataset helps; empty where that was not evaluated."""
+    verdict = read_verdict(run, folder)
+    if verdict is None:
+        return ""
+    sentences = "\n".join(f"- {each.sentence}." for each in verdict.defects.values())
+    return f"""
+## Does it help?
+
+{sentences}
+
+By `defectfill evaluate`: detectors of several arms, tested on the held-out real images alone. All figures are in
+`evaluation/table.md` beside this dataset.
 """
 
 
