@@ -73,8 +73,8 @@ def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) 
 
 def _thinness(config: RunConfig, record: ImageRecord) -> Iterator[str]:
     mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
-    box = window_box(mask, config.window, config.base.latent_side)
-    cells = latent_cells(mask, box, config.base.latent_side)
+    box = window_box(mask, config.window, config.latent_side)
+    cells = latent_cells(mask, box, config.latent_side)
     if cells < 1:
         yield (
             f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
