@@ -1,15 +1,29 @@
 """The painters that need no base: what they paint, and runs with them."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from conftest import config_for
+from conftest import config_for, contents, paint
 from numpy.typing import NDArray
 from test_affects import changed, digests
 
+from defectfill.cli_format import check_lines, status_lines
+from defectfill.config.base import BaseConfig
 from defectfill.config.gates import GatesConfig
+from defectfill.config.run import load_config
+from defectfill.dataset.verify import verify_dataset
+from defectfill.dataset.writer import write_dataset
+from defectfill.io.errors import ConfigError
+from defectfill.operations.check import check_config
+from defectfill.operations.prepare import start_run
+from defectfill.operations.status import status
 from defectfill.painting.gates import Gate
 from defectfill.painting.label import intersection_over_union
 from defectfill.painting.measures import measure_sample
@@ -17,6 +31,9 @@ from defectfill.painting.painter import Painter
 from defectfill.painting.paste import PastePainter, cut_out, ellipse_of, parts_of
 from defectfill.painting.perlin import PerlinPainter
 from defectfill.painting.window import Window, depth_in
+from defectfill.runs.plan import planned_mask_sha256
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
 
 SIDE = 96
 GREY = 128
@@ -188,3 +205,109 @@ def test_of_a_painter_without_a_base_neither_base_nor_training_counts(
     config = changed(config_for(tmp_path), "generate.painter", "paste")
     before, after = digests(config), digests(changed(config, path, value))
     assert {name for name in before if before[name] != after[name]} - {"adapter"} == expected
+
+
+WITHOUT_BASE = """
+category: washer
+object_name: washer
+seed: 3
+data: {{root: {root}/data, defects: [hole, scratch], references: {{count: 2}}}}
+generate: {{count: 4, painter: {painter}, shard_size: 2}}
+gates: {{tolerance: 20, max_off_mask_fraction: 1, min_drawn_fraction: 0.05}}
+output: {{root: {root}/out}}
+"""
+
+WHOLE_RUN = """
+import sys
+from pathlib import Path
+from conftest import paint
+from defectfill.config.run import load_config
+from defectfill.dataset.writer import write_dataset
+from defectfill.operations.check import check_config, start_checked
+
+config = load_config(Path(sys.argv[1]))
+assert check_config(config, measure=True).forecast.painting_seconds > 0
+run = start_checked(config)
+paint(run)
+write_dataset(run)
+assert not {"torch", "diffusers", "prefect"} & sys.modules.keys()
+print(run.folder)
+"""
+
+
+def config_without_base(folder: Path, toy_data: Path, painter: str) -> Path:
+    if not (folder / "data").exists():
+        shutil.copytree(toy_data, folder / "data")
+    path = folder / f"{painter}.yaml"
+    path.write_text(WITHOUT_BASE.format(root=folder, painter=painter))
+    return path
+
+
+def run_in_a_process(config: Path) -> Run:
+    """Make the dataset of a config in a fresh process, which checks that no torch was loaded."""
+    command = [sys.executable, "-c", WHOLE_RUN, str(config)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Run.at(Path(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("painter", ["paste", "perlin"])
+def test_a_run_without_a_base_makes_a_whole_dataset_and_loads_no_torch(
+    tmp_path: Path, toy_data: Path, painter: str
+) -> None:
+    config_path = config_without_base(tmp_path, toy_data, painter)
+    config = load_config(config_path)
+    lines = list(check_lines(check_config(config)))
+    assert "hole: 4 of 4 samples to paint" in lines
+    assert f"painter {painter}: no base, no training, no GPU" in lines
+    run = run_in_a_process(config_path)
+    assert verify_dataset(run.dataset).rows > 8
+    rows = pq.read_table(run.dataset / "manifest.parquet").to_pylist()
+    made = [row for row in rows if row["origin"] == "synthetic"]
+    assert len(made) == 8
+    assert {(row["base_model"], row["adapter_sha256"], row["prompt"], row["steps"]) for row in made} == {
+        ("", "", "", None)
+    }
+    card = (run.dataset / "README.md").read_text()
+    assert f"Painted by `generate.painter: {painter}`, without a model" in card
+    assert "LoRA" not in card
+    assert "adapter" not in card
+    assert status(config).state == "up to date"
+    assert not (run.category_output / "adapters").exists()
+
+    before = contents(run.folder / "shards")
+    shutil.rmtree(run.folder / "shards" / "hole")
+    paint(run)  # here, with torch loaded, to the same bytes
+    assert contents(run.folder / "shards") == before
+
+
+def test_the_plan_has_the_same_normals_and_masks_whoever_paints(tmp_path: Path, toy_data: Path) -> None:
+    plans = []
+    for painter in ("paste", "perlin"):
+        run = start_run(load_config(config_without_base(tmp_path, toy_data, painter)))
+        plan_samples(run)
+        rows = pq.read_table(run.plan_path).to_pylist()
+        plans.append([(row["sample_id"], row["seed"], row["source_sha256"], row["window"]) for row in rows])
+        plans.append([planned_mask_sha256(run, row["planned_mask_path"]) for row in rows])
+    assert plans[:2] == plans[2:]
+
+
+def test_status_names_the_other_painter_and_nothing_that_only_one_of_them_minds(
+    tmp_path: Path, toy_data: Path, base_folder: Path
+) -> None:
+    config = load_config(config_without_base(tmp_path, toy_data, "paste"))
+    run = start_run(config)
+    paint(run)
+    write_dataset(run)
+    painter = config.generate.model_copy(update={"painter": "diffusion", "candidates": 2})
+    base = BaseConfig(model=str(base_folder), resolution=64, device="cpu")
+    lines = list(status_lines(status(config.model_copy(update={"generate": painter, "base": base}))))
+    assert lines[1:3] == ["  generate.painter was paste, is diffusion", "  generate.candidates was 8, is 2"]
+    assert lines[3].startswith("hole: adapter to be trained")
+
+
+def test_a_config_for_diffusion_must_name_its_base(tmp_path: Path, toy_data: Path) -> None:
+    path = config_without_base(tmp_path, toy_data, "diffusion")
+    with pytest.raises(ConfigError, match="base: this key is missing"):
+        load_config(path)

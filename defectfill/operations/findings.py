@@ -43,7 +43,7 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
         if record.mask_area_px > MOST_COVERED * record.width * record.height:
             covered = record.mask_area_px / (record.width * record.height)
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
-        if record.role == "reference":
+        if record.role == "reference" and config.generate.uses_base:
             yield from _thinness(config, record)
 
 

@@ -35,6 +35,13 @@ REMEDIES: dict[str, str] = {
     "out_of_range": "more references, another train.steps, generate.choice balanced, a higher gates.tolerance",
 }
 """What helps where nearly all samples of a defect are rejected for a reason."""
+_OTHER_MASKS = "masks more like the references' (masks.samplers)"
+REMEDIES_WITHOUT_BASE: dict[str, str] = {
+    **dict.fromkeys(REMEDIES, "generate.choice balanced, more references, a higher gates.tolerance"),
+    "mask_lost": f"{_OTHER_MASKS}, a lower generate.min_change, a lower gates.min_drawn_fraction",
+    "off_mask": f"{_OTHER_MASKS}, a higher gates.max_off_mask_fraction",
+}
+"""The same of a painter that needs no base."""
 
 MEANINGLESS: dict[str, frozenset[Reason]] = {
     "diffusion": frozenset(),
