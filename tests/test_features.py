@@ -1,6 +1,7 @@
 """Frozen features: the seam, the encoder of a base's VAE and the backbone of the extra `features`."""
 
 import math
+import statistics
 from pathlib import Path
 
 import pytest
@@ -59,18 +60,21 @@ def test_the_digest_is_of_the_weights_and_of_nothing_else(config: BaseConfig) ->
     assert weights_digest(network) != digest
 
 
-def test_pooled_features_are_means_of_unit_vectors() -> None:
+def test_pooled_features_are_means_and_deviations_of_unit_vectors() -> None:
     maps = [torch.randn(2, 4, 3, 5), 100 * torch.randn(2, 9, 2, 2)]
     rows = []
     for image in range(2):
         row: list[float] = []
         for level in maps:
-            positions = level[image].flatten(1).T
-            lengths = [math.sqrt(sum(float(value) ** 2 for value in position)) for position in positions]
-            units = torch.stack([position / length for position, length in zip(positions, lengths, strict=True)])
-            row += [math.sqrt(level.shape[1]) * float(units[:, channel].mean()) for channel in range(level.shape[1])]
+            positions = level[image].flatten(1).T.tolist()
+            units = [[value / math.hypot(*position) for value in position] for position in positions]
+            channels = list(zip(*units, strict=True))
+            scale = math.sqrt(2 * len(channels))
+            row += [scale * statistics.mean(channel) for channel in channels]
+            row += [scale * statistics.pstdev(channel) for channel in channels]
         rows.append(row)
     torch.testing.assert_close(pool(maps), torch.tensor(rows))
+    torch.testing.assert_close(pool(maps).square().mean(dim=1), torch.ones(2))
     extractor = FeatureExtractor("two levels", "", torch.device("cpu"), lambda images: maps)
     assert torch.equal(extractor.pooled(images_like(2)), pool(maps))
 
