@@ -54,13 +54,16 @@ class FeatureExtractor:
 
 
 def pool(maps: Sequence[Tensor]) -> Tensor:
-    """Return features [B, F] of L maps [B, C, h, w]: their `unit_maps`' means over positions, one level after another.
+    """Return features [B, F] of L maps [B, C, h, w]: means and deviations of `unit_maps` over positions, by level.
 
-    Each level is multiplied by the root of its channels, so that single features are of size 1 whatever the network:
-    then the kernel of KID is neither flat nor dominated by one level.
+    Means alone would hardly see texture. Scaled so that the mean square of an image's features is exactly 1 whatever
+    the network: x . y / F, of which KID takes its kernel, is then a cosine, and every level has the same say in it.
     """
-    means = [unit.mean(dim=(2, 3)) * unit.shape[1] ** 0.5 for unit in unit_maps(maps)]
-    return torch.cat(means, dim=1)
+    rows = []
+    for unit in unit_maps(maps):
+        moments = torch.cat([unit.mean(dim=(2, 3)), unit.std(dim=(2, 3), correction=0)], dim=1)
+        rows.append(moments * moments.shape[1] ** 0.5)
+    return torch.cat(rows, dim=1)
 
 
 def unit_maps(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -72,8 +75,9 @@ def open_extractor(base: BaseConfig | None, wanted: Wanted = "auto") -> FeatureE
     """Return the extractor that is wanted.
 
     auto: the backbone where the extra `features` is installed, else the VAE encoder of `base`. It is on the device
-    that `base` names, without one on the first GPU or the CPU. Raises ConfigError where the extra or the base is
-    missing, and as `load_base`.
+    that `base` names, without one on the first GPU or the CPU. The VAE's features hardly tell defects apart: their
+    figures are worth little beside the backbone's (docs/fidelity.md). Raises ConfigError where the extra or the base
+    is missing, and as `load_base`.
     """
     if wanted == "efficientnet" or (wanted == "auto" and has_backbone()):
         return _backbone(_device(base))
