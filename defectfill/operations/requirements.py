@@ -18,6 +18,8 @@ def requirement_problems(config: RunConfig) -> Iterator[str]:
         yield from _dask_problems(config.runner)
     if config.generate.uses_base:
         yield from _training_problems(config)
+    if config.dataset.promote == "unless_harmful" and not (_is_installed("monai") and _is_installed("sklearn")):
+        yield "dataset.promote: unless_harmful trains detectors; pip install 'defectfill[detector]'"
 
 
 def _training_problems(config: RunConfig) -> Iterator[str]:
