@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from defectfill.dataset.opened import Dataset
     from defectfill.dataset.verify import VerifiedDataset
     from defectfill.operations.reports import DeployReport
-    from defectfill.records.evaluation import Evaluation
+    from defectfill.records.evaluation import Evaluation, Scores
+    from defectfill.runs.run import Run
 
 
 def run_category(config: RunConfig) -> str:
@@ -57,14 +58,11 @@ def evaluate_category(config: RunConfig) -> "Evaluation":
     What was tried out before is found again. Raises DataError where there is no such dataset, DefectFillError where it
     harms and dataset.promote is `unless_harmful`.
     """
-    from defectfill.operations.prepare import prepare_run
     from defectfill.runs.verdict import read_verdict
 
     set_environment()
     check_connections()
-    run = prepare_run(config)
-    if not run.is_finished():
-        raise DataError(f"{config.category}: no finished dataset of this config; run it first")
+    run = _finished_run(config)
     with _settings_of_prefect():
         from flows.server import prefect_server
     with prefect_server():
@@ -74,6 +72,24 @@ def evaluate_category(config: RunConfig) -> "Evaluation":
     evaluation = read_verdict(run)
     assert evaluation is not None
     return evaluation
+
+
+def papers_scores(config: RunConfig) -> "dict[str, Scores]":
+    """Return what AnomalyDiffusion's protocol, which selects on test, says of the finished dataset of a config."""
+    from defectfill.operations.evaluation import Evaluator
+    from defectfill.operations.protocols import anomalydiffusion
+
+    return anomalydiffusion(Evaluator(_finished_run(config)))
+
+
+def _finished_run(config: RunConfig) -> "Run":
+    """Return the finished run of a config; DataError where there is none."""
+    from defectfill.operations.prepare import prepare_run
+
+    run = prepare_run(config)
+    if not run.is_finished():
+        raise DataError(f"{config.category}: no finished dataset of this config; run it first")
+    return run
 
 
 def open_dataset(uri: str | Path) -> "Dataset":

@@ -22,6 +22,7 @@ from defectfill.model.evaluation.predictions import Predictions, count_predictio
 from defectfill.model.evaluation.verdict import verdict_of
 from defectfill.operations.evaluation import Evaluator, finish_evaluation, needs_verdict, refuse_harmful
 from defectfill.operations.prepare import latest_run, start_run
+from defectfill.operations.protocols import anomalydiffusion, protocol_lines
 from defectfill.painting.painter import FlatPainter
 from defectfill.records.evaluation import ArmFigures, Difference, Training
 from defectfill.runs.planner import plan_samples
@@ -154,6 +155,14 @@ def test_a_harmful_dataset_does_not_become_the_latest(run: Run) -> None:
     (run.folder / VERDICT_FILE).write_text(harmless.model_dump_json())
     finish_evaluation(run)
     assert (run.category_output / "latest").read_text().strip() == run.record.key
+
+
+def test_the_protocol_that_selects_on_test_says_so(run: Run) -> None:
+    scores = anomalydiffusion(Evaluator(run))
+    assert scores.keys() == {"hole", "stain"}
+    page = (run.folder / "evaluation" / "anomalydiffusion.md").read_text()
+    assert page.startswith("**SELECTED ON TEST**")
+    assert page == "\n".join(protocol_lines(scores))
 
 
 def example(name: str, defect: str = "hole", origin: str = "") -> Example:

@@ -37,7 +37,7 @@ ONLY_WORK = {
         "model/training/tensorboard.py open_tensorboard",
     },
     "arguments and inputs of other commands": {
-        "api.py evaluate_category",
+        "api.py _finished_run",
         "cli.py _remedy",
         "dataset/opened.py check_is_dataset",
         "dataset/verify.py verify_dataset",

@@ -23,7 +23,7 @@ def evaluation_table(evaluation: Evaluation) -> str:
     settings = evaluation.settings
     lines = [f"# {evaluation.category}: does the dataset help?", ""]
     lines += [f"- {each.sentence}." for each in evaluation.defects.values()]
-    lines += [f"- {note}." for note in evaluation.notes]
+    lines += [f"- {note.rstrip('.')}." for note in evaluation.notes]
     lines += ["", *_how(evaluation)]
     for defect in evaluation.defects:
         for detector, what in evaluation.detectors.items():
@@ -33,6 +33,9 @@ def evaluation_table(evaluation: Evaluation) -> str:
                 lines += ["", f"## {defect}: {what}", "", f"{images} images with it and {normals} normals.", ""]
                 lines += _figures(figures, int(str(settings["seeds"])))
     lines += _subsets(evaluation)
+    if evaluation.fidelity_table:
+        lines += ["", "## Alike and unlike", "", *_head(*evaluation.fidelity_table[0])]
+        lines += [_row(*each.values()) for each in evaluation.fidelity_table]
     return "\n".join(lines) + "\n"
 
 

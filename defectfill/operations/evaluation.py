@@ -24,6 +24,7 @@ from defectfill.io.images import read_mask
 from defectfill.model.evaluation.arms import ARMS, Material, Part, mixed_arm, parts_of
 from defectfill.model.evaluation.examples import Example, Images, fitting_side
 from defectfill.model.evaluation.features import open_extractor
+from defectfill.model.evaluation.fidelity import fidelity, footnote, table_rows
 from defectfill.model.evaluation.predictions import Predictions, joined
 from defectfill.model.evaluation.trials import Bench, detector_device
 from defectfill.model.evaluation.verdict import Outcome, figures_of, subsets_of, verdict_of
@@ -100,8 +101,7 @@ class Evaluator:
         references = [each for examples in self.material.references.values() for each in examples]
         auto = settings.image_px == "auto"
         side = fitting_side(references, settings.crop_px) if auto else int(settings.image_px)
-        extractor = open_extractor(config.base, settings.features) if "linear" in settings.detectors else None
-        return Bench(settings, Images(side), extractor, detector_device())
+        return Bench(settings, Images(side), open_extractor(config.base, settings.features), detector_device())
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -119,14 +119,15 @@ class Evaluator:
         """Return whether there are images that an arm is about, and held-out ones to test on."""
         pool = ARMS[arm].pool
         there = not pool or any(self.material.pools.get(pool, {}).values())
-        return there and bool(self._parts(arm))
+        return there and bool(self.parts(arm))
 
-    def _parts(self, arm: ArmName) -> list[Part]:
+    def parts(self, arm: ArmName) -> list[Part]:
+        """Return the trainings of an arm."""
         return parts_of(arm, self.material, self.run.config.evaluate.validation_share)
 
     def try_out(self, trial: Trial) -> None:
         """Train and test the detectors of a trial, unless what they found is there already."""
-        parts, folder = self._parts(trial.arm), self.folder / "trials" / trial.name
+        parts, folder = self.parts(trial.arm), self.folder / "trials" / trial.name
         key = self._key(trial, parts)
         if _key_in(folder) == key:
             return
@@ -141,7 +142,7 @@ class Evaluator:
     def _key(self, trial: Trial, parts: Sequence[Part]) -> str:
         """Return the digest of all that decides what a trial finds."""
         aside, bench = {"arms", "detectors", "seeds", "image_px", "features"}, self.bench
-        features = bench.extractor.digest if trial.detector == "linear" and bench.extractor else ""
+        features = bench.extractor.digest if trial.detector == "linear" else ""
         settings = self.run.config.evaluate.model_dump(mode="json", exclude=aside)
         images = [part.contents() for part in parts]
         where = [bench.images.image_px, features, bench.device.type]
@@ -172,6 +173,7 @@ class Evaluator:
             settings.detectors[0],
             _places(self.material.test),
         )
+        alike = fidelity(self.run.dataset, self.bench.extractor, config.seed)
         evaluation = Evaluation(
             category=config.category,
             rows_digest=rows_digest(self.run.dataset),
@@ -181,15 +183,16 @@ class Evaluator:
             defects={defect: self._verdict(defect, figures, about) for defect in tested},
             figures=tuple(figures),
             subsets=tuple(r for defect in tested for r in subsets_of(outcomes, about, leading, defect, *places)),
-            notes=tuple(_notes(config, arms, tested)),
+            fidelity={defect: each.model_dump() for defect, each in alike.items()},
+            fidelity_table=tuple(table_rows(alike)),
+            notes=(*_notes(config, arms, tested), footnote(alike)),
         )
         write_bytes(self.run.folder / VERDICT_FILE, evaluation.model_dump_json(indent=2).encode())
         write_bytes(self.folder / "table.md", evaluation_table(evaluation).encode())
         return evaluation
 
     def _described(self, detector: DetectorName) -> str:
-        features = self.bench.extractor.name if self.bench.extractor else ""
-        return DETECTORS[detector].format(features=features)
+        return DETECTORS[detector].format(features=self.bench.extractor.name)
 
     def _verdict(self, defect: str, figures: Sequence[ArmFigures], about: ArmName) -> Verdict:
         settings = self.run.config.evaluate

@@ -139,6 +139,10 @@ class Evaluation(BaseModel):
     defects: dict[str, Verdict]
     figures: tuple[ArmFigures, ...]
     subsets: tuple[Subset, ...]
+    fidelity: dict[str, dict[str, object]]
+    """How like the real defects the synthetic ones are, and how unlike each other, by defect."""
+    fidelity_table: tuple[dict[str, str], ...]
+    """The same in words, a row per defect and view."""
     notes: tuple[str, ...]
 
     @property

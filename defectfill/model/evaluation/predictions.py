@@ -82,9 +82,9 @@ def count_predictions(
     masks: Sequence[NDArray[np.bool_]],
     ids: Sequence[str],
     defects: Sequence[str],
-    part: int = 0,
+    smoothed_px: int = SMOOTHED_PX,
 ) -> Predictions:
-    """Return the counts of logits [H, W] of N images with their masks [H, W]."""
+    """Return the counts of logits [H, W] of N images with their masks [H, W]; smoothed_px: see `image_score`."""
     negatives, regions, region_image = [], [np.zeros((0, BINS), np.uint32)], list[int]()
     for number, (found, mask) in enumerate(zip(logits, masks, strict=True)):
         bins = bins_of(found)
@@ -96,8 +96,8 @@ def count_predictions(
     return Predictions(
         tuple(ids),
         tuple(defects),
-        np.full(len(ids), part),
-        np.array([image_score(found) for found in logits], np.float32),
+        np.zeros(len(ids), np.int64),
+        np.array([image_score(found, smoothed_px) for found in logits], np.float32),
         np.stack(negatives).astype(np.uint32),
         np.concatenate(regions),
         np.array(region_image, np.int64),
@@ -118,10 +118,10 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def image_score(logits: NDArray[np.floating]) -> float:
-    """Return the largest mean over SMOOTHED_PX pixels squared of the probabilities of logits [H, W]."""
+def image_score(logits: NDArray[np.floating], smoothed_px: int = SMOOTHED_PX) -> float:
+    """Return the largest mean over so many pixels squared of the probabilities of logits [H, W]."""
     probabilities = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
-    return float(ndimage.uniform_filter(probabilities, SMOOTHED_PX, mode="nearest").max())
+    return float(ndimage.uniform_filter(probabilities, smoothed_px, mode="nearest").max())
 
 
 def scores_of(found: Predictions, defect: str, threshold: float) -> Scores:
