@@ -13,6 +13,7 @@ from torch import Tensor
 from defectfill.io.errors import DataError
 from defectfill.io.files import write_table
 from defectfill.io.images import read_image, write_png
+from defectfill.model.evaluation import fidelity as module
 from defectfill.model.evaluation.features import FeatureExtractor, has_backbone, open_extractor
 from defectfill.model.evaluation.fidelity import (
     DefectFidelity,
@@ -25,6 +26,7 @@ from defectfill.model.evaluation.fidelity import (
     signatures,
     table_rows,
 )
+from defectfill.model.evaluation.kid import LEAST_IMAGES
 from defectfill.records.manifest import SCHEMA, ManifestRow
 from defectfill.toy import write_category
 
@@ -196,7 +198,7 @@ def test_the_less_alike_the_farther(found: dict[str, DefectFidelity], view: str)
     for name in ("kid_references", "kid_held_out"):
         alike, dull, other = (getattr(figures[defect], name) for defect in ("alike", "blurred", "other"))
         assert abs(alike.value) < 2 * alike.standard_error
-        assert alike.value < min(dull.value, other.value)
+        assert alike.value < dull.value
         if view == "window":  # a stain by itself may look like one of leather
             assert 3 * other.standard_error < other.value > dull.value
     assert len({each.kid_real for each in figures.values()}) == 1
@@ -209,12 +211,17 @@ def test_one_image_again_and_again_has_no_diversity(found: dict[str, DefectFidel
     assert alike.diversity > 0.3 * alike.reference_diversity
 
 
-def test_figures_are_the_same_again_and_survive_json(
-    found: dict[str, DefectFidelity], dataset: Path, extractor: FeatureExtractor
-) -> None:
-    assert fidelity(dataset, extractor) == found
+def test_figures_survive_json(found: dict[str, DefectFidelity]) -> None:
     for each in found.values():
         assert DefectFidelity.model_validate_json(each.model_dump_json()) == each
+
+
+def test_of_many_images_some_are_drawn_by_the_seed(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_IMAGES", LEAST_IMAGES)
+    found = fidelity(dataset, FILTERS)
+    assert {(each.synthetic, each.references, each.held_out) for each in found.values()} == {(LEAST_IMAGES,) * 3}
+    assert fidelity(dataset, FILTERS) == found
+    assert fidelity(dataset, FILTERS, seed=1) != found
 
 
 def test_a_table_names_figures_and_how_they_were_had(found: dict[str, DefectFidelity]) -> None:

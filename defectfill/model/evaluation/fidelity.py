@@ -34,7 +34,8 @@ VIEWS: dict[View, WindowConfig] = {
 alike: were they cut by different rules, the figures would compare the rules."""
 
 SIDE_PX = 128
-"""Side that pictures are brought to."""
+"""Side that pictures are brought to. At 224, with which it was trained, the backbone told real screws and tiles apart
+no better and took five times as long."""
 BATCH = 16
 MOST_IMAGES = 200
 """Of a defect and an origin; of more, so many are drawn."""
