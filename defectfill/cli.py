@@ -4,6 +4,7 @@ import errno
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,14 @@ MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.EMF
 """What disks, mounts and limits of the machine say; a traceback would not say more."""
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
+
+
+class Protocol(StrEnum):
+    """Protocols of papers."""
+
+    ANOMALYDIFFUSION = "anomalydiffusion"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 
 
@@ -187,6 +196,28 @@ def status(
         with _remedy(f"remove {found.dataset} and run again to have it written anew"):
             verify_dataset(found.dataset)
     _print(found, status_lines(found), json)
+
+
+@app.command()
+def evaluate(
+    config: ConfigPath,
+    protocol: Annotated[
+        Protocol | None, typer.Option(help="A paper's own protocol instead, which selects on test.", show_default=False)
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Say whether the finished dataset of CONFIG makes a detector better, by trials on the real images held out."""
+    from defectfill.api import evaluate_category, papers_scores
+    from defectfill.config.run import load_config
+    from defectfill.dataset.evaluation_table import evaluation_table
+    from defectfill.operations.protocols import STAMP, protocol_lines
+
+    if protocol:
+        scores = papers_scores(load_config(config))
+        _print({"protocol": protocol.value, "stamp": STAMP, "defects": scores}, protocol_lines(scores), json)
+        return
+    found = evaluate_category(load_config(config))
+    _print(found, evaluation_table(found).splitlines(), json)
 
 
 @app.command()

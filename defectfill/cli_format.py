@@ -29,6 +29,12 @@ def work_lines(work: "RemainingWork") -> Iterator[str]:
     if work.is_finished:
         yield f"everything is done: {work.dataset}"
         return
+    if work.painter != "diffusion":
+        for each in work.defects:
+            yield f"{each.defect}: {each.samples} of {work.count} samples to paint"
+        yield f"painter {work.painter}: no base, no training, no GPU"
+        yield f"output: {work.run}"
+        return
     for each in work.defects:
         trained = "is there" if each.is_trained else f"to be trained for {work.training_steps} steps"
         painting = f"{each.samples} of {work.count} samples to paint, {each.unet_passes:,} UNet passes"
@@ -39,12 +45,11 @@ def work_lines(work: "RemainingWork") -> Iterator[str]:
 
 def forecast_lines(forecast: "Forecast", work: "RemainingWork") -> Iterator[str]:
     """Yield what the work that is left takes."""
-    yield (
-        f"forecast: {forecast.trainings} trainings of {duration(forecast.training_seconds)}, "
-        f"{forecast.paintings} paintings of {forecast.painting_seconds:.2f} s "
-        f"({work.candidates} candidates, {work.painting_steps} steps): "
-        f"{duration(forecast.seconds)}, and what rejected samples add"
-    )
+    paintings = f"{forecast.paintings} paintings of {forecast.painting_seconds:.2f} s"
+    if work.painter == "diffusion":
+        trainings = f"{forecast.trainings} trainings of {duration(forecast.training_seconds)}"
+        paintings = f"{trainings}, {paintings} ({work.candidates} candidates, {work.painting_steps} steps)"
+    yield f"forecast: {paintings}: {duration(forecast.seconds)}, and what rejected samples add"
     yield (
         f"forecast: {forecast.memory_mib:,.0f} MiB of memory, {forecast.disk_mib:,.0f} MiB of disk "
         "for images in shards and dataset"

@@ -7,13 +7,15 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
+from defectfill.operations.evaluation import needs_verdict, refuse_harmful
 from defectfill.operations.lock import locked
 from defectfill.operations.storage.fetch import open_run
 from defectfill.runs.keys import RunRecord
 from flows.announce import announce
 from flows.artifacts import artifact_key, progress_artifacts
 from flows.runners import open_runner
-from flows.steps import ingest, sample_masks, train_adapter, write_manifest
+from flows.steps import defects_to_train, ingest, sample_masks, train_adapter, write_manifest
+from flows.trials import evaluate
 
 
 @flow(name="synthesize-category", persist_result=False)
@@ -34,14 +36,19 @@ def synthesize_category(
         run_uri = ingest(asked)
         run = open_run(run_uri)
         if run.is_finished():
+            if needs_verdict(run):
+                evaluate(run, synthesize_category, gpu_limit)
+            refuse_harmful(run)
             return run.dataset_uri
-        for defect in config.data.defects:
+        for defect in defects_to_train(config):
             train_adapter(run_uri, defect, gpu_limit)
         with progress_artifacts(config.category), open_runner(run_uri, gpu_limit) as paint:
             while shards := sample_masks(run_uri):  # again for those that are rejected
                 paint(shards)
         still_held()
         write_manifest(run_uri)
+        if needs_verdict(run):
+            evaluate(run, synthesize_category, gpu_limit)
     announce(run)
     create_markdown_artifact(
         key=artifact_key(f"dataset-{config.category}"),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
@@ -79,6 +79,14 @@ def ingest(asked: RunConfig | RunRecord) -> str:
     return run.uri
 
 
+def defects_to_train(config: RunConfig) -> tuple[str, ...]:
+    """Return the defects that get an adapter; none, which is said, where the painter needs no base."""
+    if config.generate.uses_base:
+        return config.data.defects
+    get_run_logger().info("training is skipped: generate.painter %s needs no adapter", config.generate.painter)
+    return ()
+
+
 @step(retries=1)
 def train_adapter(run_uri: str, defect: str, gpu_limit: str | None = None) -> None:
     """Train one adapter, unless it is there."""
@@ -104,7 +112,7 @@ def inpaint_shard(run_uri: str, shard: str, gpu_limit: str | None = None, painte
     block = Shard.named(shard)
     with opened(run_uri) as run:
         fetch_for_shard(run, block)
-        with gpu(gpu_limit):
+        with gpu(gpu_limit if run.config.generate.uses_base else None):
             if painters:
                 painters.paint(block)
             else:

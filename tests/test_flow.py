@@ -167,3 +167,34 @@ def test_a_run_reads_its_config_once_and_each_real_image_once(
     assert toy_config.read_text() == "edited"
     runs = 2
     assert decoded == {str(toy_config.parent / "data/washer" / each.path): runs for each in finished.snapshot()}
+
+
+EVALUATED = """
+evaluate: {arms: [real_augmented, real_paste, mixed_50], detectors: [unet], seeds: 1, steps: 2, checks: 1,
+  batch_size: 2, crop_px: 32, features: vae}
+dataset: {promote: unless_harmful}
+"""
+
+
+def test_a_run_ends_with_its_evaluation_where_promotion_asks_for_it(
+    server: dict[str, str], finished: Run, toy_config: Path
+) -> None:
+    shutil.copytree(finished.category_output, toy_config.parent / "out" / "washer")
+    (toy_config.parent / "out" / "washer" / "latest").unlink()
+    toy_config.write_text(toy_config.read_text() + EVALUATED)
+
+    def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "defectfill.cli", *arguments, str(toy_config)]
+        done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    dataset = Path(call("run").stdout.splitlines()[-1])
+    assert dataset.parent.name == finished.folder.name
+    assert (dataset.parents[2] / "latest").read_text() == f"{finished.folder.name}\n"
+    assert "hole: not trained: " in (dataset / "README.md").read_text()
+    trials = sorted(path.name for path in (dataset.parent / "evaluation" / "trials").iterdir())
+    assert trials == ["mixed_50-unet-0", "real_augmented-unet-0", "real_paste-unet-0"]
+    before = contents(dataset)
+    assert "| real_paste" in call("evaluate").stdout
+    assert contents(dataset) == before

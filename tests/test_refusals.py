@@ -33,9 +33,11 @@ ONLY_WORK = {
     "other users of the output at that time": {"operations/lock.py _Lease.take", "operations/lock.py locked"},
     "the same as requirement_problems, where it is needed": {
         "flows/runners.py open_dask",
+        "model/evaluation/trials.py Bench._network",
         "model/training/tensorboard.py open_tensorboard",
     },
     "arguments and inputs of other commands": {
+        "api.py _finished_run",
         "cli.py _remedy",
         "dataset/opened.py check_is_dataset",
         "dataset/verify.py verify_dataset",
@@ -44,6 +46,7 @@ ONLY_WORK = {
         "flows/deploy.py _check_pool",
         "flows/deploy.py _find",
         "flows/deploy.py _load",
+        "flows/evaluate.py evaluate_dataset",
         "masks/sheet.py _check_sheet_path",
         "masks/sheet.py write_mask_sheet",  # as check_placement
         "model/evaluation/detector.py _fit",

@@ -39,7 +39,7 @@ def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, lis
     records, references = run.snapshot(), []
     for record in references_of(records, defect)[:columns]:
         mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, config.window, config.base.latent_side)
+        box = window_box(mask, config.window, config.latent_side)
         references.append(crop_window(read_picture(folder, record), mask, box, TILE_PX))
     yield f"{drawn_name(defect)}: references", [outlined(window) for window in references]
     of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.probe import probe_vae
-from defectfill.painting.gates import REASONS, REMEDIES
+from defectfill.painting.gates import REASONS, REMEDIES, REMEDIES_WITHOUT_BASE
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
 from defectfill.runs.shards import TRIED, is_hopeless, rejected_files
@@ -112,9 +112,10 @@ def _end(reasons: Sequence[str], placed: int) -> int:
 def _notes(run: Run, defect: str, outcome: DefectSummary) -> Iterator[str]:
     if outcome.kept < outcome.wanted and outcome.hopeless:
         reason = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
+        remedies = REMEDIES if run.config.generate.uses_base else REMEDIES_WITHOUT_BASE
         yield (
             f"{defect}: given up after {TRIED} samples, of which {outcome.kept} passed the gates and "
-            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {REMEDIES[reason]}"
+            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {remedies[reason]}"
         )
         yield from (f"{defect}: {reason}, for example {example}" for example in outcome.examples)
     elif outcome.kept < outcome.wanted:

@@ -1,5 +1,6 @@
 """The last step: shards and real images become one self-contained dataset folder."""
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, 
 from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.io.progress import progress
 from defectfill.io.white_level import FULL
+from defectfill.records.evaluation import Evaluation
 from defectfill.records.manifest import (
     FILE_COLUMNS,
     METADATA_SCHEMA,
@@ -34,9 +36,11 @@ from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE, TRIED, finished_shards, is_hopeless, shard_rows
 from defectfill.runs.timings import timed
+from defectfill.runs.verdict import read_verdict
 
 BLOCK = 8192
 """Rows that are written together."""
+VERDICT_KEY = b"defectfill.verdict"
 
 
 def write_dataset(run: Run) -> Path:
@@ -52,6 +56,7 @@ def write_dataset(run: Run) -> Path:
         if run.config.dataset.label == "annotated":
             write_annotated(run, folder, (rows for _, rows in _finished_rows(run)))
         merge_rows(run, folder, real, image_path_of)
+        add_verdict(folder / "manifest.parquet", read_verdict(run, folder))
         write_bytes(folder / "README.md", dataset_card(run, folder).encode())
     write_contact_sheet(run)
     run.mark_finished()
@@ -92,6 +97,19 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
             for split, table in (("train", train), ("test", test)):
                 table.write_table(metadata_table(rows, split))
     merged.unlink()
+
+
+def add_verdict(manifest: Path, verdict: Evaluation | None) -> None:
+    """Write the verdict on a dataset, if there is one, into its manifest's file metadata: VERDICT_KEY, as JSON."""
+    if verdict is None:
+        return
+    words = {defect: each.model_dump() for defect, each in verdict.defects.items()}
+    table = pq.read_table(manifest)
+    known = table.schema.metadata or {}
+    table = table.replace_schema_metadata({**known, VERDICT_KEY: json.dumps(words, sort_keys=True).encode()})
+    with new_table(manifest.with_name(".judged.parquet"), table.schema) as judged:
+        judged.write_table(table)
+    manifest.with_name(".judged.parquet").replace(manifest)
 
 
 def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:

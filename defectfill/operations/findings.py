@@ -43,7 +43,7 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
         if record.mask_area_px > MOST_COVERED * record.width * record.height:
             covered = record.mask_area_px / (record.width * record.height)
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
-        if record.role == "reference":
+        if record.role == "reference" and config.generate.uses_base:
             yield from _thinness(config, record)
 
 
@@ -73,8 +73,8 @@ def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) 
 
 def _thinness(config: RunConfig, record: ImageRecord) -> Iterator[str]:
     mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
-    box = window_box(mask, config.window, config.base.latent_side)
-    cells = latent_cells(mask, box, config.base.latent_side)
+    box = window_box(mask, config.window, config.latent_side)
+    cells = latent_cells(mask, box, config.latent_side)
     if cells < 1:
         yield (
             f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "

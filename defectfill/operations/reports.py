@@ -42,7 +42,10 @@ class RemainingWork(BaseModel):
     dataset: str
     """Folder or URL; there once the run is finished."""
     is_finished: bool
+    painter: str
+    """generate.painter; those without a base train nothing."""
     base: str
+    """Empty, as its revision, where the painter needs none."""
     base_revision: str
     distance: str
     """What candidates are selected by."""

@@ -155,14 +155,14 @@ class DefectPlanner:
         config, identity = self.run.config, identity_of(self.run.config, self.defect, index)
         mask_path = Path("planned_masks") / self.defect / f"{identity['sample_id']}.png"
         write_png(self.run.folder / mask_path, sampled.mask)
-        box = window_box(sampled.mask, config.window, config.base.latent_side)
+        box = window_box(sampled.mask, config.window, config.latent_side)
         return SampleSpec(
             **identity,
             source_path=source.path,
             source_sha256=source.sha256,
             planned_mask_path=mask_path.as_posix(),
             window=box,
-            latent_cells=latent_cells(sampled.mask, box, config.base.latent_side),
+            latent_cells=latent_cells(sampled.mask, box, config.latent_side),
             mask_sampler=sampled.sampler,
             mask_like=tuple(self.masks.names[like] for like in sampled.like),
             mask_area_fraction=float(sampled.mask.mean()),

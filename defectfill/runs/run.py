@@ -136,10 +136,15 @@ class Run:
         (self.folder / FINISHED_FILE).unlink(missing_ok=True)
 
     def mark_finished(self) -> None:
-        """Mark the dataset as whole, and as the newest, after everything else is written."""
-        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
+        """Mark the dataset as whole after everything else is written, and as the latest unless that is to be earned."""
+        if self.config.dataset.promote == "always":
+            self.promote()
         content = {"settings": self.record.settings_digest(), "bytes": dataset_bytes(self.dataset)[0]}
         write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
+
+    def promote(self) -> None:
+        """Make the dataset the category's latest."""
+        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
 
 
 def latest_folder(config: RunConfig) -> Path | None:

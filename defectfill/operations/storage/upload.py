@@ -78,7 +78,7 @@ def upload_dataset(run: Run) -> None:
     dataset.upload((path for path in changed if path in last), run.dataset)
     remote.upload(["run.json", TIMINGS_FILE, "contact_sheet.png"], run.folder)
     remote.upload([FINISHED_FILE], run.folder)
-    output.upload(["latest"], run.category_output)
+    output.upload(["latest"] if (run.category_output / "latest").is_file() else [], run.category_output)
 
 
 def upload_folder(folder: Path, beside: str) -> str:
