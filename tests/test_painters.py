@@ -212,10 +212,13 @@ category: washer
 object_name: washer
 seed: 3
 data: {{root: {root}/data, defects: [hole, scratch], references: {{count: 2}}}}
-generate: {{count: 4, painter: {painter}, shard_size: 2}}
+train: {{steps: 5, boxes: {{count: 3}}}}
+generate: {{count: 4, painter: {painter}, shard_size: 2, steps: 20}}
 gates: {{tolerance: 20, max_off_mask_fraction: 1, min_drawn_fraction: 0.05}}
 output: {{root: {root}/out}}
 """
+
+SET_IN_VAIN = "train.steps, train.boxes.count, generate.steps"
 
 WHOLE_RUN = """
 import sys
@@ -261,6 +264,7 @@ def test_a_run_without_a_base_makes_a_whole_dataset_and_loads_no_torch(
     lines = list(check_lines(check_config(config)))
     assert "hole: 4 of 4 samples to paint" in lines
     assert f"painter {painter}: no base, no training, no GPU" in lines
+    assert f"note: generate.painter: {painter} needs no base and no training; without effect: {SET_IN_VAIN}" in lines
     run = run_in_a_process(config_path)
     assert verify_dataset(run.dataset).rows > 8
     rows = pq.read_table(run.dataset / "manifest.parquet").to_pylist()
