@@ -14,7 +14,7 @@ from defectfill.runs.keys import RunRecord
 from flows.announce import announce
 from flows.artifacts import artifact_key, progress_artifacts
 from flows.runners import open_runner
-from flows.steps import defects_to_train, ingest, sample_masks, train_adapter, write_manifest
+from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 from flows.trials import evaluate
 
 
@@ -40,7 +40,7 @@ def synthesize_category(
                 evaluate(run, synthesize_category, gpu_limit)
             refuse_harmful(run)
             return run.dataset_uri
-        for defect in defects_to_train(config):
+        for defect in config.data.defects if config.generate.uses_base else ():
             train_adapter(run_uri, defect, gpu_limit)
         with progress_artifacts(config.category), open_runner(run_uri, gpu_limit) as paint:
             while shards := sample_masks(run_uri):  # again for those that are rejected

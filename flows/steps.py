@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
@@ -77,14 +77,6 @@ def ingest(asked: RunConfig | RunRecord) -> str:
     run = restart_run(asked) if isinstance(asked, RunRecord) else start_checked(asked)
     upload_record(run)
     return run.uri
-
-
-def defects_to_train(config: RunConfig) -> tuple[str, ...]:
-    """Return the defects that get an adapter; none, which is said, where the painter needs no base."""
-    if config.generate.uses_base:
-        return config.data.defects
-    get_run_logger().info("training is skipped: generate.painter %s needs no adapter", config.generate.painter)
-    return ()
 
 
 @step(retries=1)

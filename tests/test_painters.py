@@ -126,6 +126,18 @@ def test_parts_are_the_largest_first_and_specks_are_none() -> None:
     assert [np.array_equal(*pair) for pair in zip(found, [large, small], strict=True)] == [True, True]
 
 
+def test_of_a_loosely_drawn_mask_the_references_own_ground_is_faded_out() -> None:
+    rows, columns = np.indices((SIDE, SIDE)) - SIDE // 2
+    visible, loose = np.hypot(rows, columns) < 8, np.hypot(rows, columns) < 16
+    ground = np.random.default_rng(0).normal(GREY, 12, (SIDE, SIDE, 1)).repeat(3, axis=2)
+    picture = np.where(visible[..., None], 20, ground).astype(np.uint8)
+    (candidate,) = painted(PastePainter([cut_out(picture, loose)]), window_of(loose))
+    change = np.abs(candidate - GREY / 255)
+    rim, margin = loose & (depth_in(loose) <= 2), loose & (depth_in(loose) > 4) & ~visible
+    assert change[rim].mean() < 0.6 * change[margin].mean()
+    np.testing.assert_allclose(candidate[visible & (depth_in(visible) > 2)], 20 / 255, atol=0.02)
+
+
 def test_the_ellipse_of_a_mask_agrees_with_its_covariance() -> None:
     mask = np.rot90(wedge()) | wedge(40, 60)
     points = np.stack(np.nonzero(mask)[::-1]).astype(float)
@@ -212,10 +224,13 @@ category: washer
 object_name: washer
 seed: 3
 data: {{root: {root}/data, defects: [hole, scratch], references: {{count: 2}}}}
-generate: {{count: 4, painter: {painter}, shard_size: 2}}
+train: {{steps: 5, boxes: {{count: 3}}}}
+generate: {{count: 4, painter: {painter}, shard_size: 2, steps: 20}}
 gates: {{tolerance: 20, max_off_mask_fraction: 1, min_drawn_fraction: 0.05}}
 output: {{root: {root}/out}}
 """
+
+SET_IN_VAIN = "train.steps, train.boxes.count, generate.steps"
 
 WHOLE_RUN = """
 import sys
@@ -261,6 +276,7 @@ def test_a_run_without_a_base_makes_a_whole_dataset_and_loads_no_torch(
     lines = list(check_lines(check_config(config)))
     assert "hole: 4 of 4 samples to paint" in lines
     assert f"painter {painter}: no base, no training, no GPU" in lines
+    assert f"note: generate.painter: {painter} needs no base and no training; without effect: {SET_IN_VAIN}" in lines
     run = run_in_a_process(config_path)
     assert verify_dataset(run.dataset).rows > 8
     rows = pq.read_table(run.dataset / "manifest.parquet").to_pylist()

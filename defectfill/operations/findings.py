@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from defectfill.config.affects import keys_of
+from defectfill.config.loading import is_set
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import passed_over
 from defectfill.io.images import examine_mask
@@ -19,7 +21,9 @@ MOST_COVERED = 0.5
 
 
 def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a line for everything that was decided about values of images and masks."""
+    """Yield a line for everything that was decided about values of images and masks, and where nothing is trained."""
+    if not config.generate.uses_base:
+        yield f"generate.painter: {config.generate.painter} needs no base and no training{_without_effect(config)}"
     if white := white_level_in(records):
         how = "by the largest value of normals and references" if config.data.white_level == "auto" else "as asked for"
         yield (
@@ -28,6 +32,13 @@ def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
         )
     for defect in config.data.defects:
         yield from _mask_notes(config, defect, [record for record in records if record.defect == defect])
+
+
+def _without_effect(config: RunConfig) -> str:
+    """Return in words which of the keys that the config sets, beside the base's, decide nothing with its painter."""
+    keys = (key for key in keys_of(RunConfig) if key.is_for_diffusion and not key.field.is_required())
+    found = [key.path for key in keys if not key.path.startswith("base.") and is_set(config, key.path)]
+    return f"; without effect: {', '.join(found)}" if found else ""
 
 
 def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:

@@ -94,14 +94,18 @@ class PastePainter:
     def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
         for window, seed in zip(windows, seeds, strict=True):
             planned = [(part, ellipse_of(part)) for part in parts_of(window.mask)]
-            order = self._order([ellipse for _, ellipse in planned], seed)
+            largest = max((ellipse.spread for _, ellipse in planned), key=lambda spread: float(spread.prod()))
+            left, _, right, _ = window.box
+            order = self._order(largest * (right - left) / len(window.mask), seed)
             yield painted_over(window, [self._candidate(window, planned, order, k) for k in range(self.candidates)])
 
-    def _order(self, planned: Sequence[Ellipse], seed: int) -> list[int]:
-        """Return the numbers of the references, shuffled, those first that need not be scaled far."""
+    def _order(self, spread: NDArray[np.float64], seed: int) -> list[int]:
+        """Return the numbers of the references, shuffled, those first that are about as large in their photographs.
+
+        spread: as in Ellipse, of the planned defect in its own.
+        """
         shuffled = np.random.default_rng(derive_seed(seed, "paste")).permutation(len(self.references)).tolist()
-        largest = max(planned, key=lambda ellipse: float(ellipse.spread.prod()))
-        return sorted(shuffled, key=lambda number: _misfit(_nearest(self.references[number], largest), largest) > 1)
+        return sorted(shuffled, key=lambda number: _misfit(_nearest(self.references[number], spread), spread) > 1)
 
     def _candidate(
         self,
@@ -113,18 +117,18 @@ class PastePainter:
         """Return the window [R, R, 3] with a reference's defect in each part of its mask."""
         parts, result = self.references[order[number % len(order)]], window.image.copy()
         for part, ellipse in planned:
-            _paste(result, window, part, ellipse, _nearest(parts, ellipse))
+            _paste(result, window, part, ellipse, _nearest(parts, ellipse.spread))
         return result
 
 
-def _nearest(parts: Sequence[Cutout], planned: Ellipse) -> Cutout:
-    """Return the part that is to be scaled least."""
-    return min(parts, key=lambda part: _misfit(part, planned))
+def _nearest(parts: Sequence[Cutout], spread: NDArray[np.float64]) -> Cutout:
+    """Return the part that is to be scaled least to have a spread [2]."""
+    return min(parts, key=lambda part: _misfit(part, spread))
 
 
-def _misfit(cutout: Cutout, planned: Ellipse) -> float:
+def _misfit(cutout: Cutout, spread: NDArray[np.float64]) -> float:
     """Return how far a cutout is to be scaled along the axis where that is more; 1 is NEAR_SIZE."""
-    return float(np.abs(np.log(planned.spread / cutout.ellipse.spread)).max()) / math.log(NEAR_SIZE)
+    return float(np.abs(np.log(spread / cutout.ellipse.spread)).max()) / math.log(NEAR_SIZE)
 
 
 def _paste(

@@ -78,6 +78,7 @@ class ManifestRow(BaseModel):
     background_intact: bool | None = None
     """That this was checked, pixel by pixel."""
     base_model: str = ""
+    """Empty, as are base_revision, adapter_sha256, prompt and steps, where the painter needs no base."""
     base_revision: str = ""
     adapter_sha256: str = ""
     prompt: str = ""

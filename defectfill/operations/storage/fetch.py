@@ -109,8 +109,9 @@ def fetch_for_shard(run: Run, shard: Shard) -> None:
     if output is None or remote is None:
         return
     with one_at_a_time(run.category_output):
-        adapter = run.adapter_folder(shard.defect)
-        _fetch_unit(output / "adapters" / adapter.name, adapter, TRAINING_FILE)
+        if run.config.generate.uses_base:
+            adapter = run.adapter_folder(shard.defect)
+            _fetch_unit(output / "adapters" / adapter.name, adapter, TRAINING_FILE)
         _fetch_missing(remote, [BATCH_FILE], run.folder)
         if len(read_plan(run, shard.defect, shard.start, shard.stop)) < shard.stop - shard.start:  # from before it grew
             remote.download([run.plan_path.name], run.folder)
