@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from defectfill.dataset.annotated import annotation_margin_px
+from defectfill.dataset.leakage import leakage_section
+from defectfill.records.leakage import read_certificate
 from defectfill.records.manifest import SPLIT_TABLES, count_rows
 from defectfill.records.snapshot import white_level_in
 from defectfill.runs.run import Run
@@ -37,6 +39,8 @@ def dataset_card(run: Run, folder: Path) -> str:
     there = {split for _, split, _ in counts}
     tables = {split: name for split, name in SPLIT_TABLES.items() if split in there}
     splits = [f'  - split: {split}\n    path: [{name}, "images/**", "{labels}/**"]' for split, name in tables.items()]
+    certificate = read_certificate(folder / "manifest.parquet")
+    leakage = f"\n{leakage_section(certificate)}\n" if certificate else ""
     choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
@@ -67,7 +71,7 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
   {config.generate.steps} steps of {config.generate.solver}, guidance {config.generate.guidance_scale:g}, of
   {config.generate.candidates} candidates {choice[config.generate.choice]}, seed {config.seed}.
 {range_of_values}- The images derive from the photographs they were painted on and inherit their licence.
-
+{leakage}
 Check it at any time: `defectfill verify <this folder>`.
 """
 
