@@ -1,29 +1,23 @@
 """The leakage certificate of a dataset: made when it is written, told in its card, checked again by `verify`."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import mask_files
 from defectfill.ingest.leaks import FOLDER_KEY, find_leaks
 from defectfill.masks.held_out import HELD_OUT
 from defectfill.records.leakage import Certificate, Leak
-from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
 from mask_sampling.sampling import FOLDER
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 log = logging.getLogger(__name__)
 
@@ -34,64 +28,96 @@ COLUMNS = ["defect", "source_path", "planned_mask_path", "planned_mask_sha256", 
 
 
 def certify(run: Run, real: Sequence[ManifestRow], painted: Iterable[pa.Table]) -> Certificate:
-    """Return what of the test split reached the samples of a run.
+    """Return what of the test split reached the samples of a run, which are looked through table by table.
 
     real: the rows of the snapshot's images, in its order. painted: those of the samples, with their paths in the run.
     """
     records = run.snapshot()
-    kept = (table.filter(pc.equal(table["reason"], "")).select(COLUMNS) for table in painted)
-    rows = pa.concat_tables([REJECTED_SCHEMA.empty_table().select(COLUMNS), *kept]).to_pandas()
-    twins = {row.mask_sha256: record.mask_path for record, row in zip(records, real, strict=True)}
-    rows["held_out_mask"] = _held_out_masks(run, records, twins, rows)
-    used = sorted({path for path in rows["held_out_mask"] if path})
-    leaks = find_leaks(run.config, records)
-    leaks += [Leak(kind="planned_mask", path=path, held_out=path, likeness=1.0) for path in used]
-    made = [_made_from(run.config, records, leak, rows) for leak in leaks]
+    held_out = {
+        row.mask_sha256: record.mask_path
+        for record, row in zip(records, real, strict=True)
+        if record.role == "held_out"
+    }
+    found = find_leaks(run.config, records)
+    uses, planned = _uses(run.config, records, found), _planned_as_they_lie(run, records)
+    counts: Counter[Leak] = Counter()
+    synthetic = samples = 0
+    for row in _rows(painted):
+        leaks = {leak for use in _uses_of(row) for leak in uses.get(use, ())}
+        mask = planned.get(row["planned_mask_path"]) or held_out.get(row["planned_mask_sha256"])
+        if mask:
+            leaks.add(Leak(kind="planned_mask", path=mask, held_out=mask, likeness=1.0))
+        counts.update(leaks)
+        synthetic, samples = synthetic + 1, samples + bool(leaks)
+    all_leaks = [*found, *sorted(counts.keys() - set(found), key=lambda leak: leak.path)]
+    return _certificate(run, records, [_with_samples(leak, counts[leak]) for leak in all_leaks], synthetic, samples)
+
+
+def _certificate(
+    run: Run, records: Sequence[ImageRecord], leaks: Sequence[Leak], synthetic: int, samples: int
+) -> Certificate:
+    """Return the certificate with the counts of what was compared; a leak is told in the log."""
     roles = Counter(record.role for record in records)
     certificate = Certificate(
         normals=roles["normal"],
         references=roles["reference"],
         folder_masks=sum(key.startswith(FOLDER_KEY) for key in mask_files(run.config.masks)),
-        synthetic=len(rows),
+        synthetic=synthetic,
         held_out=roles["held_out"],
         test_normals=roles["test_normal"],
-        leaks=tuple(leak.model_copy(update={"samples": int(of.sum())}) for leak, of in zip(leaks, made, strict=True)),
-        samples=int(np.any(made, axis=0).sum()) if made else 0,
+        leaks=tuple(leaks),
+        samples=samples,
     )
     if certificate.is_leaky:
         log.warning(certificate.verdict)
     return certificate
 
 
-def _made_from(config: RunConfig, records: Sequence[ImageRecord], leak: Leak, rows: "DataFrame") -> NDArray[np.bool_]:
-    """Return for each row of a sample [N] whether it was made from what leaks."""
-    if leak.kind == "normal":
-        return np.asarray(rows["source_path"] == leak.path)
-    if leak.kind == "folder_mask":
-        return np.asarray([FOLDER in sampler.split("+") for sampler in rows["mask_sampler"]], dtype=bool)
-    if leak.kind == "planned_mask":
-        return np.asarray(rows["held_out_mask"] == leak.path)
-    of = {record.defect for record in records if leak.path in (record.path, record.mask_path)}
-    return np.asarray(
-        rows["defect"].isin([each for each in config.data.defects if of & {*config.defects_learnt_with(each)}])
-    )
+def _with_samples(leak: Leak, samples: int) -> Leak:
+    return leak.model_copy(update={"samples": samples})
 
 
-def _held_out_masks(run: Run, records: Sequence[ImageRecord], twins: Mapping[str, str], rows: "DataFrame") -> list[str]:
-    """Return for each row of a sample the held-out mask that its planned mask is, or nothing.
+def _rows(painted: Iterable[pa.Table]) -> Iterator[dict[str, str]]:
+    """Yield the columns that count of the samples that were kept."""
+    for table in painted:
+        yield from table.filter(pc.equal(table["reason"], "")).select(COLUMNS).to_pylist()
 
-    twins: mask of a real image by the hash of the file that it was written to, which the pixels alone decide. Of a mask
-    that was stretched to the size of its normal only the plan knows what it was.
+
+def _uses(
+    config: RunConfig, records: Sequence[ImageRecord], leaks: Iterable[Leak]
+) -> defaultdict[tuple[str, str], list[Leak]]:
+    """Return column and value of the samples that were made from what leaks -> that."""
+    defect_of = {path: record.defect for record in records for path in (record.path, record.mask_path)}
+    uses: defaultdict[tuple[str, str], list[Leak]] = defaultdict(list)
+    for leak in leaks:
+        if leak.kind == "normal":
+            uses["source_path", leak.path].append(leak)
+        elif leak.kind == "folder_mask":
+            uses["mask_sampler", FOLDER].append(leak)
+        else:
+            for defect in config.data.defects:
+                if defect_of[leak.path] in config.defects_learnt_with(defect):
+                    uses["defect", defect].append(leak)
+    return uses
+
+
+def _uses_of(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield from ((column, row[column]) for column in ("source_path", "defect"))
+    yield from (("mask_sampler", sampler) for sampler in row["mask_sampler"].split("+"))
+
+
+def _planned_as_they_lie(run: Run, records: Sequence[ImageRecord]) -> dict[str, str]:
+    """Return planned mask -> the held-out mask that it is, by the plan; empty unless masks.source says so.
+
+    Of a mask that was stretched to the size of its normal only the plan knows what it was.
     """
-    held_out = {record.mask_path: record for record in records if record.role == "held_out"}
     planned: dict[str, str] = {}
     for defect in run.config.data.defects if run.config.masks.source == HELD_OUT else ():
-        named = {Path(record.path).stem: path for path, record in held_out.items() if record.defect == defect}
+        own = [record for record in records if (record.role, record.defect) == ("held_out", defect)]
+        named = {Path(record.path).stem: record.mask_path for record in own}
         plan = plan_table(run, defect, columns=["planned_mask_path", "mask_like", "reason"]).to_pylist()
         planned |= {row["planned_mask_path"]: named[row["mask_like"][0]] for row in plan if not row["reason"]}
-    found = (twins.get(sha256, "") for sha256 in rows["planned_mask_sha256"])
-    pairs = zip(rows["planned_mask_path"], found, strict=True)
-    return [planned.get(path, twin if twin in held_out else "") for path, twin in pairs]
+    return planned
 
 
 def leakage_section(certificate: Certificate) -> str:

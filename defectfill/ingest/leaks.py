@@ -67,19 +67,20 @@ def _photograph_leaks(folder: Path, learnt: Sequence[ImageRecord], tested: Seque
     """Yield the photographs to learn from that are one of the test split."""
     if not learnt or not tested:
         return
-    distances = hash_distances(*([_hash_of(folder, record) for record in side] for side in (learnt, tested)))
+    hashes = [_hash_of(folder, record) for record in learnt]
 
     @lru_cache(maxsize=REMEMBERED)
     def thumbnail_of(record: ImageRecord) -> Thumbnail:
         return thumbnail(read_picture(folder, record))
 
-    def compare(number: int) -> list[Leak]:
-        nearest = np.argsort(distances[:, number], kind="stable")[:NEAREST]
-        near = [learnt[each] for each in nearest if distances[each, number] <= FARTHEST]
-        values = [likeness(thumbnail_of(record), thumbnail_of(tested[number])) for record in near]
-        return [_leak(*pair, tested[number]) for pair in zip(near, values, strict=True) if pair[1] >= SAME]
+    def compare(twin: ImageRecord) -> list[Leak]:
+        distances = hash_distances(hashes, [_hash_of(folder, twin)])[:, 0]
+        nearest = np.argsort(distances, kind="stable")[:NEAREST]
+        near = [learnt[each] for each in nearest if distances[each] <= FARTHEST]
+        values = [likeness(thumbnail_of(record), thumbnail_of(twin)) for record in near]
+        return [_leak(*pair, twin) for pair in zip(near, values, strict=True) if pair[1] >= SAME]
 
-    for leaks in progress(in_threads(compare, range(len(tested))), "search for leaks", total=len(tested)):
+    for leaks in progress(in_threads(compare, tested), "search for leaks", total=len(tested)):
         yield from leaks
 
 
