@@ -125,6 +125,7 @@ def test_what_is_made_with_held_out_masks_and_photographs_is_stamped(
     assert sum(leak.samples for leak in masks) == certificate.samples == len(painted) == 5
     card = (run.dataset / "README.md").read_text()
     assert "Do not report results on this test split." in card
+    assert "tags: [synthetic, anomaly-detection, defectfill, leaky]" in card
     assert f"| normal | train/good/002.png | {held_out[0].path} |" in card
     monkeypatch.setattr("sys.argv", ["defectfill", "verify", str(run.dataset)])
     with pytest.raises(SystemExit):

@@ -39,12 +39,11 @@ def dataset_card(run: Run, folder: Path) -> str:
     there = {split for _, split, _ in counts}
     tables = {split: name for split, name in SPLIT_TABLES.items() if split in there}
     splits = [f'  - split: {split}\n    path: [{name}, "images/**", "{labels}/**"]' for split, name in tables.items()]
-    certificate = read_certificate(folder / "manifest.parquet")
-    leakage = f"\n{leakage_section(certificate)}\n" if certificate else ""
+    stamp, leakage = _leakage(folder)
     choice = {"lfs": "the least reconstructed", "balanced": "the one that fits its mask and the references best"}
     return f"""---
 task_categories: [image-segmentation]
-tags: [synthetic, anomaly-detection, defectfill]
+tags: [synthetic, anomaly-detection, defectfill{stamp}]
 configs:
 - config_name: default
   metadata_filenames: [{", ".join(tables.values())}]
@@ -74,6 +73,14 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
 {leakage}
 Check it at any time: `defectfill verify <this folder>`.
 """
+
+
+def _leakage(folder: Path) -> tuple[str, str]:
+    """Return the tag of a leaky dataset and the section about leaks; both empty where there is no certificate."""
+    certificate = read_certificate(folder / "manifest.parquet")
+    if certificate is None:
+        return "", ""
+    return ", leaky" if certificate.is_leaky else "", f"\n{leakage_section(certificate)}\n"
 
 
 def _cell(name: str) -> str:
