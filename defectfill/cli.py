@@ -163,7 +163,8 @@ def verify(
     from defectfill.api import verify_dataset
 
     verified = verify_dataset(dataset)
-    _print({"dataset": dataset, **verified.model_dump()}, [f"{dataset}: {verified.rows} rows, all good"], json)
+    lines = [f"{dataset}: {verified.rows} rows, all good", f"{dataset}: {verified.leakage}"]
+    _print({"dataset": dataset, **verified.model_dump()}, lines, json)
 
 
 @app.command()

@@ -310,6 +310,8 @@ def test_run_and_verify_of_a_finished_dataset_print_one_json_object(
         "dataset": run["dataset"],
         "rows": 26,
         "rejected": 0,
+        "is_leaky": False,
+        "leakage": "no leak: nothing of the test split was found in what the synthetic images were made from",
     }
     status = as_json(capsys, monkeypatch, "status", config_path)
     assert (status["state"], status["dataset"]) == ("up to date", run["dataset"])

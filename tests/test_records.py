@@ -97,6 +97,7 @@ SNAPSHOT = {
     "mask_area_px": pa.int64(),
     "group": TEXT,
     "white_level": pa.int32(),
+    "perceptual_hash": TEXT,
 }
 
 

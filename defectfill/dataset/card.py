@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from defectfill.dataset.annotated import annotation_margin_px
+from defectfill.dataset.leakage import leakage_section
+from defectfill.records.leakage import read_certificate
 from defectfill.records.manifest import SPLIT_TABLES, count_rows
 from defectfill.records.snapshot import white_level_in
 from defectfill.runs.run import Run
@@ -38,9 +40,10 @@ def dataset_card(run: Run, folder: Path) -> str:
     there = {split for _, split, _ in counts}
     tables = {split: name for split, name in SPLIT_TABLES.items() if split in there}
     splits = [f'  - split: {split}\n    path: [{name}, "images/**", "{labels}/**"]' for split, name in tables.items()]
+    stamp, leakage = _leakage(folder)
     return f"""---
 task_categories: [image-segmentation]
-tags: [synthetic, anomaly-detection, defectfill]
+tags: [synthetic, anomaly-detection, defectfill{stamp}]
 configs:
 - config_name: default
   metadata_filenames: [{", ".join(tables.values())}]
@@ -65,7 +68,7 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
   of their defect.
 - Painted by {_painted_by(run)}, seed {config.seed}.
 {range_of_values}- The images derive from the photographs they were painted on and inherit their licence.
-{_judged(run, folder)}
+{leakage}{_judged(run, folder)}
 Check it at any time: `defectfill verify <this folder>`.
 """
 
@@ -105,6 +108,14 @@ def _painted_by(run: Run) -> str:
     }[generate.painter]
     several = generate.painter == "paste" and generate.choice == "balanced"
     return how + (f"; of {generate.candidates} candidates\n  {best}" if several else "")
+
+
+def _leakage(folder: Path) -> tuple[str, str]:
+    """Return the tag of a leaky dataset and the section about leaks; both empty where there is no certificate."""
+    certificate = read_certificate(folder / "manifest.parquet")
+    if certificate is None:
+        return "", ""
+    return ", leaky" if certificate.is_leaky else "", f"\n{leakage_section(certificate)}\n"
 
 
 def _cell(name: str) -> str:

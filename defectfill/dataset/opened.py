@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from defectfill.io.errors import DataError
+from defectfill.records.leakage import Certificate, read_certificate
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,6 +33,11 @@ class Dataset:
     def rejected(self) -> "DataFrame":
         """A row per painted sample that a gate kept out, with its `reason`."""
         return self._table("rejected")
+
+    @cached_property
+    def leakage(self) -> Certificate | None:
+        """What of the test split reached the synthetic images; None where the dataset says nothing of it."""
+        return read_certificate(self.folder / "manifest.parquet")
 
     def images(self, split: Split | None = None) -> list[Path]:
         """Return the image files of `train` or `test`, or all of them, in the order of the manifest."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defectfill.dataset.leakage import certificate_problems
 from defectfill.dataset.opened import check_is_dataset
 from defectfill.io.errors import DataError
 from defectfill.io.files import checked, schema_differences
@@ -19,6 +20,7 @@ from defectfill.painting.gates import REASONS
 from defectfill.painting.label import changed_fraction, intersection_over_union
 from defectfill.painting.stitch import blend_region, unchanged_outside
 from defectfill.painting.window import is_window_of
+from defectfill.records.leakage import Certificate, read_certificate
 from defectfill.records.manifest import (
     FILE_COLUMNS,
     METADATA_SCHEMA,
@@ -40,6 +42,9 @@ class VerifiedDataset(BaseModel):
     """Of the manifest."""
     rejected: int
     """Samples in rejected.parquet."""
+    is_leaky: bool
+    leakage: str
+    """What the leakage certificate says, in a sentence."""
 
 
 def verify_dataset(folder: Path) -> VerifiedDataset:
@@ -48,7 +53,7 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     Raises DataError where there is no dataset, or with one message per failure, each naming the row or the file: a
     missing or changed file, another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed
     outside the drawn mask or the blend region, a label that misses some, files that no row lists or that lie outside
-    of the folder, tables that contradict each other.
+    of the folder, tables that contradict each other, a leakage certificate that is missing or does not fit the rows.
     """
     check_is_dataset(folder)
     tables = {
@@ -65,13 +70,26 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     for row in progress([*rows, *rejected], "verify"):
         problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
     problems += [f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected)]
+    certificate = _certificate(folder, problems)
+    problems += [f"{folder}: {problem}" for problem in certificate_problems(certificate, rows)]
     for split, name in ((None, "metadata.parquet"), *SPLIT_TABLES.items()):
         if not content[name].equals(metadata_table(content["manifest.parquet"], split)):
             of = f"the {split} rows" if split else "the rows"
             problems.append(f"{folder}: {name} does not hold {of} of manifest.parquet")
-    if problems:
+    if problems or certificate is None:
         raise DataError(problems)
-    return VerifiedDataset(rows=len(rows), rejected=len(rejected))
+    return VerifiedDataset(
+        rows=len(rows), rejected=len(rejected), is_leaky=certificate.is_leaky, leakage=certificate.verdict
+    )
+
+
+def _certificate(folder: Path, problems: list[str]) -> Certificate | None:
+    """Return the leakage certificate; one that cannot be read is added to `problems`."""
+    try:
+        return read_certificate(folder / "manifest.parquet")
+    except ValidationError as error:
+        problems.append(f"{folder}: the leakage certificate cannot be read: {error.errors()[0]['msg']}")
+        return None
 
 
 def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:

@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from defectfill.dataset.annotated import annotated_labels, write_annotated
 from defectfill.dataset.card import dataset_card
 from defectfill.dataset.contact_sheet import write_contact_sheet
+from defectfill.dataset.leakage import certify
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, write_bytes
 from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.io.progress import progress
 from defectfill.io.white_level import FULL
 from defectfill.records.evaluation import Evaluation
+from defectfill.records.leakage import METADATA_KEY
 from defectfill.records.manifest import (
     FILE_COLUMNS,
     METADATA_SCHEMA,
@@ -55,7 +57,8 @@ def write_dataset(run: Run) -> Path:
         _copy_shards(run, folder)
         if run.config.dataset.label == "annotated":
             write_annotated(run, folder, (rows for _, rows in _finished_rows(run)))
-        merge_rows(run, folder, real, image_path_of)
+        certificate = certify(run, real, (rows for _, rows in _finished_rows(run)))
+        merge_rows(run, folder, real, image_path_of, {METADATA_KEY: certificate.model_dump_json().encode()})
         add_verdict(folder / "manifest.parquet", read_verdict(run, folder))
         write_bytes(folder / "README.md", dataset_card(run, folder).encode())
     write_contact_sheet(run)
@@ -63,11 +66,17 @@ def write_dataset(run: Run) -> Path:
     return run.dataset
 
 
-def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_of: Mapping[str, str]) -> None:
+def merge_rows(
+    run: Run,
+    folder: Path,
+    real: Sequence[ManifestRow],
+    image_path_of: Mapping[str, str],
+    file_metadata: Mapping[bytes, bytes] | None = None,
+) -> None:
     """Write manifest.parquet, rejected.parquet and the tables of metadata of real images and finished shards.
 
-    image_path_of: where each source file of the snapshot lies in the dataset. Raises DataError when a planned sample
-    is in no shard.
+    image_path_of: where each source file of the snapshot lies in the dataset. file_metadata: of manifest.parquet.
+    Raises DataError when a planned sample is in no shard.
     """
     known = pa.Table.from_pylist([row.model_dump() for row in real], schema=REJECTED_SCHEMA)
     painted = in_blocks((rows for _, rows in _finished_rows(run)), BLOCK)
@@ -79,13 +88,14 @@ def merge_rows(run: Run, folder: Path, real: Sequence[ManifestRow], image_path_o
             rejected.write_table(rows.filter(pc.invert(good)))
             kept.write_table(rows.filter(good).select(SCHEMA.names))
             counts += count_rows(rows.filter(good))
+    schema: pa.Schema = SCHEMA.with_metadata(file_metadata)
     weights = _sampling_weights(counts, run.config.dataset.real_share)
     with (
         pq.ParquetFile(merged) as source,
         new_table(folder / "metadata.parquet", METADATA_SCHEMA) as metadata,
         new_table(folder / SPLIT_TABLES["train"], METADATA_SCHEMA) as train,
         new_table(folder / SPLIT_TABLES["test"], METADATA_SCHEMA) as test,
-        new_table(folder / "manifest.parquet", SCHEMA) as manifest,
+        new_table(folder / "manifest.parquet", schema) as manifest,
     ):
         for group in range(source.num_row_groups):
             rows = source.read_row_group(group)

@@ -8,10 +8,13 @@ from defectfill.config.affects import keys_of
 from defectfill.config.loading import is_set
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import passed_over
+from defectfill.ingest.leaks import find_leaks
 from defectfill.io.images import examine_mask
 from defectfill.io.mask_values import MaskReading, named
 from defectfill.io.white_level import FULL
+from defectfill.masks.held_out import HELD_OUT
 from defectfill.painting.window import latent_cells, window_box
+from defectfill.records.leakage import WORDS
 from defectfill.records.snapshot import ImageRecord, white_level_in
 
 NAMED = 3
@@ -56,6 +59,25 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
         if record.role == "reference" and config.generate.uses_base:
             yield from _thinness(config, record)
+    yield from _leaks(config, records)
+
+
+def _leaks(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a line for each way in which the test split is among what is learnt from, with some of the files."""
+    if config.masks.source == HELD_OUT:
+        yield (
+            "masks.source: the masks of held-out images are planned, so what is measured on them says too much; the "
+            "dataset is stamped as leaky"
+        )
+    leaks = find_leaks(config, records)
+    for kind, words in WORDS.items():
+        found = [f"{leak.path} is {leak.held_out} ({leak.likeness:.2f})" for leak in leaks if leak.kind == kind]
+        if found:
+            more = ", ..." if len(found) > NAMED else ""
+            yield (
+                f"leak: {len(found)} {words}: {', '.join(found[:NAMED])}{more}; remove one of each, or name their part "
+                "in groups.csv"
+            )
 
 
 def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) -> Iterator[str]:

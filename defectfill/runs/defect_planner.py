@@ -49,7 +49,7 @@ def check_placement(config: RunConfig, records: Sequence[ImageRecord], defect: s
                 scenes[source] = str(path)
                 scenes[source] = masks.scene(read_picture(config.category_folder, normals[source]))
             if isinstance(found := scenes[source], Scene):
-                masks.sampler.sample(found, index)
+                masks.sample(found, index)
                 return masks.note
         except PlacementError as problem:
             reasons.append(f"{path}: {problem}")
@@ -114,7 +114,7 @@ class DefectPlanner:
             for index in by_source[source]:
                 before = [spot for other, spot in spots if self._remembers(index, other)]
                 try:
-                    sampled = self.masks.sampler.sample(scene, index, before)
+                    sampled = self.masks.sample(scene, index, before)
                 except PlacementError as problem:
                     unplaced[index] = f"{path}: {problem}"
                     continue
