@@ -37,7 +37,6 @@ ONLY_WORK = {
     },
     "arguments and inputs of other commands": {
         "cli.py _remedy",
-        "dataset/opened.py check_is_dataset",
         "dataset/verify.py verify_dataset",
         "operations/storage/fetch.py fetch_dataset",
         "demo.py make_toy_category",
