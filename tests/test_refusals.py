@@ -37,6 +37,13 @@ ONLY_WORK = {
     },
     "arguments and inputs of other commands": {
         "cli.py _remedy",
+        "dataset/export/export.py _check_arguments",
+        "dataset/export/export.py _check_folders",
+        "dataset/export/labelstudio.py _document_root",
+        "dataset/export/selection.py _refuse_clashes",
+        "dataset/export/selection.py select",
+        "dataset/export/yolo.py write_yolo_sem",
+        "dataset/export/yolo.py write_yolo_seg",
         "dataset/verify.py verify_dataset",
         "operations/storage/fetch.py fetch_dataset",
         "demo.py make_toy_category",
