@@ -87,8 +87,11 @@ def export_dataset(
     The arguments are those of defectfill.dataset.export.export.export_dataset, which this calls; it raises the same.
     """
     from defectfill.dataset.export.export import export_dataset as export
+    from defectfill.io.s3 import is_remote
     from defectfill.operations.storage.fetch import fetch_dataset
 
+    if is_remote(str(out)):
+        raise ConfigError(f"--out: expected a folder of this machine, found {out}")
     return export(fetch_dataset(str(uri)), Path(out), format, split=split, real_share=real_share, link=link)
 
 

@@ -126,7 +126,7 @@ def verify(
 def export(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)],
     format: Annotated[str, typer.Option(help=f"{', '.join(get_args(Format))}.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="The folder to write; it may be there if it is empty.", show_default=False)],
+    out: Annotated[str, typer.Option(help="The folder to write; it may be there if it is empty.", show_default=False)],
     split: Annotated[str | None, typer.Option(help="Only train or only test.", show_default="both")] = None,
     real_share: Annotated[
         float | None,

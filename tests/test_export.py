@@ -152,17 +152,22 @@ def test_coco_is_read_by_pycocotools(dataset: Path, tmp_path: Path, capsys: pyte
     capsys.readouterr()
 
 
-def test_coco_is_read_by_supervision_to_a_pixel_at_the_rim(dataset: Path, tmp_path: Path) -> None:
-    export(dataset, tmp_path, "coco", split="train")
-    read = supervision.DetectionDataset.from_coco(
-        str(tmp_path / "train"), str(tmp_path / "annotations/instances_train.json"), force_masks=True
-    )
+@pytest.mark.parametrize("format", ["coco", "yolo-seg"])
+def test_supervision_reads_what_is_there_to_a_pixel_at_the_rim(dataset: Path, tmp_path: Path, format: Format) -> None:
+    """It rounds the points of polygons."""
+    export(dataset, tmp_path, format, split="train")
+    if format == "coco":
+        paths = tmp_path / "train", tmp_path / "annotations/instances_train.json"
+        read = supervision.DetectionDataset.from_coco(*map(str, paths), force_masks=True)
+    else:
+        paths = tmp_path / "images/train", tmp_path / "labels/train", tmp_path / "data.yaml"
+        read = supervision.DetectionDataset.from_yolo(*map(str, paths), force_masks=True)
     assert read.classes == ["hole", "tiefe Kratzer ß"]
     rows = rows_of(dataset, "train")
     assert len(read) == len(rows)
     for path, _, detections in read:
         row = rows[Path(path).stem]
-        expected = mask_of(dataset, row)
+        expected = mask_of(dataset, row) if format == "coco" else filled(mask_of(dataset, row))
         found = np.zeros_like(expected) if detections.mask is None else detections.mask.any(axis=0)
         assert (found >= expected).all()
         assert (found <= rim_right_and_below(expected)).all()
@@ -508,6 +513,10 @@ def test_label_studio_serves_no_folder_outside_of_its_root(
         (["--format", "labelstudio", "--out", "new", "--real-share", "0.5"], "--real-share: expected none for"),
         (["--format", "coco", "--out", "full"], "--out: expected an empty folder or none, found files at"),
         (["--format", "coco", "--out", "full/file"], "--out: expected an empty folder or none, found a file at"),
+        (
+            ["--format", "coco", "--out", "s3://bucket/out"],
+            "--out: expected a folder of this machine, found s3://bucket",
+        ),
         (["--format", "coco", "--out", "dataset/coco"], "--out: expected a folder outside of the dataset, found"),
     ],
 )

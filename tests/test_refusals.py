@@ -36,6 +36,7 @@ ONLY_WORK = {
         "model/training/tensorboard.py open_tensorboard",
     },
     "arguments and inputs of other commands": {
+        "api.py export_dataset",
         "cli.py _remedy",
         "dataset/export/export.py _check_arguments",
         "dataset/export/export.py _check_folders",
