@@ -324,15 +324,15 @@ def test_parts_give_every_mask_again(mask: Mask) -> None:
     assert len(parts) == cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
     together = np.zeros(mask.shape, dtype=int)
     for part in parts:
-        together += part.mask
+        together += part.mask()
         for near, far in ((0.25, 0.5), (0.05, 0.95)):
             polygon = part.polygon(near, far)
             runs = coco_mask.frPyObjects([polygon.ravel().tolist()], *mask.shape)
             drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [polygon.astype(np.int32)], 1) > 0
-            np.testing.assert_array_equal(coco_mask.decode(runs)[..., 0] > 0, filled(part.mask))
-            np.testing.assert_array_equal(drawn, filled(part.mask))
-        assert part.has_holes == bool((filled(part.mask) & ~part.mask).any())
-        assert part.area == part.mask.sum()
+            np.testing.assert_array_equal(coco_mask.decode(runs)[..., 0] > 0, filled(part.mask()))
+            np.testing.assert_array_equal(drawn, filled(part.mask()))
+        assert part.has_holes == bool((filled(part.mask()) & ~part.mask()).any())
+        assert part.area == part.mask().sum()
     np.testing.assert_array_equal(together, mask)
 
 

@@ -87,6 +87,8 @@ def _image(job: Job, item: Item) -> dict[str, Any]:
 
 
 def _annotation(part: Part) -> dict[str, Any]:
-    runs = {"size": list(part.mask.shape), "counts": run_lengths(part.mask.ravel(order="F")).tolist()}
-    segmentation = runs if part.has_holes else [part.polygon(NEAR, FAR).ravel().tolist()]
+    if part.has_holes:
+        segmentation: Any = {"size": list(part.shape), "counts": run_lengths(part.mask().ravel(order="F")).tolist()}
+    else:
+        segmentation = [part.polygon(NEAR, FAR).ravel().tolist()]
     return {"segmentation": segmentation, "area": part.area, "bbox": list(part.box), "iscrowd": 0}

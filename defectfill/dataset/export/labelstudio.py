@@ -76,7 +76,7 @@ def _task(job: Job, item: Item, root: Path) -> dict[str, Any]:
             "original_width": row.width,
             "original_height": row.height,
             "image_rotation": 0,
-            "value": {"format": "rle", "rle": list(brush_runs(part.mask)), "brushlabels": [row.defect]},
+            "value": {"format": "rle", "rle": list(brush_runs(part.mask())), "brushlabels": [row.defect]},
         }
         for number, part in enumerate(parts_of(job.files.mask(row)))
     ]

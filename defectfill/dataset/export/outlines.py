@@ -16,15 +16,24 @@ from numpy.typing import NDArray
 class Part:
     """A connected part of a mask: pixels that touch, be it at a corner."""
 
-    mask: NDArray[np.bool_]
-    """[H, W], this part alone."""
+    shape: tuple[int, int]
+    """H and W of the mask."""
+    box: tuple[int, int, int, int]
+    """left, top, width and height in pixels."""
+    pixels: NDArray[np.bool_]
+    """[height, width], this part alone in its box."""
     outline: NDArray[np.int64]
     """[N, 2], x and y of its outer outline, twice the pixel: even at its left and upper edge, odd at the others."""
     has_holes: bool
-    box: tuple[int, int, int, int]
-    """left, top, width and height in pixels."""
     area: int
     """Pixels."""
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return this part alone, [H, W]."""
+        left, top, width, height = self.box
+        mask = np.zeros(self.shape, dtype=bool)
+        mask[top : top + height, left : left + width] = self.pixels
+        return mask
 
     def polygon(self, near: float, far: float) -> NDArray[np.float64]:
         """Return the outline [N, 2] in pixels, with left and upper edges at `near` in a pixel, the others at `far`.
@@ -39,6 +48,7 @@ def parts_of(mask: NDArray[np.bool_]) -> Iterator[Part]:
     """Yield the connected parts of a mask [H, W], from top to bottom."""
     import cv2
 
+    rows, columns = mask.shape
     pixels = mask.view(np.uint8)
     left, top, width, height = cv2.boundingRect(pixels)
     if not width:
@@ -50,12 +60,11 @@ def parts_of(mask: NDArray[np.bool_]) -> Iterator[Part]:
     outer = [number for number, (_, _, _, parent) in enumerate(hierarchy[0]) if parent < 0]
     by_label = {int(labels[tuple(contours[number][0, 0, ::-1] // 2)]): number for number in outer}
     for label, number in sorted(by_label.items()):
-        x, y, part_width, part_height, area = (int(value) for value in stats[label])
-        part = np.zeros_like(mask)
-        part[top : top + height, left : left + width] = labels == label
+        x, y, width, height, area = (int(value) for value in stats[label])
+        part = labels[y : y + height, x : x + width] == label
         outline = contours[number][:, 0].astype(np.int64) + np.array([2 * left, 2 * top])
         has_holes = bool(hierarchy[0][number][2] >= 0)
-        yield Part(part, outline, has_holes, (left + x, top + y, part_width, part_height), area)
+        yield Part((rows, columns), (left + x, top + y, width, height), part, outline, has_holes, area)
 
 
 def run_lengths(flat: NDArray[np.bool_]) -> NDArray[np.int64]:
