@@ -36,7 +36,8 @@ from pathlib import Path
 from defectfill.dataset.export.export import export_dataset
 start, used = time.perf_counter(), time.process_time()
 export_dataset(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
-print(time.perf_counter() - start, time.process_time() - used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(time.perf_counter() - start, time.process_time() - used, memory)
 """
 
 
