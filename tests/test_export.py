@@ -4,15 +4,19 @@ import csv
 import errno
 import json
 import os
+import runpy
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args
 from xml.etree import ElementTree
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import supervision
 import yaml
@@ -249,7 +253,69 @@ def test_anomalib_gets_masks_in_the_order_of_the_images_and_tables_that_it_takes
         if known.label_index:
             np.testing.assert_array_equal(read_mask(tmp_path / row["mask_path"]), mask_of(dataset, known))
         assert bool(row["mask_path"]) == bool(known.label_index)
-    compile((tmp_path / "supervised.py").read_text(), "supervised.py", "exec")
+
+
+class StandInDataset:
+    """What anomalib's AnomalibDataset asks of a table of samples, and does with it."""
+
+    def __init__(self, augmentations: object = None) -> None:
+        self.augmentations = augmentations
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        return self._samples
+
+    @samples.setter
+    def samples(self, samples: pd.DataFrame) -> None:
+        assert {"image_path", "split", "label_index", "mask_path"} <= set(samples.columns)
+        assert samples["image_path"].map(lambda path: Path(path).exists()).all()
+        self._samples = samples.sort_values(by="image_path", ignore_index=True)
+
+
+class StandInModule:
+    """The arguments that anomalib's AnomalibDataModule takes, and the order in which it sets itself up."""
+
+    def __init__(
+        self,
+        train_batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        val_split_mode: str | None = None,
+        val_split_ratio: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.validation = val_split_mode, val_split_ratio, seed
+
+    def setup(self) -> None:
+        self._setup(None)
+        self._create_test_split()
+
+    def _setup(self, stage: str | None) -> None:
+        raise NotImplementedError
+
+    def _create_test_split(self) -> None:
+        raise AssertionError("it would move images between the splits")
+
+
+def test_the_data_module_for_anomalib_learns_from_defects_and_tests_on_what_was_held_out(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anomalib = ModuleType("anomalib.data")
+    anomalib.AnomalibDataset, anomalib.AnomalibDataModule = StandInDataset, StandInModule  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "anomalib.data", anomalib)
+    export(dataset, tmp_path, "anomalib")
+    module = runpy.run_path(str(tmp_path / "supervised.py"))["Defects"](num_workers=0)
+    module.setup()
+    assert module.validation == ("from_train", 0.2, 0)
+    for split, read in (("train", module.train_data), ("test", module.test_data)):
+        rows = rows_of(dataset, split)
+        assert {Path(path).stem for path in read.samples["image_path"]} == rows.keys()
+        assert read.samples.attrs["task"] == "segmentation"
+        for sample in read.samples.itertuples():
+            row = rows[Path(sample.image_path).stem]
+            assert sample.label_index == row.label_index
+            mask = read_mask(Path(sample.mask_path)) if sample.mask_path else np.zeros((HEIGHT, WIDTH), bool)
+            np.testing.assert_array_equal(mask, mask_of(dataset, row))
 
 
 def test_mvtec_keeps_what_was_held_out_apart_from_what_is_learnt_from(dataset: Path, tmp_path: Path) -> None:
@@ -377,6 +443,23 @@ def test_images_of_16_bits_come_as_8_with_white_at_255(dataset: Path, tmp_path: 
     assert image.dtype == np.uint8
     assert (image[0] == 0).all()
     assert (image[1:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format", "expected"),
+    [(".jfif", "coco", ".jpg"), (".tif", "coco", ".tif"), (".tif", "labelstudio", ".png"), (".bmp", "mvtec", ".bmp")],
+)
+def test_endings_that_a_reader_passes_over_or_cannot_show_are_changed(
+    dataset: Path, tmp_path: Path, suffix: str, format: Format, expected: str
+) -> None:
+    other = Path(shutil.copytree(dataset, tmp_path / "dataset"))
+    encoded = cv2.imencode(".jpg" if suffix == ".jfif" else suffix, np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1]
+    (other / f"images/good/n1{suffix}").write_bytes(encoded.tobytes())
+    change_first(other, image_path=f"images/good/n1{suffix}")
+    export(other, tmp_path / "out", format)
+    [path] = (tmp_path / "out").rglob("n1.*")
+    assert path.suffix == expected
+    assert read_image(path).shape == (HEIGHT, WIDTH, 3)
 
 
 def test_a_jpeg_that_its_reader_might_mend_is_never_linked(dataset: Path, tmp_path: Path) -> None:
