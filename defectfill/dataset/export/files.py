@@ -31,6 +31,7 @@ class Files:
         self.dataset, self.folder, self.link, self.converted = dataset, folder, link, converted
         self.ways: Counter[Way] = Counter()
         """How many images came which way."""
+        self._parents: set[Path] = set()
 
     def place_image(self, row: ManifestRow, target: str) -> str:
         """Bring a row's image to `target`, a path below the folder without its ending, and return it with its ending.
@@ -68,7 +69,9 @@ class Files:
         return source
 
     def _place(self, source: Path, target: Path) -> Way:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in self._parents:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._parents.add(target.parent)
         if self.link and not _may_be_repaired(source):
             try:
                 os.link(source, target)
