@@ -14,10 +14,13 @@ from defectfill.io.errors import ConfigError, DataError
 from defectfill.operations.environment import check_connections, set_environment
 
 if TYPE_CHECKING:
+    from defectfill.dataset.export import Format
+    from defectfill.dataset.export.export import ExportReport
     from defectfill.dataset.opened import Dataset
     from defectfill.dataset.verify import VerifiedDataset
     from defectfill.operations.reports import DeployReport
     from defectfill.records.evaluation import Evaluation, Scores
+    from defectfill.records.manifest import Split
     from defectfill.runs.run import Run
 
 
@@ -112,6 +115,28 @@ def verify_dataset(uri: str | Path) -> "VerifiedDataset":
     from defectfill.operations.storage.fetch import fetch_dataset
 
     return verify(fetch_dataset(str(uri)))
+
+
+def export_dataset(
+    uri: str | Path,
+    out: str | Path,
+    format: "Format",
+    *,
+    split: "Split | None" = None,
+    real_share: float | None = None,
+    link: bool = True,
+) -> "ExportReport":
+    """Write the finished dataset in a folder or at a URL to the folder `out`, in the format of those who train on it.
+
+    The arguments are those of defectfill.dataset.export.export.export_dataset, which this calls; it raises the same.
+    """
+    from defectfill.dataset.export.export import export_dataset as export
+    from defectfill.io.s3 import is_remote
+    from defectfill.operations.storage.fetch import fetch_dataset
+
+    if is_remote(str(out)):
+        raise ConfigError(f"--out: expected a folder of this machine, found {out}")
+    return export(fetch_dataset(str(uri)), Path(out), format, split=split, real_share=real_share, link=link)
 
 
 def deploy_categories(

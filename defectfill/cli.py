@@ -1,27 +1,22 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
-import errno
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from defectfill import __version__
-from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_full_disk
+from defectfill.dataset.export import Format
+from defectfill.exit_codes import exit_codes
+from defectfill.io.errors import DataError
 from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-INTERRUPTED = 130
-PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What is said of a path that is not the user's, or of the wrong kind."""
-MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.EMFILE, errno.ESTALE)
-"""What disks, mounts and limits of the machine say; a traceback would not say more."""
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
 
@@ -43,36 +38,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     with exit_codes():
         app()
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn our errors into messages and exit codes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say_interrupted()
-        sys.exit(INTERRUPTED)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # as typer ends then
-            _say_interrupted()
-        raise
-    except DefectFillError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
-    except OSError as error:
-        if is_full_disk(error):
-            print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
-            sys.exit(1)
-        if error.errno not in (*PATH_ERRORS, *MACHINE_ERRORS):
-            raise
-        print(f"{error.filename2 or error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
-        sys.exit(2 if error.errno in PATH_ERRORS else 1)
-
-
-def _say_interrupted() -> None:
-    print("interrupted; what is finished is kept: run again to go on", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:
@@ -165,6 +130,29 @@ def verify(
     verified = verify_dataset(dataset)
     lines = [f"{dataset}: {verified.rows} rows, all good", f"{dataset}: {verified.leakage}"]
     _print({"dataset": dataset, **verified.model_dump()}, lines, json)
+
+
+@app.command()
+def export(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)],
+    format: Annotated[str, typer.Option(help=f"{', '.join(get_args(Format))}.", show_default=False)],
+    out: Annotated[str, typer.Option(help="The folder to write; it may be there if it is empty.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="Only train or only test.", show_default="both")] = None,
+    real_share: Annotated[
+        float | None,
+        typer.Option(help="Repeat references until they are this share of a defect's images.", show_default=False),
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images rather than hard-link them.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Write a finished DATASET in the format of those who train on it; rejected samples never."""
+    from defectfill.api import export_dataset
+    from defectfill.cli_format import export_lines
+
+    report = export_dataset(
+        dataset, out, cast(Format, format), split=cast(Any, split), real_share=real_share, link=not copy
+    )
+    _print(report, export_lines(report), json)
 
 
 @app.command()

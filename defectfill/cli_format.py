@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from defectfill.dataset.export.export import ExportReport
     from defectfill.demo import Recognition
     from defectfill.operations.reports import Check, DeployReport, RemainingWork, Status
     from defectfill.records.forecast import Forecast
@@ -99,6 +100,16 @@ def deploy_lines(report: "DeployReport") -> Iterator[str]:
         run, slots = f"run {freed.run} is gone, marked as crashed", f"{freed.slots} slots of no run freed"
         yield f"{freed.name}: {run if freed.run else slots}"
     yield from (f"warning: {warning}" for warning in report.warnings)
+
+
+def export_lines(report: "ExportReport") -> Iterator[str]:
+    """Yield what was exported, how its files came, and what its readers should know."""
+    for each in report.counts:
+        yield f"{each.split} {each.defect}: {each.images} {each.origin} images"
+    ways = {"linked": report.linked, "copied": report.copied, "converted": report.converted}
+    yield f"images {', '.join(f'{way}: {count}' for way, count in ways.items() if count)}"
+    yield from (f"note: {note}" for note in report.notes)
+    yield report.folder
 
 
 def recognition_lines(found: "Sequence[Recognition]") -> Iterator[str]:

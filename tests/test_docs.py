@@ -79,5 +79,5 @@ def test_the_readmes_program_runs(finished: "Run", monkeypatch: pytest.MonkeyPat
     [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     names: dict[str, Any] = {}
     exec(re.sub(r'"out/.*?"', repr(str(finished.dataset)), re.sub(r"^   ", "", program, flags=re.M)), names)
-    assert set(names["train"]["split"]) == {"train"}
-    assert len(names["train"]) == 8
+    assert {row.split for row in names["train"].rows} == {"train"}
+    assert names["batch"]["image"].shape == (8, 3, 256, 256)

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.dataset.leakage import certificate_problems
-from defectfill.dataset.opened import check_is_dataset
 from defectfill.io.errors import DataError
 from defectfill.io.files import checked, schema_differences
 from defectfill.io.images import ImageArray, file_sha256, read_image
@@ -31,6 +30,7 @@ from defectfill.records.manifest import (
     ManifestRow,
     metadata_table,
 )
+from defectfill.records.reading import check_is_dataset
 
 
 class VerifiedDataset(BaseModel):

@@ -32,6 +32,7 @@ from defectfill.records.manifest import (
     ManifestRow,
     count_rows,
     metadata_table,
+    sampling_weights,
 )
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.plan import plan_table
@@ -89,7 +90,7 @@ def merge_rows(
             kept.write_table(rows.filter(good).select(SCHEMA.names))
             counts += count_rows(rows.filter(good))
     schema: pa.Schema = SCHEMA.with_metadata(file_metadata)
-    weights = _sampling_weights(counts, run.config.dataset.real_share)
+    weights = sampling_weights(counts, run.config.dataset.real_share)
     with (
         pq.ParquetFile(merged) as source,
         new_table(folder / "metadata.parquet", METADATA_SCHEMA) as metadata,
@@ -170,26 +171,6 @@ def _as_in_dataset(run: Run, folder: Path, rows: pa.Table, image_path_of: Mappin
     for name, column in changed.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)
     return rows
-
-
-def _sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:
-    """Return weights of rows by defect, split and origin: of the draws of a defect `real_share` are real references.
-
-    Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
-    only one origin, its rows weigh 1.
-    """
-    weights = {}
-    for defect, split, origin in counts:
-        real, synthetic = counts[defect, "train", "real"], counts[defect, "train", "synthetic"]
-        if split == "test":
-            weight = 0.0
-        elif defect == "good" or not real or not synthetic:
-            weight = 1.0
-        else:
-            share, count = (real_share, real) if origin == "real" else (1 - real_share, synthetic)
-            weight = share * (real + synthetic) / count
-        weights[defect, split, origin] = weight
-    return weights
 
 
 def _copy_real_images(run: Run, folder: Path) -> tuple[list[ManifestRow], dict[str, str]]:

@@ -11,6 +11,8 @@ from defectfill.config.loading import Formerly, renamed
 from defectfill.io.files import InnerPath
 from defectfill.records.arrow import Int8, Int64, arrow_schema
 
+Split = Literal["train", "test"]
+
 
 class ManifestRow(BaseModel):
     """One image of the dataset. Paths are relative to the dataset's folder, with forward slashes.
@@ -29,7 +31,7 @@ class ManifestRow(BaseModel):
     category: str
     defect: str
     """`good` for normals."""
-    split: Literal["train", "test"]
+    split: Split
     """`train` or `test`; held-out defects and test normals are test, synthetic images always train."""
     origin: Literal["real", "synthetic"]
     """`real` or `synthetic`."""
@@ -154,3 +156,23 @@ def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
     names = ["defect", "split", "origin"]
     counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
     return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})
+
+
+def sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:
+    """Return weights of rows by defect, split and origin: of the draws of a defect `real_share` are real references.
+
+    Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
+    only one origin, its rows weigh 1.
+    """
+    weights = {}
+    for defect, split, origin in counts:
+        real, synthetic = counts[defect, "train", "real"], counts[defect, "train", "synthetic"]
+        if split == "test":
+            weight = 0.0
+        elif defect == "good" or not real or not synthetic:
+            weight = 1.0
+        else:
+            share, count = (real_share, real) if origin == "real" else (1 - real_share, synthetic)
+            weight = share * (real + synthetic) / count
+        weights[defect, split, origin] = weight
+    return weights

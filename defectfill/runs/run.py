@@ -27,6 +27,7 @@ from defectfill.runs.keys import METHOD_VERSION, RecordVersion, RunRecord
 from defectfill.runs.whole import damage_of, dataset_bytes
 
 KEY_PATTERN = re.compile("[0-9a-f]+")
+RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
 
@@ -46,15 +47,15 @@ class Run:
     @classmethod
     def at(cls, folder: Path) -> "Run":
         """Return the run in `folder`, also where that was moved; DataError where its run.json is damaged."""
-        with damage_named(folder / "run.json", "run again to have it written anew"):
-            record = RunRecord.model_validate_json((folder / "run.json").read_bytes())
+        with damage_named(folder / RUN_FILE, "run again to have it written anew"):
+            record = RunRecord.model_validate_json((folder / RUN_FILE).read_bytes())
         return cls(record, Path(os.path.abspath(folder)))
 
     @classmethod
     def open_if_current(cls, folder: Path) -> "Run | None":
         """Return the run in `folder`; None where another version of defectfill made it, whose run.json may differ."""
-        with damage_named(folder / "run.json", "run again to have it written anew"):
-            version = RecordVersion.model_validate_json((folder / "run.json").read_bytes())
+        with damage_named(folder / RUN_FILE, "run again to have it written anew"):
+            version = RecordVersion.model_validate_json((folder / RUN_FILE).read_bytes())
         return cls.at(folder) if version.method_version == METHOD_VERSION else None
 
     @property

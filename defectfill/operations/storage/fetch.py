@@ -10,7 +10,6 @@ from pathlib import Path
 
 from defectfill.adapters.files import TRAINING_FILE
 from defectfill.config.run import RunConfig
-from defectfill.dataset.opened import check_is_dataset
 from defectfill.ingest.find import GROUPS_FILE
 from defectfill.io.errors import DataError
 from defectfill.io.files import new_folder, write_bytes
@@ -27,6 +26,7 @@ from defectfill.operations.storage.layout import (
     remote_run,
 )
 from defectfill.records.plan import Shard
+from defectfill.records.reading import check_is_dataset
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import FINISHED_FILE, Run, latest_folder
 from defectfill.runs.shards import ROWS_FILE
