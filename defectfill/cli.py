@@ -1,33 +1,23 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated
 
 import typer
 
 from defectfill import __version__
-from defectfill.dataset.export import Format
+from defectfill.cli_options import AsJson, ConfigPath, print_report
+from defectfill.cli_results import results
 from defectfill.exit_codes import exit_codes
 from defectfill.io.errors import DataError
 from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
-
-
-class Protocol(StrEnum):
-    """Protocols of papers."""
-
-    ANOMALYDIFFUSION = "anomalydiffusion"
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
+app.add_typer(results)
 
 
 def main() -> None:
@@ -75,7 +65,7 @@ def run(
     dataset = run_category(load_config(config, count))
     made = summary(local_folder(dataset))
     sheet = _contact_sheet_beside(dataset)
-    _print(
+    print_report(
         {"dataset": dataset, "contact_sheet": sheet, "summary": made},
         (*format_summary(made), sheet, dataset),
         json,
@@ -96,7 +86,7 @@ def check(
     from defectfill.operations.check import check_config
 
     found = check_config(load_config(config), measure=measure)
-    _print(found, check_lines(found), json)
+    print_report(found, check_lines(found), json)
 
 
 @app.command()
@@ -116,43 +106,7 @@ def masks(
     mask_files(settings.masks)  # raises for those that are not there
     fetch_data(settings)
     report = write_mask_sheet(settings, out, count)
-    _print({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
-
-
-@app.command()
-def verify(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)],
-    json: AsJson = False,
-) -> None:
-    """Re-check every hash, size, mask value and count of a finished DATASET."""
-    from defectfill.api import verify_dataset
-
-    verified = verify_dataset(dataset)
-    lines = [f"{dataset}: {verified.rows} rows, all good", f"{dataset}: {verified.leakage}"]
-    _print({"dataset": dataset, **verified.model_dump()}, lines, json)
-
-
-@app.command()
-def export(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)],
-    format: Annotated[str, typer.Option(help=f"{', '.join(get_args(Format))}.", show_default=False)],
-    out: Annotated[str, typer.Option(help="The folder to write; it may be there if it is empty.", show_default=False)],
-    split: Annotated[str | None, typer.Option(help="Only train or only test.", show_default="both")] = None,
-    real_share: Annotated[
-        float | None,
-        typer.Option(help="Repeat references until they are this share of a defect's images.", show_default=False),
-    ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy images rather than hard-link them.")] = False,
-    json: AsJson = False,
-) -> None:
-    """Write a finished DATASET in the format of those who train on it; rejected samples never."""
-    from defectfill.api import export_dataset
-    from defectfill.cli_format import export_lines
-
-    report = export_dataset(
-        dataset, out, cast(Format, format), split=cast(Any, split), real_share=real_share, link=not copy
-    )
-    _print(report, export_lines(report), json)
+    print_report({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
 
 
 @app.command()
@@ -184,29 +138,7 @@ def status(
     if verify and found.dataset and not found.damage:
         with _remedy(f"remove {found.dataset} and run again to have it written anew"):
             verify_dataset(found.dataset)
-    _print(found, status_lines(found), json)
-
-
-@app.command()
-def evaluate(
-    config: ConfigPath,
-    protocol: Annotated[
-        Protocol | None, typer.Option(help="A paper's own protocol instead, which selects on test.", show_default=False)
-    ] = None,
-    json: AsJson = False,
-) -> None:
-    """Say whether the finished dataset of CONFIG makes a detector better, by trials on the real images held out."""
-    from defectfill.api import evaluate_category, papers_scores
-    from defectfill.config.run import load_config
-    from defectfill.dataset.evaluation_table import evaluation_table
-    from defectfill.operations.protocols import STAMP, protocol_lines
-
-    if protocol:
-        scores = papers_scores(load_config(config))
-        _print({"protocol": protocol.value, "stamp": STAMP, "defects": scores}, protocol_lines(scores), json)
-        return
-    found = evaluate_category(load_config(config))
-    _print(found, evaluation_table(found).splitlines(), json)
+    print_report(found, status_lines(found), json)
 
 
 @app.command()
@@ -228,7 +160,7 @@ def gc(
             report = collect_garbage(settings, keep)
     else:
         report = GarbageReport(category=settings.category, removed=())
-    _print(report, [f"removed {uri}" for uri in report.removed], json)
+    print_report(report, [f"removed {uri}" for uri in report.removed], json)
 
 
 @app.command()
@@ -249,7 +181,7 @@ def deploy(
     from defectfill.cli_format import deploy_lines
 
     report = deploy_categories(configs, work_pool, gpus=gpus, prune=prune, then=then)
-    _print(report, deploy_lines(report), json)
+    print_report(report, deploy_lines(report), json)
 
 
 @app.command()
@@ -289,17 +221,6 @@ def _remedy(remedy: str) -> Iterator[None]:
 
 def _contact_sheet_beside(dataset: str) -> str:
     return f"{dataset.rpartition('/')[0]}/contact_sheet.png"
-
-
-def _print(report: object, lines: Iterable[str], json: bool) -> None:
-    """Print a report as one JSON object, or else its lines."""
-    if json:
-        from pydantic_core import to_json
-
-        print(to_json(report, indent=2, inf_nan_mode="null").decode())
-        return
-    for line in lines:
-        print(line)
 
 
 if __name__ == "__main__":
