@@ -1,4 +1,5 @@
 # make test     on a fresh clone: virtual environment, installation, tests (those with servers beside the others)
+# make test-browser  the report in a browser; Debian's chromium and npm's axe-core are installed where they are missing
 # make demo     the whole pipeline on a toy category that it makes itself
 # make fuzz     the property tests with many examples, other ones each time (`make test` takes the same few every time)
 # make check    lint, format and types
@@ -8,13 +9,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: test fuzz demo check clean
+AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
+
+.PHONY: test test-browser fuzz demo check clean
 
 test: $(INSTALLED)
 	export OMP_NUM_THREADS=1; \
 	$(BIN)/python -m pytest -m server > .server-tests.log 2>&1 & server=$$!; \
-	$(BIN)/python -m pytest -m "not server"; others=$$?; \
+	$(BIN)/python -m pytest -m "not server and not browser"; others=$$?; \
 	wait $$server; status=$$?; cat .server-tests.log; exit $$((others + status))
+
+test-browser: $(INSTALLED) $(AXE)
+	command -v chromium > /dev/null && command -v chromedriver > /dev/null || \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver)
+	OMP_NUM_THREADS=1 AXE_SCRIPT=$(AXE) $(BIN)/python -m pytest -m browser
+
+$(AXE): | $(INSTALLED)
+	command -v npm > /dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends npm)
+	npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/axe axe-core@4
 
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz -o timeout=7200

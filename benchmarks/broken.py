@@ -40,6 +40,7 @@ train: {steps: 1, batch_size: 1, rank: 2, alpha: 2, warmup_steps: 1}
 generate: {count: 1, max_attempts: 20, candidates: 1, steps: 2, solver: dpm, guidance_scale: 1, min_change: 0.002}
 gates: {tolerance: 20, min_drawn_fraction: 0, max_off_mask_fraction: 1, max_reference_correlation: 1}
 output: {root: out}
+report: false
 """
 
 

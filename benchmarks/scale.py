@@ -128,6 +128,7 @@ def toy_run(folder: Path, name: str, count: int) -> Run:
                 "generate": {"count": count},
                 "gates": {"tolerance": 20, "max_off_mask_fraction": 1},
                 "output": {"root": folder / name},
+                "report": False,
             }
         )
     )

@@ -62,13 +62,13 @@ def run(
     from defectfill.dataset.summary import format_summary, summary
     from defectfill.io.s3 import local_folder
 
-    dataset = run_category(load_config(config, count))
+    settings = load_config(config, count)
+    dataset = run_category(settings)
     made = summary(local_folder(dataset))
-    sheet = _contact_sheet_beside(dataset)
+    beside = {"contact_sheet": _beside(dataset, "contact_sheet.png")}
+    beside |= {"report": _beside(dataset, "report/index.html")} if settings.report else {}
     print_report(
-        {"dataset": dataset, "contact_sheet": sheet, "summary": made},
-        (*format_summary(made), sheet, dataset),
-        json,
+        {"dataset": dataset, **beside, "summary": made}, (*format_summary(made), *beside.values(), dataset), json
     )
     if strict and any(each.kept < each.wanted for each in made.defects.values()):
         raise typer.Exit(1)
@@ -206,7 +206,8 @@ def demo(
     dataset = run_category(settings)
     folder = local_folder(dataset)
     recognized = recognition_lines(recognize(settings, folder))
-    for line in (*format_summary(summary(folder)), *recognized, _contact_sheet_beside(dataset), dataset):
+    looked_at = _beside(dataset, "report/index.html" if settings.report else "contact_sheet.png")
+    for line in (*format_summary(summary(folder)), *recognized, looked_at, dataset):
         print(line)
 
 
@@ -219,8 +220,8 @@ def _remedy(remedy: str) -> Iterator[None]:
         raise DataError([*error.problems, remedy]) from error
 
 
-def _contact_sheet_beside(dataset: str) -> str:
-    return f"{dataset.rpartition('/')[0]}/contact_sheet.png"
+def _beside(dataset: str, name: str) -> str:
+    return f"{dataset.rpartition('/')[0]}/{name}"
 
 
 if __name__ == "__main__":

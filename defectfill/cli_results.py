@@ -73,3 +73,18 @@ def evaluate(
         return
     found = evaluate_category(load_config(config))
     print_report(found, evaluation_table(found).splitlines(), json)
+
+
+@results.command()
+def report(
+    run: Annotated[str | None, typer.Argument(metavar="CONFIG|RUN", help="A run's folder, or its config.")] = None,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="RUN_A RUN_B", help="What changed, instead.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Write the report of a finished run, to look at and to review its samples in, and say where its page is."""
+    from defectfill.operations.report import page_of
+
+    page = page_of(run, compare)
+    print_report({"report": page}, [page], json)

@@ -73,6 +73,7 @@ train: {{steps: 2, batch_size: 1, rank: 2, alpha: 2}}
 generate: {{count: 5, candidates: 2, steps: 2, samples_per_batch: 2, shard_size: 2}}
 gates: {{tolerance: 20, max_off_mask_fraction: 1}}
 output: {{root: {root}/out}}
+report: false
 """
 
 

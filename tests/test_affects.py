@@ -83,6 +83,7 @@ CONSEQUENCES: list[tuple[str, Any, set[str]]] = [
     ("dataset.label", "planned", {"finished"}),
     ("dataset.rejected_images", True, {"finished"}),
     ("output.root", "{tmp_path}/elsewhere", set()),
+    ("report", False, set()),
     ("runner.processes", 4, set()),
 ]
 

@@ -2,29 +2,36 @@
 
 import numpy as np
 
-from defectfill.dataset.contact_sheet import write_contact_sheet
+from defectfill.dataset.contact_sheet import LEAST_TILE_PX, write_contact_sheet
 from defectfill.io.files import read_table
 from defectfill.io.images import read_image, read_mask
-from defectfill.painting.tiles import GAP_PX, TILE_PX, TITLE_PX
+from defectfill.painting.tiles import CAPTION_LINE_PX, GAP_PX, TITLE_PX
 from defectfill.painting.window import crop_window
 from defectfill.runs.run import Run
 
+WIDTH, TALL = LEAST_TILE_PX + GAP_PX, TITLE_PX + LEAST_TILE_PX + GAP_PX
+"""Of tiles; windows of the toys are smaller than a tile."""
+CAPTION_PX = 3 * CAPTION_LINE_PX
+
 
 def tile(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
-    top, left = row * (TITLE_PX + TILE_PX + GAP_PX) + TITLE_PX, column * (TILE_PX + GAP_PX)
-    return sheet[top : top + TILE_PX, left : left + TILE_PX]
+    """The tile of the first defect; results have their figures below."""
+    top = row * TALL + (CAPTION_PX if row > 2 else 0) + TITLE_PX
+    return sheet[top : top + LEAST_TILE_PX, column * WIDTH : column * WIDTH + LEAST_TILE_PX]
 
 
 def test_the_sheet_shows_four_rows_per_defect(finished: Run) -> None:
     path = write_contact_sheet(finished, columns=3)
     sheet = read_image(path)
     path.unlink()
-    assert sheet.shape == (8 * (TITLE_PX + TILE_PX + GAP_PX), 3 * (TILE_PX + GAP_PX), 3)
+    assert sheet.shape == (8 * TALL + 2 * CAPTION_PX, 3 * WIDTH, 3)
     row = next(row for row in read_table(finished.dataset / "manifest.parquet") if row["sample_id"].startswith("hole"))
     image, mask = read_image(finished.dataset / row["image_path"]), read_mask(finished.dataset / row["mask_path"])
-    window = crop_window(image, mask, tuple(row["window"]), TILE_PX)
+    window = crop_window(image, mask, tuple(row["window"]), LEAST_TILE_PX)
     np.testing.assert_array_equal(tile(sheet, 2, 0), np.rint(window.image * 255))
     np.testing.assert_array_equal(tile(sheet, 3, 0)[..., 0] > 0, window.mask)
+    captions = sheet[3 * TALL - GAP_PX : 3 * TALL - GAP_PX + CAPTION_PX]
+    assert (captions < 128).any(axis=(1, 2)).sum() > 20, "lines of text under the results"
 
 
 def test_only_as_many_tiles_as_there_are_references(finished: Run) -> None:

@@ -109,7 +109,7 @@ def test_the_demos_config_is_the_one_in_configs_but_for_its_folders(demo_config:
     assert shipped.model_copy(update=roots) == demo_config
 
 
-def test_the_demos_config_is_in_what_is_installed(tmp_path: Path) -> None:
+def test_the_demos_config_and_the_reports_files_are_in_what_is_installed(tmp_path: Path) -> None:
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
     for name in ("defectfill", "flows", "mask_sampling", "configs"):
@@ -121,6 +121,9 @@ def test_the_demos_config_is_in_what_is_installed(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("defectfill-*.whl")
     with ZipFile(wheel) as files:
         assert files.read("defectfill/toy/washer.yaml") == TOY_CONFIG.read_bytes()
+        report = "defectfill/dataset/report"
+        for name in ("templates/page.html", "templates/report.html", "static/report.js", "static/report.css"):
+            assert files.read(f"{report}/{name}") == (ROOT / report / name).read_bytes()
 
 
 DEMO = """

@@ -18,7 +18,7 @@ from defectfill.adapters.train import train_adapter
 from defectfill.cli import main
 from defectfill.config.run import load_config
 from defectfill.dataset.annotated import annotation_margin_px
-from defectfill.dataset.contact_sheet import write_contact_sheet
+from defectfill.dataset.contact_sheet import LEAST_TILE_PX, write_contact_sheet
 from defectfill.dataset.summary import DefectSummary, format_summary, summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
@@ -30,7 +30,7 @@ from defectfill.operations.prepare import start_run
 from defectfill.painting.gates import REMEDIES
 from defectfill.painting.label import grown
 from defectfill.painting.painter import FlatPainter
-from defectfill.painting.tiles import GAP_PX, TILE_PX, TITLE_PX
+from defectfill.painting.tiles import CAPTION_LINE_PX, GAP_PX, TITLE_PX
 from defectfill.records.plan import Shard
 from defectfill.runs.plan import read_plan
 from defectfill.runs.planner import plan_samples, shards_to_do
@@ -279,9 +279,9 @@ def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
     ]
     assert all(Path(example).is_file() for example in hole.examples)
     sheet = read_image(write_contact_sheet(run, columns=3))
-    row_px = TITLE_PX + TILE_PX + GAP_PX
-    assert len(sheet) == 5 * row_px
-    assert (sheet[4 * row_px + TITLE_PX :] < 250).mean() > 0.2
+    row_px, captions_px = TITLE_PX + LEAST_TILE_PX + GAP_PX, 3 * CAPTION_LINE_PX
+    assert len(sheet) == 5 * row_px + captions_px
+    assert (sheet[4 * row_px + TITLE_PX : -captions_px] < 250).mean() > 0.2
     verify_dataset(run.dataset)
     for strict, code in ((["--strict"], 1), ([], 0)):
         monkeypatch.setattr("sys.argv", ["defectfill", "run", str(toy_config), *strict])

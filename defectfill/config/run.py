@@ -47,6 +47,8 @@ class RunConfig(ConfigSection):
     dataset: Annotated[DatasetConfig, Affects.DATASET] = DatasetConfig()
     evaluate: Annotated[EvaluateConfig, Affects.NOTHING] = EvaluateConfig()
     output: OutputConfig
+    report: Annotated[bool, Affects.NOTHING] = True
+    """A report to look at and to review samples in is written beside the finished dataset, `report/index.html`."""
     runner: Annotated[RunnerConfig, Affects.NOTHING] = RunnerConfig()
     schedule: Annotated[ScheduleConfig | None, Affects.NOTHING] = None
 

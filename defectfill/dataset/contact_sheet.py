@@ -1,6 +1,7 @@
 """The contact sheet: one picture that shows, defect by defect, what was learnt and what was made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,89 +9,140 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
+from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import REASONS
-from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
+from defectfill.painting.label import grown
+from defectfill.painting.tiles import Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
-from defectfill.records.snapshot import read_picture, references_of
+from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.runs.plan import plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
+COLUMNS = 8
+LEAST_TILE_PX, MOST_TILE_PX = 192, 320
+"""A tile has the pixels of the largest window on the sheet, within these."""
 
-def write_contact_sheet(run: Run, columns: int = 8) -> Path:
+
+@dataclass(frozen=True)
+class SheetRow:
+    """A row of the sheet."""
+
+    title: str
+    tiles: list[Tile]
+    captions: tuple[tuple[str, ...], ...] = ()
+    """Lines of text under each tile."""
+
+
+def write_contact_sheet(run: Run, columns: int = COLUMNS) -> Path:
     """Write `contact_sheet.png` beside the dataset of a run and return its path.
 
-    Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results,
-    drawn masks. Where fewer are kept than wanted, and than a row holds, a row of rejected ones follows
-    for each reason.
+    Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results
+    with the figures that the gates judge, drawn masks. Where fewer are kept than wanted, and than a row holds, a row
+    of rejected ones follows for each reason.
     """
-    rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns)]
+    side = _tile_px(run, columns)
+    rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns, side)]
     path = run.folder / "contact_sheet.png"
-    write_png(path, np.concatenate([titled_row(title, tiles, columns) for title, tiles in rows]))
+    write_png(path, np.concatenate([titled_row(row.title, row.tiles, columns, side, row.captions) for row in rows]))
     return path
 
 
-def _defect_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
-    """Yield (title, tiles) of the rows of one defect."""
-    folder, config = run.config.category_folder, run.config
-    records, references = run.snapshot(), []
-    for record in references_of(records, defect)[:columns]:
-        mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, config.window, config.latent_side)
-        references.append(crop_window(read_picture(folder, record), mask, box, TILE_PX))
-    yield f"{drawn_name(defect)}: references", [outlined(window) for window in references]
-    of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
-    first = dataset(run.dataset / "manifest.parquet").head(columns, filter=of_defect)
-    painted = [ManifestRow.model_validate(row) for row in first.to_pylist()]
+def _tile_px(run: Run, columns: int) -> int:
+    """Return the side of a tile: none of the windows shown loses sharpness up to MOST_TILE_PX."""
+    defects = run.config.data.defects
+    shown = (row.window for defect in defects for row in _first(run, "manifest", defect, columns))
+    widest = max((window[2] - window[0] for window in shown if window), default=0)
+    return min(max(widest, LEAST_TILE_PX), MOST_TILE_PX)
+
+
+def _first(run: Run, table: str, defect: str, columns: int, reason: str | None = None) -> list[ManifestRow]:
+    """Return the first samples of a defect in a table of the dataset; reason: of those rejected for it."""
+    wanted = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
+    wanted = wanted & (pc.field("reason") == reason) if reason else wanted
+    found = dataset(run.dataset / f"{table}.parquet").head(columns, filter=wanted)
+    return [ManifestRow.model_validate(row) for row in found.to_pylist()]
+
+
+def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[SheetRow]:
+    """Yield the rows of one defect."""
+    name, painted = drawn_name(defect), _first(run, "manifest", defect, columns)
+    references = references_of(run.snapshot(), defect)[:columns]
+    yield SheetRow(f"{name}: references", [_reference(run, record, side) for record in references])
     planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
-    yield (
-        f"{drawn_name(defect)}: normals, planned mask outlined",
-        [
-            outlined(_crop(read_stretched(run.dataset / row.source_path, row.white_level), mask, row))
-            for row, mask in zip(painted, planned, strict=True)
-        ],
-    )
-    drawn = [
-        _crop(
-            read_stretched(run.dataset / row.image_path, row.white_level),
-            read_mask(run.dataset / row.drawn_mask_path),
-            row,
-        )
-        for row in painted
+    drawn = [read_mask(run.dataset / row.drawn_mask_path) for row in painted]
+    normals = [
+        _crop(run.dataset / row.source_path, mask, row, side) for row, mask in zip(painted, planned, strict=True)
     ]
-    yield f"{drawn_name(defect)}: results", [window.image for window in drawn]
-    yield (
-        f"{drawn_name(defect)}: drawn masks",
-        [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in drawn],
-    )
-    if len(painted) < min(columns, config.generate.count):
-        yield from _rejected_rows(run, defect, columns)
+    yield SheetRow(f"{name}: normals, planned mask outlined", [outlined(window) for window in normals])
+    results = [_crop(run.dataset / row.image_path, mask, row, side) for row, mask in zip(painted, drawn, strict=True)]
+    figures = tuple(_figures(run, *scene) for scene in zip(painted, drawn, planned, strict=True))
+    yield SheetRow(f"{name}: results, with what the gates measure", [window.image for window in results], figures)
+    masks = [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in results]
+    yield SheetRow(f"{name}: drawn masks", masks)
+    if len(painted) < min(columns, run.config.generate.count):
+        yield from _rejected_rows(run, defect, columns, side)
 
 
-def _rejected_rows(run: Run, defect: str, columns: int) -> Iterator[tuple[str, list[Tile]]]:
-    """Yield (title, tiles) of the first samples that were rejected for each reason, the drawn mask outlined."""
-    of_defect = (pc.field("defect") == defect) & (pc.field("origin") == "synthetic")
+def _reference(run: Run, record: ImageRecord, side: int) -> Tile:
+    """Return the window of a reference with its mask outlined."""
+    config = run.config
+    mask = read_mask(config.category_folder / record.mask_path)
+    box = window_box(mask, config.window, config.latent_side)
+    return outlined(crop_window(read_picture(config.category_folder, record), mask, box, side))
+
+
+def _rejected_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[SheetRow]:
+    """Yield rows of the first samples that were rejected for each reason, the drawn mask outlined."""
+    plan = plan_table(run, defect, columns=["sample_id", "planned_mask_path"])
+    planned = dict(zip(plan["sample_id"].to_pylist(), plan["planned_mask_path"].to_pylist(), strict=True))
     for reason in REASONS:
-        first = dataset(run.dataset / "rejected.parquet").head(
-            columns, filter=of_defect & (pc.field("reason") == reason)
+        rows = _first(run, "rejected", defect, columns, reason)
+        found = [(row, files) for row in rows if (files := rejected_files(run, defect, row.sample_id))]
+        if not found:
+            continue
+        drawn = [read_mask(mask) for _, (_, mask) in found]
+        scenes = zip(found, drawn, strict=True)
+        tiles = [outlined(_crop(image, mask, row, side)) for (row, (image, _)), mask in scenes]
+        figures = tuple(
+            _figures(run, row, mask, read_planned_mask(run, planned[row.sample_id]))
+            for (row, _), mask in zip(found, drawn, strict=True)
         )
-        rows = [ManifestRow.model_validate(row) for row in first.to_pylist()]
-        found = [(row, rejected_files(run, defect, row.sample_id)) for row in rows]
-        tiles = [
-            outlined(_crop(read_stretched(files[0], row.white_level), read_mask(files[1]), row))
-            for row, files in found
-            if files
-        ]
-        if tiles:
-            yield f"{drawn_name(defect)}: rejected as {reason}", tiles
+        yield SheetRow(f"{drawn_name(defect)}: rejected as {reason}", tiles, figures)
 
 
-def _crop(image: ImageArray, mask: NDArray[np.bool_], row: ManifestRow) -> Window:
-    """Return the window in which a row was painted, at the tile's size."""
+def _crop(path: Path, mask: NDArray[np.bool_], row: ManifestRow, side: int) -> Window:
+    """Return the window in which a row was painted, of the image in a file, at the tile's size."""
     assert row.window is not None
+    image: ImageArray = read_stretched(path, row.white_level)
     left, top, right, bottom = row.window
     box: Box = (left, top, right, bottom)
-    return crop_window(image, mask, box, TILE_PX)
+    return crop_window(image, mask, box, side)
+
+
+def _figures(run: Run, row: ManifestRow, drawn: NDArray[np.bool_], planned: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Return the figures that the gates judge, of those measured at several resolutions the source's finest, in lines.
+
+    drawn, planned: the masks [H, W] of the sample; the drawn one counts as loose as the references' masks are.
+    """
+    loose = grown(drawn, annotation_margin_px(run.folder, row.defect))
+    lines = (
+        {
+            "drawn": float((loose & planned).sum() / max(planned.sum(), 1)),
+            "off": row.off_mask_fraction,
+            "seam": row.seam_gradient,
+        },
+        {"contrast": row.contrast, "texture": _finest(row.texture)},
+        {"edge": _finest(row.edge_sharpness), "like": row.reference_correlation, "apart": row.appearance_distance},
+    )
+    return tuple(
+        "   ".join(f"{name} {value:.2g}" for name, value in line.items() if value is not None) for line in lines
+    )
+
+
+def _finest(values: Sequence[float]) -> float | None:
+    return values[0] if values else None

@@ -16,8 +16,9 @@ from defectfill.dataset.annotated import annotated_labels, write_annotated
 from defectfill.dataset.card import dataset_card
 from defectfill.dataset.contact_sheet import write_contact_sheet
 from defectfill.dataset.leakage import certify
+from defectfill.dataset.report.build import REPORT_FOLDER, write_report
 from defectfill.io.errors import DataError
-from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, write_bytes
+from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, remove_folder, write_bytes
 from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.io.progress import progress
 from defectfill.io.white_level import FULL
@@ -49,8 +50,8 @@ VERDICT_KEY = b"defectfill.verdict"
 def write_dataset(run: Run) -> Path:
     """Make the dataset's folder anew from the finished shards and the real images, swap it in whole and return it.
 
-    A contact sheet follows, and last the mark that the run is finished. Raises DataError when a planned sample is
-    in no shard, or a shard's file is no longer what was painted.
+    A contact sheet follows, the report where it is wanted, and last the mark that the run is finished. Raises DataError
+    when a planned sample is in no shard, or a shard's file is no longer what was painted.
     """
     run.mark_unfinished()
     with timed(run, "merge"), new_folder(run.dataset, replace=True) as folder:
@@ -63,6 +64,10 @@ def write_dataset(run: Run) -> Path:
         add_verdict(folder / "manifest.parquet", read_verdict(run, folder))
         write_bytes(folder / "README.md", dataset_card(run, folder).encode())
     write_contact_sheet(run)
+    if run.config.report:
+        write_report(run)
+    elif (run.folder / REPORT_FOLDER).exists():  # of an earlier dataset
+        remove_folder(run.folder / REPORT_FOLDER)
     run.mark_finished()
     return run.dataset
 

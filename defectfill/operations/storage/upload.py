@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from defectfill.adapters.files import TRAINING_FILE
+from defectfill.dataset.report.build import REPORT_FOLDER
 from defectfill.io.s3 import Remote, is_copy, is_remote
 from defectfill.operations.storage.fetch import fetch_units
 from defectfill.operations.storage.layout import (
@@ -77,8 +78,16 @@ def upload_dataset(run: Run) -> None:
     dataset.upload((path for path in changed if path not in last), run.dataset)
     dataset.upload((path for path in changed if path in last), run.dataset)
     remote.upload(["run.json", TIMINGS_FILE, "contact_sheet.png"], run.folder)
+    _mirror_report(remote / REPORT_FOLDER, run.folder / REPORT_FOLDER)
     remote.upload([FINISHED_FILE], run.folder)
     output.upload(["latest"] if (run.category_output / "latest").is_file() else [], run.category_output)
+
+
+def _mirror_report(remote: Remote, folder: Path) -> None:
+    """Make the report on storage the one that is here, or remove it where none is."""
+    there, here = remote.files(), files_in(folder)
+    remote.remove(there.keys() - set(here))
+    remote.upload((path for path in here if not is_copy(folder / path, there.get(path))), folder)
 
 
 def upload_folder(folder: Path, beside: str) -> str:

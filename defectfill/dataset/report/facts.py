@@ -1,0 +1,139 @@
+"""The tables of the report: funnel, timings, what the run was made with, what became of it in a consumer's hands."""
+
+import statistics
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from defectfill.dataset.report.training import Training
+from defectfill.dataset.summary import DefectSummary
+from defectfill.io.files import damage_named
+from defectfill.runs.run import Run
+from defectfill.runs.timings import TIMINGS_FILE
+
+VERDICT_FILE = "evaluation/verdict.json"
+"""In the folder of a run, once its dataset was evaluated."""
+PACKAGES = ("numpy", "pillow", "opencv-python-headless", "scikit-image", "pyarrow")
+
+
+class DefectVerdict(BaseModel):
+    """What an evaluation says of a defect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verdict: str
+    sentence: str
+
+
+class Evaluation(BaseModel):
+    """The verdicts of an evaluation, by defect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    defects: dict[str, DefectVerdict]
+
+
+def evaluation_of(run: Run) -> dict[str, DefectVerdict]:
+    """Return the verdict on each defect; none where the dataset was not evaluated. DataError where it is damaged."""
+    path = run.folder / VERDICT_FILE
+    if not path.is_file():
+        return {}
+    with damage_named(path, "evaluate the run again"):
+        return Evaluation.model_validate_json(path.read_bytes()).defects
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the planned samples of a defect."""
+
+    name: str
+    count: int
+    share: float
+    """Of those planned, in percent."""
+
+
+def funnel(outcome: DefectSummary) -> list[Stage]:
+    """Return what became of the planned samples of a defect: kept first, then by reason."""
+    counts = {"kept": outcome.kept, **outcome.rejected, "no room": outcome.no_room}
+    total = max(outcome.planned, 1)
+    return [Stage(name, count, 100 * count / total) for name, count in counts.items() if count]
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """All runs of a step together."""
+
+    step: str
+    times: int
+    seconds: float
+    per_sample: float | None
+    """Median seconds."""
+    peak_gib: float
+
+
+class TimingLine(BaseModel):
+    """One line of timings.jsonl."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    seconds: float
+    peak_gib: float
+    painted: int = 0
+
+
+def step_times(run: Run) -> list[StepTime]:
+    """Return the time and memory of each step, in the order in which they first ran.
+
+    Lines that a killed process left unfinished are passed over.
+    """
+    path = run.folder / TIMINGS_FILE
+    steps: dict[str, list[TimingLine]] = {}
+    for text in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValidationError):
+            line = TimingLine.model_validate_json(text)
+            steps.setdefault(line.step, []).append(line)
+    return [_step_time(step, each) for step, each in steps.items()]
+
+
+def _step_time(step: str, lines: list[TimingLine]) -> StepTime:
+    painted = [line.seconds / line.painted for line in lines if line.painted]
+    return StepTime(
+        step=step,
+        times=len(lines),
+        seconds=sum(line.seconds for line in lines),
+        per_sample=statistics.median(painted) if painted else None,
+        peak_gib=max(line.peak_gib for line in lines),
+    )
+
+
+def facts_of(run: Run, trainings: list[Training]) -> Iterator[tuple[str, str]]:
+    """Yield what tells a run from all others: name and value."""
+    record = run.record
+    yield "run", run.folder.name
+    yield "dataset", run.dataset_uri
+    yield "base model", f"{record.base.model}, revision {record.base.revision}"
+    yield "device", record.device
+    yield "selection by", record.distance
+    yield "data", record.data_digest
+    for training in trainings:
+        yield f"adapter {training.name}", training.adapter_sha256
+    packages = {**{name: version(name) for name in PACKAGES}, **(trainings[0].versions if trainings else {})}
+    yield "defectfill", f"{version('defectfill')}, method {record.method_version}"
+    yield "packages", ", ".join(f"{name} {number}" for name, number in sorted(packages.items()))
+    yield (
+        "licences",
+        (
+            "The images derive from the photographs they were painted on and inherit their licence; "
+            f"the base model {record.base.model} has its own."
+        ),
+    )
+
+
+def config_text(run: Run) -> str:
+    """Return the whole config as YAML."""
+    return yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,260 @@
+"""The report in a browser, opened from disk: looked at, filtered and reviewed as people do. `make test-browser`."""
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report import multiplied
+from defectfill.dataset.report.build import write_report
+from defectfill.io.files import read_table, write_bytes, write_table
+from defectfill.painting.gates import REASONS
+from defectfill.records.manifest import SCHEMA
+from defectfill.runs.run import Run
+
+pytestmark = pytest.mark.browser
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+SAMPLES = 60
+HOSTILE = "</script><script>document.title='hacked'</script><img src=x onerror=\"document.title='hacked'\">"
+AXE = os.environ.get("AXE_SCRIPT")
+"""axe.min.js of axe-core; without it accessibility is not checked."""
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[Any]:
+    """Yield a headless Chromium without a network."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium or chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    found.set_window_size(1280, 900)
+    found.execute_cdp_cmd("Network.enable", {})
+    found.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def run(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run of many samples, half of them rejected, with texts that are markup."""
+    run = multiplied(finished, tmp_path_factory.mktemp("browsed"), SAMPLES)
+    rows = [{**row, "prompt": HOSTILE} for row in read_table(run.dataset / "manifest.parquet")]
+    write_table(run.dataset / "manifest.parquet", rows, SCHEMA)
+    verdicts = {defect: {"verdict": "better", "sentence": HOSTILE} for defect in run.config.data.defects}
+    write_bytes(run.folder / "evaluation" / "verdict.json", json.dumps({"defects": verdicts}).encode())
+    return run
+
+
+@pytest.fixture(scope="module")
+def address(run: Run) -> str:
+    """Return the address of the report."""
+    return write_report(run).as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """Yield the browser with the report open and nothing reviewed; in the end it has said nothing on its console."""
+    browser.get_log("browser")
+    browser.get("about:blank")
+    browser.get(address)
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def at(page: Any, selector: str) -> Any:
+    return page.find_element("css selector", selector)
+
+
+def all_at(page: Any, selector: str) -> list[Any]:
+    return list(page.find_elements("css selector", selector))
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.switch_to.active_element.send_keys(key)
+
+
+def go(page: Any, hash: str) -> None:
+    page.execute_script("location.hash = arguments[0]", hash)
+    until(lambda: page.execute_script("return location.hash").startswith("#"))
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """Return what a condition gives once that is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+def choose(page: Any, name: str, value: str) -> None:
+    at(page, f"#{name} option[value='{value}']").click()
+
+
+def shown_ids(page: Any) -> list[str]:
+    return [each.get_attribute("href").rpartition("/")[2] for each in all_at(page, "#grid .tile")]
+
+
+def test_the_overview_leads_to_the_samples_of_a_reason(page: Any) -> None:
+    assert at(page, ".headline").text.startswith(f"{SAMPLES // 2} of")
+    link = next(each for each in all_at(page, ".stages a") if "seam visible" in each.text)
+    link.click()
+    until(lambda: at(page, "#samples").is_displayed())
+    texts = [each.text for each in all_at(page, "#grid .caption b")]
+    assert set(texts) == {"✕ seam visible"}
+
+
+def test_texts_that_are_markup_are_shown_and_do_nothing(page: Any) -> None:
+    assert HOSTILE in at(page, ".verdicts").text
+    sample = "return JSON.parse(document.getElementById('data').textContent).samples.find((each) => !each.reason).id"
+    go(page, f"sample/{page.execute_script(sample)}")
+    until(lambda: at(page, "#detail").is_displayed())
+    assert HOSTILE in at(page, "#origin").text
+    assert "hacked" not in page.title
+
+
+def test_only_tiles_in_view_are_in_the_page(page: Any) -> None:
+    page.set_window_size(700, 500)
+    go(page, "samples")
+    assert 0 < len(until(lambda: shown_ids(page))) < SAMPLES
+    first = shown_ids(page)
+    page.execute_script("window.scrollTo(0, document.body.scrollHeight)")
+    until(lambda: not set(shown_ids(page)) & set(first[:1]))
+    assert 0 < len(shown_ids(page)) < SAMPLES
+    page.set_window_size(1280, 900)
+
+
+def test_layers_are_laid_over_the_tiles(page: Any) -> None:
+    go(page, "samples")
+    until(lambda: shown_ids(page))
+    assert all_at(page, "#grid path") == []
+    for layer, selector in {"planned": "path.planned", "label": "path.label", "change": "img[src*=change]"}.items():
+        button = at(page, f".toolbar [data-layer={layer}]")
+        button.click()
+        assert button.get_attribute("aria-pressed") == "true"
+        tiles = len(shown_ids(page))
+        assert len(all_at(page, f"#grid .frame:has({selector})")) == tiles > 0
+    press(page, "b")
+    until(lambda: all_at(page, "#grid img[src*=before]"))
+
+
+def test_samples_are_filtered_and_sorted(page: Any) -> None:
+    go(page, "samples")
+    choose(page, "reason", REASONS[1])
+    assert {each.text for each in all_at(page, "#grid .caption b")} == {"✕ off mask"}
+    choose(page, "verdict", "kept")
+    assert shown_ids(page) == []
+    assert at(page, "#none").is_displayed()
+    at(page, "#reset").click()
+    assert f"{SAMPLES} of {SAMPLES} shown" in at(page, "#count").text
+    at(page, "#sort").send_keys("score, lowest")
+    scores = [float(each.text) for each in all_at(page, "#grid .caption span")]
+    ids = page.execute_script(
+        "return [...document.querySelectorAll('#grid > div')].map((each) => Number(each.ariaPosInSet))"
+    )
+    assert ids == sorted(ids)
+    assert scores == sorted(scores)
+
+
+def test_a_sample_has_an_address_and_a_slider(page: Any, address: str, run: Run) -> None:
+    page.get("about:blank")
+    data = page_data(page, address)
+    sample = next(each for each in data["samples"] if each["reason"] == "mask_lost")
+    page.get(f"{address}#sample/{sample['id']}")
+    until(lambda: at(page, "#detail").is_displayed())
+    assert at(page, "#detail-title").text == sample["id"]
+    assert "mask lost" in at(page, "#said").text
+    assert len(all_at(page, "#candidates li")) == len(sample["scores"])
+    assert len(all_at(page, "#gates tr")) == len(data["limits"][sample["defect"]])
+    slider = at(page, "#slider")
+    page.execute_script("arguments[0].value = 70; arguments[0].dispatchEvent(new Event('input'))", slider)
+    assert "70%" in at(page, "#viewer").get_attribute("style")
+    loaded = "return [...document.querySelectorAll('#viewer .patch img')].every((each) => each.naturalWidth > 0)"
+    until(lambda: page.execute_script(loaded))
+    press(page, "\ue00c")
+    until(lambda: not at(page, "#detail").is_displayed())
+
+
+def page_data(page: Any, address: str) -> dict[str, Any]:
+    page.get(address)
+    data: dict[str, Any] = page.execute_script("return JSON.parse(document.getElementById('data').textContent)")
+    return data
+
+
+def test_reviews_by_keyboard_outlive_a_reload_and_are_saved(page: Any, downloads: Path) -> None:
+    go(page, "samples")
+    ids = until(lambda: shown_ids(page))[:3]
+    at(page, "#grid .tile").send_keys("r")
+    press(page, "u")
+    press(page, "\ue007")
+    until(lambda: at(page, "#detail").is_displayed())
+    press(page, "w")
+    page.refresh()
+    go(page, "samples")
+    until(lambda: "3 of 60 reviewed" in at(page, "#progress").text)
+    assert [each.text for each in all_at(page, "#grid .badge")] == ["Reject", "Unsure", "Wrong label"]
+    at(page, "#save").click()
+    until(lambda: (downloads / "review.csv").is_file())
+    with (downloads / "review.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["id", "decision", "note"], *zip_rows(ids, ["reject", "unsure", "wrong_label"])]
+
+
+def zip_rows(ids: list[str], decisions: list[str]) -> list[list[str]]:
+    return [[sample_id, decision, ""] for sample_id, decision in zip(ids, decisions, strict=True)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_serious_violation(page: Any, scheme: str, width: int) -> None:
+    if not AXE:
+        pytest.skip("AXE_SCRIPT names no axe.min.js")
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.set_window_size(width, 900)
+    page.execute_script(Path(AXE).read_text("utf-8"))
+    for hash in ("overview", "samples", "figures", "training", "run", f"sample/{shown_sample(page)}"):
+        go(page, hash)
+        assert serious(page) == [], hash
+    page.set_window_size(1280, 900)
+
+
+def shown_sample(page: Any) -> str:
+    return str(page.execute_script("return JSON.parse(document.getElementById('data').textContent).samples[0].id"))
+
+
+def serious(page: Any) -> list[str]:
+    """Return what axe-core finds that keeps people from using the page."""
+    found = page.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [
+        f"{each['id']}: {node['html'][:150]} {node['any'][0]['message'] if node['any'] else ''}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
