@@ -1,6 +1,5 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
-import errno
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,16 +10,13 @@ from typing import Annotated
 import typer
 
 from defectfill import __version__
-from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_full_disk
+from defectfill.cli_exit import exit_codes
+from defectfill.io.errors import DataError
 from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-INTERRUPTED = 130
-PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What is said of a path that is not the user's, or of the wrong kind."""
-MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.EMFILE, errno.ESTALE)
-"""What disks, mounts and limits of the machine say; a traceback would not say more."""
+review = typer.Typer(no_args_is_help=True, help="Decide on the samples of a run.")
+app.add_typer(review, name="review")
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
@@ -34,36 +30,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     with exit_codes():
         app()
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn our errors into messages and exit codes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say_interrupted()
-        sys.exit(INTERRUPTED)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # as typer ends then
-            _say_interrupted()
-        raise
-    except DefectFillError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
-    except OSError as error:
-        if is_full_disk(error):
-            print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
-            sys.exit(1)
-        if error.errno not in (*PATH_ERRORS, *MACHINE_ERRORS):
-            raise
-        print(f"{error.filename2 or error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
-        sys.exit(2 if error.errno in PATH_ERRORS else 1)
-
-
-def _say_interrupted() -> None:
-    print("interrupted; what is finished is kept: run again to go on", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:
@@ -155,6 +121,29 @@ def verify(
 
     verified = verify_dataset(dataset)
     _print({"dataset": dataset, **verified.model_dump()}, [f"{dataset}: {verified.rows} rows, all good"], json)
+
+
+@review.command()
+def apply(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run's folder or URL, or the category's YAML file.", show_default=False),
+    ],
+    decisions: Annotated[
+        Path, typer.Argument(metavar="CSV", help="The decisions: id,decision,note.", show_default=False)
+    ],
+    refill: Annotated[
+        bool, typer.Option("--refill", help="Have the next run paint others for the samples that are taken out.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Take rejects and wrong labels out of the dataset of RUN, and say how far the gates agree with the decisions."""
+    from defectfill.cli_format import review_lines
+    from defectfill.operations.review.apply import apply_review
+    from defectfill.operations.review.named import named_run
+
+    report = apply_review(named_run(run), decisions, refill=refill)
+    _print(report, review_lines(report), json)
 
 
 @app.command()

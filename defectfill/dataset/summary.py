@@ -11,10 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.probe import probe_vae
 from defectfill.painting.gates import REASONS, REMEDIES
+from defectfill.records.manifest import REVIEWED
 from defectfill.runs.plan import plan_table
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
 from defectfill.runs.shards import TRIED, is_hopeless, rejected_files
 
+REVIEW_REMEDY = "the gates that `defectfill review apply` proposes"
+LOST = (*REASONS, REVIEWED)
+"""Why a painted sample is not in the dataset, in the order of a table's columns."""
 EXAMPLES = 3
 """Rejected samples that are named where a defect is hopeless."""
 
@@ -60,7 +65,7 @@ def summary(dataset: Path) -> Summary:
 
 def format_summary(outcome: Summary) -> list[str]:
     """Return the lines of a table, a row per defect, and the notes below it."""
-    given = [reason for reason in REASONS if any(reason in each.rejected for each in outcome.defects.values())]
+    given = [reason for reason in LOST if any(reason in each.rejected for each in outcome.defects.values())]
     stages = ["planned", "no room", *given, "kept"]
     lines = [f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages)]
     for defect, each in outcome.defects.items():
@@ -86,7 +91,7 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
     return DefectSummary(
         planned=painted + no_room,
         no_room=no_room,
-        rejected={reason: rejected[reason] for reason in REASONS if rejected[reason]},
+        rejected={reason: rejected[reason] for reason in LOST if rejected[reason]},
         kept=kept,
         wanted=run.config.generate.count,
         hopeless=hopeless,
@@ -114,17 +119,22 @@ def _notes(run: Run, defect: str, outcome: DefectSummary) -> Iterator[str]:
         reason = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
         yield (
             f"{defect}: given up after {TRIED} samples, of which {outcome.kept} passed the gates and "
-            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {REMEDIES[reason]}"
+            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {REMEDIES.get(reason, REVIEW_REMEDY)}"
         )
         yield from (f"{defect}: {reason}, for example {example}" for example in outcome.examples)
     elif outcome.kept < outcome.wanted:
-        lost = {"no room": outcome.no_room, **outcome.rejected}
-        yield (
-            f"{defect}: {outcome.wanted - outcome.kept} fewer than wanted, since the plan ends at "
-            f"generate.max_attempts {run.config.generate.max_attempts:g} times the count; most common: "
-            f"{max(lost, key=lambda reason: lost[reason])}"
-        )
+        yield f"{defect}: {outcome.wanted - outcome.kept} fewer than wanted, {_why_fewer(run, outcome)}"
     if outcome.no_room:
         reasons = plan_table(run, defect, columns=["reason"])["reason"]
         first = reasons.filter(pc.not_equal(reasons, ""))[0]
         yield f"{defect}: {outcome.no_room} found no room, the first because: {first}"
+
+
+def _why_fewer(run: Run, outcome: DefectSummary) -> str:
+    """Return why there are fewer samples than wanted of a defect that is not hopeless."""
+    if outcome.wanted <= outcome.kept + outcome.rejected.get(REVIEWED, 0) and not read_review(run).refill:
+        return "taken out by a review; apply it with --refill and run again to have others painted"
+    lost = {"no room": outcome.no_room, **outcome.rejected}
+    most = max(lost, key=lambda reason: lost[reason])
+    attempts = f"generate.max_attempts {run.config.generate.max_attempts:g}"
+    return f"since the plan ends at {attempts} times the count; most common: {most}"
