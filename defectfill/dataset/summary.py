@@ -1,8 +1,9 @@
 """The outcome of a run: how many planned samples of each defect were kept, and why the others were not."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,21 +59,40 @@ class Summary(BaseModel):
 def summary(dataset: Path) -> Summary:
     """Return what became of the planned samples of each defect of the dataset in a run's folder."""
     run = Run.at(dataset.parent)
-    defects = {defect: _defect_summary(run, dataset, defect) for defect in run.config.data.defects}
+    defects = defect_summaries(run, dataset)
     notes = [note for defect, each in defects.items() for note in _notes(run, defect, each)]
     return Summary(defects=defects, probe_accuracy=probe_vae(dataset), notes=tuple(notes))
 
 
+def defect_summaries(run: Run, dataset: Path) -> dict[str, DefectSummary]:
+    """Return what became of the planned samples of each defect."""
+    return {defect: _defect_summary(run, dataset, defect) for defect in run.config.data.defects}
+
+
+def funnel(defects: Mapping[str, DefectSummary]) -> list[dict[str, Any]]:
+    """Return a table, a row per defect: planned, without room, rejected by reason, kept and wanted."""
+    given = [reason for reason in LOST if any(reason in each.rejected for each in defects.values())]
+    return [
+        {
+            "defect": defect,
+            "planned": each.planned,
+            "no room": each.no_room,
+            **{reason: each.rejected.get(reason, 0) for reason in given},
+            "kept": each.kept,
+            "wanted": each.wanted,
+        }
+        for defect, each in defects.items()
+    ]
+
+
 def format_summary(outcome: Summary) -> list[str]:
     """Return the lines of a table, a row per defect, and the notes below it."""
-    given = [reason for reason in LOST if any(reason in each.rejected for each in outcome.defects.values())]
-    stages = ["planned", "no room", *given, "kept"]
+    rows = funnel(outcome.defects)
+    stages = [stage for stage in rows[0] if stage not in ("defect", "wanted")]
     lines = [f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages)]
-    for defect, each in outcome.defects.items():
-        numbers = [each.planned, each.no_room, *(each.rejected.get(reason, 0) for reason in given), each.kept]
-        columns = zip(stages, numbers, strict=True)
-        row = "".join(f"{number:>{max(len(stage), 7) + 2}}" for stage, number in columns)
-        lines.append(f"{defect:16}{row} of {each.wanted}")
+    for row in rows:
+        numbers = "".join(f"{row[stage]:>{max(len(stage), 7) + 2}}" for stage in stages)
+        lines.append(f"{row['defect']:16}{numbers} of {row['wanted']}")
     lines += outcome.notes
     if outcome.probe_accuracy is not None:
         accuracy = f"{outcome.probe_accuracy:.0%} (50% is chance)"
