@@ -140,8 +140,8 @@ def test_a_run_shows_on_prefects_pages_what_takes_long_and_what_it_made(server: 
     assert done.stdout.splitlines() == [
         "progress 100 Metal_nut.v2: inpaint hole",
         'table [{"defect": "hole", "p washer: samples',
-        f"image data:image/webp;base6 washer: {finished.folder}/contact_sheet.png",
-        f"markdown - Dataset: `{str(finished.dataset)[:10]} {finished.dataset}",
+        f"image data:image/webp;base64 washer: {finished.folder}/contact_sheet.png",
+        f"markdown {f'- Dataset: `{finished.dataset}'[:22]} {finished.dataset}",
         "washer: 5 of hole, scratch",
     ]
 

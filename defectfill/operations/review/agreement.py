@@ -27,6 +27,8 @@ SETTINGS = {
 }
 """The setting of a gate, in section gates; that of all others is `tolerance`."""
 TOLERANCE = "tolerance"
+SEEN = (TOLERANCE, "min_drawn_fraction", "max_off_mask_fraction")
+"""Settings that are proposed: of what one sees of a sample. A copy of a reference looks as good as that."""
 RANGES = {"min_drawn_fraction": (-1.0, 0.0), TOLERANCE: (0.0, 20.0)}
 """Of what a need is held against; of all other settings (0, 1)."""
 FIGURES = (
@@ -160,7 +162,7 @@ def best_limits(decisions: Decisions, present: Limits) -> Limits:
     best = present
     for _ in range(ROUNDS):
         before = best
-        for name in present:
+        for name in SEEN:
             best = {**best, name: _best_value(decisions, name, best, present[name])}
         if best == before:
             break
