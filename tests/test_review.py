@@ -32,6 +32,7 @@ from defectfill.painting.measures import Measures
 from defectfill.records.manifest import ManifestRow
 from defectfill.runs.review import Decided, Review, write_review
 from defectfill.runs.run import Run
+from defectfill.runs.shards import rejected_files
 
 Rows = list[dict[str, Any]]
 
@@ -104,6 +105,9 @@ def test_what_is_taken_out_leaves_the_dataset_and_others_are_painted_where_that_
     for row, was in zip(rejected, (hole[0], hole[3]), strict=True):
         assert (run.dataset / row["image_path"]).read_bytes() == first[was["image_path"]]
         assert row["image_path"] == f"rejected/{was['image_path']}"
+        assert rejected_files(run, "hole", row["sample_id"]) == tuple(
+            next((run.folder / "shards").rglob(was[name])) for name in ("image_path", "mask_path")
+        )
     everything = {row["sample_id"] for row in read_table(run.dataset / "manifest.parquet")}
     normals = {name for name in everything if name.startswith("vae-")}
     assert normals

@@ -80,7 +80,7 @@ def test_a_log_file_gets_a_line_every_now_and_then_and_one_in_the_end(
     assert not is_live()
     bar = ProgressBar("train hole", done=10, total=20)
     bar.set(12)
-    monkeypatch.setattr(terminal, "TOLD_EVERY_S", 0)
+    monkeypatch.setattr(terminal, "LINE_EVERY_S", 0)
     bar.set(15)
     bar.close()
     drawn = capsys.readouterr().err.splitlines()

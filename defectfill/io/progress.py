@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from defectfill.io.terminal import REDRAWN_EVERY_S, is_live, open_bar
-from defectfill.io.terminal import TOLD_EVERY_S as PLAIN_EVERY_S
+from defectfill.io.terminal import LINE_EVERY_S, REDRAWN_EVERY_S, is_live, open_bar
 
 Item = TypeVar("Item")
 
@@ -21,7 +20,7 @@ TOLD_EVERY_S = 10
 
 def refresh_seconds() -> float:
     """Return how often a bar is drawn at most: in a log file, which no one watches, more rarely."""
-    return REDRAWN_EVERY_S if is_live() else PLAIN_EVERY_S
+    return REDRAWN_EVERY_S if is_live() else LINE_EVERY_S
 
 
 class ProgressBar:

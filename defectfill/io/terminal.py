@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-TOLD_EVERY_S = 10.0
+LINE_EVERY_S = 10.0
 """Seconds between two plain lines of a bar."""
 REDRAWN_EVERY_S = 0.2
 MEMORY_READ_EVERY_S = 1.0
@@ -42,7 +42,7 @@ def open_bar(label: str, done: int, total: int | None, unit: str) -> Bar:
 
 
 class PlainBar:
-    """Lines on standard error, one every TOLD_EVERY_S seconds and one in the end."""
+    """Lines on standard error, one every LINE_EVERY_S seconds and one in the end."""
 
     def __init__(self, label: str, done: int, total: int | None, unit: str) -> None:
         self.label, self.total, self.unit, self.before = label, total, unit, done
@@ -50,7 +50,7 @@ class PlainBar:
 
     def draw(self, done: int, note: str) -> None:
         """Write a line, if the last one is old enough."""
-        if time.monotonic() - self.told_at >= TOLD_EVERY_S:
+        if time.monotonic() - self.told_at >= LINE_EVERY_S:
             self.told_at = time.monotonic()
             print(self.line(done, note), file=sys.stderr, flush=True)
 

@@ -90,7 +90,10 @@ def shard_rows(run: Run, shard: Shard) -> pa.Table:
 
 
 def rejected_files(run: Run, defect: str, sample_id: str) -> tuple[Path, Path] | None:
-    """Return image and drawn mask of a rejected sample, in the folder of its shard; None where they are not there."""
-    folders = (run.folder / "shards" / defect).glob("*/rejected")
+    """Return image and drawn mask of a rejected sample, in the folder of its shard; None where they are not there.
+
+    Those that a person took out lie among the kept ones there.
+    """
+    folders = (each / part for each in (run.folder / "shards" / defect).glob("*") for part in ("rejected", "."))
     files = ((each / kind / defect / f"{sample_id}.png" for kind in ("images", "masks")) for each in folders)
     return next(((image, mask) for image, mask in files if image.is_file() and mask.is_file()), None)
