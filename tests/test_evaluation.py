@@ -12,7 +12,7 @@ from conftest import TOY_CONFIG, contents
 from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
-from defectfill.dataset.writer import VERDICT_KEY, write_dataset
+from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import DefectFillError
 from defectfill.io.images import file_sha256
 from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, parts_of
@@ -27,7 +27,7 @@ from defectfill.painting.painter import FlatPainter
 from defectfill.records.evaluation import ArmFigures, Difference, Training
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
-from defectfill.runs.verdict import VERDICT_FILE, read_verdict
+from defectfill.runs.verdict import VERDICT_FILE, VERDICT_KEY, read_verdict
 from defectfill.synthesis.shards import inpaint_shard
 from defectfill.toy import write_category
 
