@@ -38,7 +38,7 @@ def main() -> None:
         resident, refused = [], 0
         for index in range(count):
             try:
-                masks.sampler.sample(scenes[index % len(scenes)], index)
+                masks.sample(scenes[index % len(scenes)], index)
             except PlacementError:
                 refused += 1
             if index in (count // 10, count - 1):

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectfill.config.run import RunConfig
-from defectfill.io.errors import ConfigError
+from defectfill.io.errors import ConfigError, DataError
 from defectfill.operations.environment import check_connections, set_environment
 
 if TYPE_CHECKING:
+    from defectfill.dataset.export import Format
+    from defectfill.dataset.export.export import ExportReport
     from defectfill.dataset.opened import Dataset
     from defectfill.dataset.verify import VerifiedDataset
     from defectfill.operations.reports import DeployReport
+    from defectfill.records.evaluation import Evaluation, Scores
+    from defectfill.records.manifest import Split
+    from defectfill.runs.run import Run
 
 
 def run_category(config: RunConfig) -> str:
@@ -26,6 +31,7 @@ def run_category(config: RunConfig) -> str:
     config and the images are read once: what is edited while the run is under way changes nothing in it.
     """
     from defectfill.operations.check import check_run
+    from defectfill.operations.evaluation import needs_verdict, refuse_harmful
     from defectfill.operations.findings import notes, warnings
     from defectfill.operations.lock import locked
     from defectfill.operations.prepare import prepare_run, start_run
@@ -33,7 +39,8 @@ def run_category(config: RunConfig) -> str:
     set_environment()
     check_connections()
     run = prepare_run(config)
-    if run.is_finished():
+    if run.is_finished() and not needs_verdict(run):
+        refuse_harmful(run)
         return run.dataset_uri
     records, decided = check_run(config, run)
     for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):
@@ -44,8 +51,50 @@ def run_category(config: RunConfig) -> str:
         from flows.server import prefect_server
     with prefect_server():
         from flows.category import synthesize_category
+        from flows.terminal import log_above_bars
 
+        log_above_bars()
         return synthesize_category(run.record)
+
+
+def evaluate_category(config: RunConfig) -> "Evaluation":
+    """Say whether the finished dataset of a config makes a detector better, and return all figures.
+
+    What was tried out before is found again. Raises DataError where there is no such dataset, DefectFillError where it
+    harms and dataset.promote is `unless_harmful`.
+    """
+    from defectfill.runs.verdict import read_verdict
+
+    set_environment()
+    check_connections()
+    run = _finished_run(config)
+    with _settings_of_prefect():
+        from flows.server import prefect_server
+    with prefect_server():
+        from flows.evaluate import evaluate_dataset
+
+        evaluate_dataset(run.record)
+    evaluation = read_verdict(run)
+    assert evaluation is not None
+    return evaluation
+
+
+def papers_scores(config: RunConfig) -> "dict[str, Scores]":
+    """Return what AnomalyDiffusion's protocol, which selects on test, says of the finished dataset of a config."""
+    from defectfill.operations.evaluation import Evaluator
+    from defectfill.operations.protocols import anomalydiffusion
+
+    return anomalydiffusion(Evaluator(_finished_run(config)))
+
+
+def _finished_run(config: RunConfig) -> "Run":
+    """Return the finished run of a config; DataError where there is none."""
+    from defectfill.operations.prepare import prepare_run
+
+    run = prepare_run(config)
+    if not run.is_finished():
+        raise DataError(f"{config.category}: no finished dataset of this config; run it first")
+    return run
 
 
 def open_dataset(uri: str | Path) -> "Dataset":
@@ -68,6 +117,28 @@ def verify_dataset(uri: str | Path) -> "VerifiedDataset":
     from defectfill.operations.storage.fetch import fetch_dataset
 
     return verify(fetch_dataset(str(uri)))
+
+
+def export_dataset(
+    uri: str | Path,
+    out: str | Path,
+    format: "Format",
+    *,
+    split: "Split | None" = None,
+    real_share: float | None = None,
+    link: bool = True,
+) -> "ExportReport":
+    """Write the finished dataset in a folder or at a URL to the folder `out`, in the format of those who train on it.
+
+    The arguments are those of defectfill.dataset.export.export.export_dataset, which this calls; it raises the same.
+    """
+    from defectfill.dataset.export.export import export_dataset as export
+    from defectfill.io.s3 import is_remote
+    from defectfill.operations.storage.fetch import fetch_dataset
+
+    if is_remote(str(out)):
+        raise ConfigError(f"--out: expected a folder of this machine, found {out}")
+    return export(fetch_dataset(str(uri)), Path(out), format, split=split, real_share=real_share, link=link)
 
 
 def deploy_categories(

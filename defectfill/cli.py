@@ -1,8 +1,7 @@
 """The command line. Exit codes: 0 done, 2 the user's mistakes, one message each, 130 interrupted, 1 anything else."""
 
-import errno
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -11,19 +10,14 @@ from typing import Annotated
 import typer
 
 from defectfill import __version__
-from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_full_disk
+from defectfill.cli_options import AsJson, ConfigPath, print_report
+from defectfill.cli_results import results
+from defectfill.exit_codes import exit_codes
+from defectfill.io.errors import DataError
 from defectfill.operations.environment import set_environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-INTERRUPTED = 130
-PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What is said of a path that is not the user's, or of the wrong kind."""
-MACHINE_ERRORS = (errno.EIO, errno.EROFS, errno.ENOLCK, errno.ENOTSUP, errno.EMFILE, errno.ESTALE)
-"""What disks, mounts and limits of the machine say; a traceback would not say more."""
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
+app.add_typer(results)
 
 
 def main() -> None:
@@ -34,36 +28,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     with exit_codes():
         app()
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn our errors into messages and exit codes."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say_interrupted()
-        sys.exit(INTERRUPTED)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # as typer ends then
-            _say_interrupted()
-        raise
-    except DefectFillError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
-    except OSError as error:
-        if is_full_disk(error):
-            print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)
-            sys.exit(1)
-        if error.errno not in (*PATH_ERRORS, *MACHINE_ERRORS):
-            raise
-        print(f"{error.filename2 or error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
-        sys.exit(2 if error.errno in PATH_ERRORS else 1)
-
-
-def _say_interrupted() -> None:
-    print("interrupted; what is finished is kept: run again to go on", file=sys.stderr)
 
 
 def _print_version(wanted: bool) -> None:
@@ -103,7 +67,9 @@ def run(
     made = summary(local_folder(dataset))
     beside = {"contact_sheet": _beside(dataset, "contact_sheet.png")}
     beside |= {"report": _beside(dataset, "report/index.html")} if settings.report else {}
-    _print({"dataset": dataset, **beside, "summary": made}, (*format_summary(made), *beside.values(), dataset), json)
+    print_report(
+        {"dataset": dataset, **beside, "summary": made}, (*format_summary(made), *beside.values(), dataset), json
+    )
     if strict and any(each.kept < each.wanted for each in made.defects.values()):
         raise typer.Exit(1)
 
@@ -120,7 +86,7 @@ def check(
     from defectfill.operations.check import check_config
 
     found = check_config(load_config(config), measure=measure)
-    _print(found, check_lines(found), json)
+    print_report(found, check_lines(found), json)
 
 
 @app.command()
@@ -140,34 +106,7 @@ def masks(
     mask_files(settings.masks)  # raises for those that are not there
     fetch_data(settings)
     report = write_mask_sheet(settings, out, count)
-    _print({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
-
-
-@app.command()
-def verify(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)],
-    json: AsJson = False,
-) -> None:
-    """Re-check every hash, size, mask value and count of a finished DATASET."""
-    from defectfill.api import verify_dataset
-
-    verified = verify_dataset(dataset)
-    _print({"dataset": dataset, **verified.model_dump()}, [f"{dataset}: {verified.rows} rows, all good"], json)
-
-
-@app.command()
-def report(
-    run: Annotated[str | None, typer.Argument(metavar="CONFIG|RUN", help="A run's folder, or its config.")] = None,
-    compare: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="RUN_A RUN_B", help="What changed, instead.")
-    ] = None,
-    json: AsJson = False,
-) -> None:
-    """Write the report of a finished run, to look at and to review its samples in, and say where its page is."""
-    from defectfill.operations.report import page_of
-
-    page = page_of(run, compare)
-    _print({"report": page}, [page], json)
+    print_report({"sheet": out, "masks": report}, (*format_mask_report(report), str(out)), json)
 
 
 @app.command()
@@ -199,7 +138,7 @@ def status(
     if verify and found.dataset and not found.damage:
         with _remedy(f"remove {found.dataset} and run again to have it written anew"):
             verify_dataset(found.dataset)
-    _print(found, status_lines(found), json)
+    print_report(found, status_lines(found), json)
 
 
 @app.command()
@@ -221,7 +160,7 @@ def gc(
             report = collect_garbage(settings, keep)
     else:
         report = GarbageReport(category=settings.category, removed=())
-    _print(report, [f"removed {uri}" for uri in report.removed], json)
+    print_report(report, [f"removed {uri}" for uri in report.removed], json)
 
 
 @app.command()
@@ -242,7 +181,7 @@ def deploy(
     from defectfill.cli_format import deploy_lines
 
     report = deploy_categories(configs, work_pool, gpus=gpus, prune=prune, then=then)
-    _print(report, deploy_lines(report), json)
+    print_report(report, deploy_lines(report), json)
 
 
 @app.command()
@@ -283,17 +222,6 @@ def _remedy(remedy: str) -> Iterator[None]:
 
 def _beside(dataset: str, name: str) -> str:
     return f"{dataset.rpartition('/')[0]}/{name}"
-
-
-def _print(report: object, lines: Iterable[str], json: bool) -> None:
-    """Print a report as one JSON object, or else its lines."""
-    if json:
-        from pydantic_core import to_json
-
-        print(to_json(report, indent=2, inf_nan_mode="null").decode())
-        return
-    for line in lines:
-        print(line)
 
 
 if __name__ == "__main__":

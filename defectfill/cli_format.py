@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from defectfill.dataset.export.export import ExportReport
     from defectfill.demo import Recognition
-    from defectfill.operations.reports import Check, DeployReport, RemainingWork, Status
+    from defectfill.operations.reports import Agreement, Check, DeployReport, RemainingWork, ReviewReport, Status
     from defectfill.records.forecast import Forecast
 
 NAMED = 3
@@ -29,6 +30,12 @@ def work_lines(work: "RemainingWork") -> Iterator[str]:
     if work.is_finished:
         yield f"everything is done: {work.dataset}"
         return
+    if work.painter != "diffusion":
+        for each in work.defects:
+            yield f"{each.defect}: {each.samples} of {work.count} samples to paint"
+        yield f"painter {work.painter}: no base, no training, no GPU"
+        yield f"output: {work.run}"
+        return
     for each in work.defects:
         trained = "is there" if each.is_trained else f"to be trained for {work.training_steps} steps"
         painting = f"{each.samples} of {work.count} samples to paint, {each.unet_passes:,} UNet passes"
@@ -39,12 +46,11 @@ def work_lines(work: "RemainingWork") -> Iterator[str]:
 
 def forecast_lines(forecast: "Forecast", work: "RemainingWork") -> Iterator[str]:
     """Yield what the work that is left takes."""
-    yield (
-        f"forecast: {forecast.trainings} trainings of {duration(forecast.training_seconds)}, "
-        f"{forecast.paintings} paintings of {forecast.painting_seconds:.2f} s "
-        f"({work.candidates} candidates, {work.painting_steps} steps): "
-        f"{duration(forecast.seconds)}, and what rejected samples add"
-    )
+    paintings = f"{forecast.paintings} paintings of {forecast.painting_seconds:.2f} s"
+    if work.painter == "diffusion":
+        trainings = f"{forecast.trainings} trainings of {duration(forecast.training_seconds)}"
+        paintings = f"{trainings}, {paintings} ({work.candidates} candidates, {work.painting_steps} steps)"
+    yield f"forecast: {paintings}: {duration(forecast.seconds)}, and what rejected samples add"
     yield (
         f"forecast: {forecast.memory_mib:,.0f} MiB of memory, {forecast.disk_mib:,.0f} MiB of disk "
         "for images in shards and dataset"
@@ -79,9 +85,45 @@ def _change_lines(status: "Status") -> list[str]:
         if paths:
             more = ", ..." if len(paths) > NAMED else ""
             lines.append(f"{len(paths)} files {change}: {', '.join(paths[:NAMED])}{more}")
+    lines += ["others are to be painted for samples that a review took out"] if status.refill else []
     lines += [status.damage] if status.damage else []
     lines += ["it was made by another version of defectfill"] if status.other_version else []
     return lines or ["it was not finished after its last change"]
+
+
+def review_lines(report: "ReviewReport") -> Iterator[str]:
+    """Yield how many samples were decided on, how far the gates agree, and which settings would agree better."""
+    found = report.agreement
+    yield "decided: " + (", ".join(f"{count} {word}" for word, count in report.decisions.items()) or "nothing")
+    yield from _agreement_lines(found)
+    if found.best is None:
+        yield "too few decisions to propose settings of the gates: 10 kept and 10 taken out are needed"
+    elif not found.proposals:
+        yield "no other settings of the gates agree better with decisions that they were not chosen by"
+    else:
+        for each in found.proposals:
+            yield f"proposed: gates.{each.setting} {each.proposed:g}, now {each.now:g}"
+        yield (
+            f"with these the gates agree on {found.best} of {found.kept + found.taken_out}, and on {found.best_unseen} "
+            "where each fifth of the decisions is judged by settings that the others chose"
+        )
+    if not report.is_finished:
+        yield "run again to have others painted for the samples that were taken out"
+    yield report.dataset
+
+
+def _agreement_lines(found: "Agreement") -> Iterator[str]:
+    """Yield a table of gates, a row each; nothing without decisions."""
+    decided = found.kept + found.taken_out
+    if not decided:
+        return
+    yield f"of {decided} samples kept or taken out the gates say the same of {found.agree}"
+    yield f"{'gate':16}{'refuses of taken out':>22}{'refuses of kept':>18}{'separation':>13}"
+    for each in found.gates:
+        taken_out, kept = f"{each.refused_of_taken_out} of {found.taken_out}", f"{each.refused_of_kept} of {found.kept}"
+        separation = "" if each.separation is None else f"{each.separation:.2f}"
+        yield f"{each.gate:16}{taken_out:>22}{kept:>18}{separation:>13}".rstrip()
+    yield "separation: 1 where a gate's measure tells what people take out, 0.5 where it tells nothing"
 
 
 def deploy_lines(report: "DeployReport") -> Iterator[str]:
@@ -94,6 +136,16 @@ def deploy_lines(report: "DeployReport") -> Iterator[str]:
         run, slots = f"run {freed.run} is gone, marked as crashed", f"{freed.slots} slots of no run freed"
         yield f"{freed.name}: {run if freed.run else slots}"
     yield from (f"warning: {warning}" for warning in report.warnings)
+
+
+def export_lines(report: "ExportReport") -> Iterator[str]:
+    """Yield what was exported, how its files came, and what its readers should know."""
+    for each in report.counts:
+        yield f"{each.split} {each.defect}: {each.images} {each.origin} images"
+    ways = {"linked": report.linked, "copied": report.copied, "converted": report.converted}
+    yield f"images {', '.join(f'{way}: {count}' for way, count in ways.items() if count)}"
+    yield from (f"note: {note}" for note in report.notes)
+    yield report.folder
 
 
 def recognition_lines(found: "Sequence[Recognition]") -> Iterator[str]:

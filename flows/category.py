@@ -3,20 +3,22 @@
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
+from defectfill.operations.evaluation import needs_verdict, refuse_harmful
 from defectfill.operations.lock import locked
 from defectfill.operations.storage.fetch import open_run
 from defectfill.runs.keys import RunRecord
 from flows.announce import announce
-from flows.artifacts import artifact_key, progress_artifacts
+from flows.artifacts import progress_artifacts, show_dataset
+from flows.names import category_run_name
 from flows.runners import open_runner
 from flows.steps import ingest, sample_masks, train_adapter, write_manifest
+from flows.trials import evaluate
 
 
-@flow(name="synthesize-category", persist_result=False)
+@flow(name="synthesize-category", flow_run_name=category_run_name, persist_result=False)
 def synthesize_category(
     config_path: Path | SkipJsonSchema[RunRecord], count: int | None = None, gpu_limit: str | None = None
 ) -> str:
@@ -34,18 +36,19 @@ def synthesize_category(
         run_uri = ingest(asked)
         run = open_run(run_uri)
         if run.is_finished():
+            if needs_verdict(run):
+                evaluate(run, synthesize_category, gpu_limit)
+            refuse_harmful(run)
             return run.dataset_uri
-        for defect in config.data.defects:
+        for defect in config.data.defects if config.generate.uses_base else ():
             train_adapter(run_uri, defect, gpu_limit)
         with progress_artifacts(config.category), open_runner(run_uri, gpu_limit) as paint:
             while shards := sample_masks(run_uri):  # again for those that are rejected
                 paint(shards)
         still_held()
         write_manifest(run_uri)
+        if needs_verdict(run):
+            evaluate(run, synthesize_category, gpu_limit)
     announce(run)
-    create_markdown_artifact(
-        key=artifact_key(f"dataset-{config.category}"),
-        markdown=(run.dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],
-        description=run.dataset_uri,
-    )
+    show_dataset(run)
     return run.dataset_uri

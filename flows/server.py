@@ -6,6 +6,7 @@ run can still tell it how it ended.
 """
 
 import atexit
+import logging
 import os
 import re
 import socket
@@ -40,6 +41,8 @@ ANSWER_S = 10
 """A server that has not answered by then is taken for dead."""
 POLL_S = 0.1
 STOP_S = 5
+SLOW_TALKERS = ("EventsWorker", "APILogWorker")
+"""What Prefect sends events and logs by; at the end it would warn of each second that a busy machine takes for it."""
 _RACE = re.compile("already exists|database is locked")
 """What a server says while another one makes the same new database."""
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|CommandError): .+")
@@ -58,6 +61,8 @@ def prefect_server() -> Iterator[None]:
             yield
         return
     print("starting Prefect's temporary server ...", file=sys.stderr)
+    for name in SLOW_TALKERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     url = temporary_server().url()
     outside = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url  # for the processes that the run starts

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from defectfill.config.base import BaseConfig
 from defectfill.config.run import RunConfig, load_config
+from defectfill.io.files import write_bytes
 from defectfill.operations.environment import ENVIRONMENT, set_environment
 from defectfill.records.snapshot import ImageRecord
 
@@ -130,6 +131,20 @@ def paint(run: "Run") -> None:
     while shards := plan_samples(run):
         for shard in shards:
             inpaint_shard(run, shard)
+
+
+def judge(run: "Run", sentence: str) -> None:
+    """Leave an evaluation beside the dataset of a run that says one sentence of every defect."""
+    from defectfill.records.evaluation import Evaluation, Verdict
+    from defectfill.runs.verdict import VERDICT_FILE, rows_digest
+
+    verdict = Verdict(verdict="helps", sentence=sentence, arm="real", best_arm="real", real_share=None, difference=None)
+    evaluation = Evaluation(
+        category=run.config.category, rows_digest=rows_digest(run.dataset), settings={}, detectors={}, image_px=64,
+        defects=dict.fromkeys(run.config.data.defects, verdict), figures=(), subsets=(), fidelity={},
+        fidelity_table=(), notes=(),
+    )  # fmt: skip
+    write_bytes(run.folder / VERDICT_FILE, evaluation.model_dump_json().encode())
 
 
 def contents(folder: Path) -> dict[str, bytes]:

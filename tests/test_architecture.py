@@ -40,7 +40,7 @@ VAGUE = ("What", "How", "Whether", "Why", "Where", "The", "A", "An", "Every")
 MODEL = "defectfill/model/"
 HOMES = {
     "prefect": ("flows/",),
-    "typer": ("defectfill/cli.py",),
+    "typer": ("defectfill/cli.py", "defectfill/cli_options.py", "defectfill/cli_results.py"),
     "torch": (MODEL,),
     "torchvision": (MODEL,),
     "lpips": (MODEL,),

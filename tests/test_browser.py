@@ -1,7 +1,6 @@
 """The report in a browser, opened from disk: looked at, filtered and reviewed as people do. `make test-browser`."""
 
 import csv
-import json
 import os
 import shutil
 import time
@@ -10,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import judge
 
 from benchmarks.report import multiplied
 from defectfill.dataset.report.build import write_report
-from defectfill.io.files import read_table, write_bytes, write_table
+from defectfill.io.files import read_table, write_table
 from defectfill.painting.gates import REASONS
 from defectfill.records.manifest import SCHEMA
 from defectfill.runs.run import Run
@@ -61,8 +61,7 @@ def run(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = multiplied(finished, tmp_path_factory.mktemp("browsed"), SAMPLES)
     rows = [{**row, "prompt": HOSTILE} for row in read_table(run.dataset / "manifest.parquet")]
     write_table(run.dataset / "manifest.parquet", rows, SCHEMA)
-    verdicts = {defect: {"verdict": "better", "sentence": HOSTILE} for defect in run.config.data.defects}
-    write_bytes(run.folder / "evaluation" / "verdict.json", json.dumps({"defects": verdicts}).encode())
+    judge(run, HOSTILE)
     return run
 
 

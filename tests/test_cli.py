@@ -15,7 +15,8 @@ import pytest
 from conftest import contents
 
 import defectfill
-from defectfill.cli import exit_codes, main
+from defectfill.cli import main
+from defectfill.exit_codes import exit_codes
 from defectfill.io.images import write_png
 from defectfill.runs.run import Run
 
@@ -310,6 +311,8 @@ def test_run_and_verify_of_a_finished_dataset_print_one_json_object(
         "dataset": run["dataset"],
         "rows": 26,
         "rejected": 0,
+        "is_leaky": False,
+        "leakage": "no leak: nothing of the test split was found in what the synthetic images were made from",
     }
     status = as_json(capsys, monkeypatch, "status", config_path)
     assert (status["state"], status["dataset"]) == ("up to date", run["dataset"])

@@ -218,7 +218,7 @@ MISTAKES = {
     "misspelt": ("train: {setps: 5}", r"train.setps: unknown key; did you mean 'steps'\?"),
     "misspelt deep": ("train: {boxes: {cuont: 5}}", r"train.boxes.cuont: unknown key; did you mean 'count'\?"),
     "misspelt block": ("windwo: {context: 2}", r"windwo: unknown key; did you mean 'window'\?"),
-    "unknown": ("dataset: {xyz: 1}", "dataset.xyz: unknown key; known are real_share, label, rejected_images"),
+    "unknown": ("dataset: {xyz: 1}", "dataset.xyz: unknown key; known are real_share, label, rejected_images, promote"),
     "no name": ("1: a", "1: keys should be strings, found 1"),
     "word for number": ("seed: many", "seed: input should be a valid integer, .*, found 'many'"),
     "number for word": (

@@ -103,31 +103,47 @@ def test_a_failing_model_is_tried_again_and_a_broken_image_is_not(
 
 
 SHOWN = """
+import sys
+from pathlib import Path
 import defectfill.io.progress
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from defectfill.io.progress import progress
-from flows.artifacts import progress_artifacts
+from defectfill.runs.run import Run
+from flows.artifacts import progress_artifacts, show_dataset
+from flows.category import synthesize_category
 
+run = Run.at(Path(sys.argv[1]))
 defectfill.io.progress.TOLD_EVERY_S = 0
 
 @flow
 def work():
     with progress_artifacts("Metal_nut.v2"):
         list(progress(range(4), "inpaint hole"))
+    show_dataset(run)
 
 work()
+synthesize_category(run.record)
+keys = ["metal-nut-v2-inpaint-hole", "samples-washer", "contact-sheet-washer", "dataset-washer"]
 with get_client(sync_client=True) as client:
-    key = ArtifactFilter(key=ArtifactFilterKey(any_=["metal-nut-v2-inpaint-hole"]))
-    (artifact,) = client.read_artifacts(artifact_filter=key)
-print(artifact.type, artifact.data, artifact.description)
+    for key in keys:
+        (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        print(artifact.type, str(artifact.data)[:22], artifact.description)
+    print(*(each.name for each in client.read_flow_runs() if "hole" in each.name))
 """
 
 
-def test_what_takes_long_has_a_progress_artifact(server: dict[str, str]) -> None:
-    done = subprocess.run([sys.executable, "-c", SHOWN], env=server, capture_output=True, text=True, timeout=200)
+def test_a_run_shows_on_prefects_pages_what_takes_long_and_what_it_made(server: dict[str, str], finished: Run) -> None:
+    command = [sys.executable, "-c", SHOWN, str(finished.folder)]
+    done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "progress 100 Metal_nut.v2: inpaint hole"
+    assert done.stdout.splitlines() == [
+        "progress 100 Metal_nut.v2: inpaint hole",
+        'table [{"defect": "hole", "p washer: samples',
+        f"image data:image/webp;base64 washer: {finished.folder}/contact_sheet.png",
+        f"markdown {f'- Dataset: `{finished.dataset}'[:22]} {finished.dataset}",
+        "washer: 5 of hole, scratch",
+    ]
 
 
 READ_ONCE = """
@@ -167,3 +183,34 @@ def test_a_run_reads_its_config_once_and_each_real_image_once(
     assert toy_config.read_text() == "edited"
     runs = 2
     assert decoded == {str(toy_config.parent / "data/washer" / each.path): runs for each in finished.snapshot()}
+
+
+EVALUATED = """
+evaluate: {arms: [real_augmented, real_paste, mixed_50], detectors: [unet], seeds: 1, steps: 2, checks: 1,
+  batch_size: 2, crop_px: 32, features: vae}
+dataset: {promote: unless_harmful}
+"""
+
+
+def test_a_run_ends_with_its_evaluation_where_promotion_asks_for_it(
+    server: dict[str, str], finished: Run, toy_config: Path
+) -> None:
+    shutil.copytree(finished.category_output, toy_config.parent / "out" / "washer")
+    (toy_config.parent / "out" / "washer" / "latest").unlink()
+    toy_config.write_text(toy_config.read_text() + EVALUATED)
+
+    def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "defectfill.cli", *arguments, str(toy_config)]
+        done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    dataset = Path(call("run").stdout.splitlines()[-1])
+    assert dataset.parent.name == finished.folder.name
+    assert (dataset.parents[2] / "latest").read_text() == f"{finished.folder.name}\n"
+    assert "hole: not trained: " in (dataset / "README.md").read_text()
+    trials = sorted(path.name for path in (dataset.parent / "evaluation" / "trials").iterdir())
+    assert trials == ["mixed_50-unet-0", "real_augmented-unet-0", "real_paste-unet-0"]
+    before = contents(dataset)
+    assert "| real_paste" in call("evaluate").stdout
+    assert contents(dataset) == before

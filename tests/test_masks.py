@@ -18,6 +18,7 @@ from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.masks.category import CategoryMasks
 from defectfill.masks.sheet import write_mask_sheet
+from defectfill.operations.check import check_config
 from defectfill.operations.prepare import prepare_run, start_run
 from defectfill.runs import defect_planner, planner
 from defectfill.runs.plan import read_plan
@@ -92,6 +93,33 @@ def test_a_runs_key_depends_on_the_zones_pixels_and_not_on_their_place(toy_confi
         return found
 
     assert key("one.png", slice(0, 40)) == key("other.png", slice(0, 40)) != key("one.png", slice(0, 41))
+
+
+def test_held_out_masks_are_planned_as_they_lie_each_in_turn(toy_config: Path) -> None:
+    with_masks(toy_config, "{source: held_out}")
+    run = start_run(load_config(toy_config))
+    plan_samples(run)
+    held_out = [record for record in run.snapshot() if (record.role, record.defect) == ("held_out", "hole")]
+    specs = read_plan(run, "hole")
+    assert len(specs) > len(held_out) > 1
+    for spec in specs:
+        source = held_out[spec.index % len(held_out)]
+        assert (spec.mask_sampler, spec.mask_like) == ("held_out", (Path(source.path).stem,))
+        planned, own = (read_mask(run.folder / spec.planned_mask_path), run.config.category_folder / source.mask_path)
+        np.testing.assert_array_equal(planned, read_mask(own))
+
+
+def test_held_out_masks_need_held_out_images_and_neither_folder_nor_zones(toy_config: Path, tmp_path: Path) -> None:
+    text = toy_config.read_text()
+    toy_config.write_text(text.replace("count: 2", "count: 4"))
+    with_masks(toy_config, "{source: held_out}")
+    with pytest.raises(ConfigError, match=r"masks\.source: held_out needs held-out images of hole, found none"):
+        check_config(load_config(toy_config))
+    toy_config.write_text(text)
+    zone(tmp_path / "upper.png", slice(0, 48))
+    with_masks(toy_config, "{source: held_out, zones: {allowed: upper.png}}")
+    with pytest.raises(ConfigError, match="folder and zones must not be there"):
+        load_config(toy_config)
 
 
 def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_config: Path, tmp_path: Path) -> None:

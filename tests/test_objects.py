@@ -98,7 +98,7 @@ def test_a_part_that_always_lies_the_same_has_its_defects_where_the_references_h
     for seed in range(4):
         image, spot, _ = component(seed)
         scene = masks.scene(image)
-        centres = [np.argwhere(masks.sampler.sample(scene, index).mask).mean(axis=0) for index in range(6)]
+        centres = [np.argwhere(masks.sample(scene, index).mask).mean(axis=0) for index in range(6)]
         wanted = np.argwhere(spot).mean(axis=0)
         assert np.linalg.norm(np.mean(centres, axis=0) - wanted) < 6
         assert all(np.linalg.norm(centre - wanted) < 20 for centre in centres)

@@ -89,7 +89,7 @@ def test_masks_could_have_been_real(real_data: Path, tmp_path: Path, category: s
     for index in range(MASKS):
         on, image = scenes[index % len(scenes)], images[index % len(scenes)]
         earlier = [sample.spot for sample in drawn[index % len(scenes) :: len(scenes)]]  # on the same normal
-        drawn.append(masks.sampler.sample(on, index, earlier))
+        drawn.append(masks.sample(on, index, earlier))
         mask = drawn[-1].mask
         attributes.append(measure(mask, on.object_px, on.pose.axis))
         if category == "screw":

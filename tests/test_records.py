@@ -55,6 +55,7 @@ MANIFEST = {
     "mask_sampler": TEXT,
     "mask_area_fraction": pa.float32(),
     "reason": TEXT,
+    "review": TEXT,
 }
 METADATA = {
     "file_name": TEXT,
@@ -97,6 +98,7 @@ SNAPSHOT = {
     "mask_area_px": pa.int64(),
     "group": TEXT,
     "white_level": pa.int32(),
+    "perceptual_hash": TEXT,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import contents, paint, write_toy_config
+from conftest import contents, judge, paint, write_toy_config
 
 from benchmarks.report import multiplied
 from defectfill.cli import main
@@ -24,7 +24,7 @@ from defectfill.dataset.report.pictures import MOST_POINTS, Budget, change_of, o
 from defectfill.dataset.report.plots import histogram, numbered
 from defectfill.dataset.report.references import measured_references
 from defectfill.dataset.writer import write_dataset
-from defectfill.io.files import read_table, write_bytes
+from defectfill.io.files import read_table
 from defectfill.painting.gates import REASONS, Gate
 from defectfill.runs.run import Run
 
@@ -129,9 +129,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_dat
     for defect in run.config.data.defects:
         train_adapter(run, defect)
     paint(run)
-    verdict = {"defects": {HOSTILE: {"verdict": "better", "sentence": BREAK_OUT}}}
-    write_bytes(run.folder / "evaluation" / "verdict.json", json.dumps(verdict).encode())
     write_dataset(run)
+    judge(run, BREAK_OUT)
+    write_report(run)
     return run
 
 
@@ -151,6 +151,7 @@ def test_names_and_texts_that_are_markup_stay_text(hostile: Run) -> None:
 def test_a_dataset_without_a_report_does_not_keep_that_of_an_earlier_one(hostile: Run, tmp_path: Path) -> None:
     shutil.copytree(hostile.category_output, tmp_path / "washer")
     copied = Run.at(tmp_path / "washer" / "runs" / hostile.folder.name)
+    shutil.rmtree(copied.folder / "evaluation")  # the dataset tells of it once it is written anew
     before = contents(copied.dataset)
     config = copied.config.model_copy(update={"report": False})
     without = replace(copied, record=copied.record.model_copy(update={"config": config}))

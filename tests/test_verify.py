@@ -15,7 +15,6 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import DataError
 from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256
-from defectfill.records.manifest import SCHEMA
 from defectfill.runs.run import Run
 
 Row = dict[str, Any]
@@ -39,7 +38,7 @@ def rewrite(dataset: Path, change: Callable[[Row], None], sample_id: str) -> Non
     """The manifest with one row changed."""
     table = rows(dataset)
     change(next(row for row in table if row["sample_id"] == sample_id))
-    write_table(dataset / "manifest.parquet", table, SCHEMA)
+    write_table(dataset / "manifest.parquet", table, pq.read_schema(dataset / "manifest.parquet"))
 
 
 def problems_of(dataset: Path) -> list[str]:
@@ -160,7 +159,7 @@ def test_a_label_that_contradicts_the_mask_is_named(dataset: Path) -> None:
 
 def test_a_sample_id_that_stands_twice_is_named(dataset: Path) -> None:
     table = rows(dataset)
-    write_table(dataset / "manifest.parquet", [*table, table[-1]], SCHEMA)
+    write_table(dataset / "manifest.parquet", [*table, table[-1]], pq.read_schema(dataset / "manifest.parquet"))
     assert f"{dataset}: row {table[-1]['sample_id']}: the sample_id stands 2 times" in problems_of(dataset)
 
 

@@ -20,13 +20,13 @@ from defectfill.io.errors import DataError
 from defectfill.io.files import read_table, write_table
 from defectfill.io.images import file_sha256, read_image, read_mask, write_png
 from defectfill.io.white_level import FULL, on_levels, stretched, unstretched, white_level_of
-from defectfill.model.evaluation.detector import read_pair
+from defectfill.model.evaluation.data import DefectDataset
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
 from defectfill.operations.status import _setting_changes
 from defectfill.painting.painter import FlatPainter
 from defectfill.painting.tiles import CAPTION_LINE_PX, GAP_PX, TITLE_PX
-from defectfill.records.manifest import SCHEMA, ManifestRow
+from defectfill.records.manifest import SCHEMA
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.synthesis.shards import inpaint_shard
@@ -145,8 +145,8 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
         (first, *_) = sorted((run.dataset / "images/hole").glob("hole-*.png"))
         mask, sheet = read_mask(run.dataset / "masks/hole" / first.name), read_image(run.folder / "contact_sheet.png")
         made[factor] = read_image(first), mask, sheet
-        rows = [ManifestRow.model_validate(row) for row in read_table(run.dataset / "manifest.parquet")]
-        seen[factor] = {row.white_level for row in rows}, [read_pair(run.dataset, row, 32)[0] for row in rows]
+        dataset = DefectDataset(run.dataset, split=None, side=32)
+        seen[factor] = {row.white_level for row in dataset.rows}, [item["image"] for item in dataset]
     (wide, wide_mask, wide_sheet), (narrow, narrow_mask, narrow_sheet) = made[257], made[16]
     assert narrow.max() <= 4095
     assert (

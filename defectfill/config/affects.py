@@ -25,6 +25,7 @@ class Affects(Flag):
     SHARDS = auto()
     DATASET = auto()
     RESOLVED = auto()
+    DIFFUSION = auto()
 
     RUN = SNAPSHOT | PLAN | ADAPTER | SHARDS
     """What a run's key counts; a key of DATASET only extends a run, or puts its dataset together anew."""
@@ -37,7 +38,13 @@ MEANINGS = {
     Affects.SHARDS: "what is painted, chosen and rejected",
     Affects.DATASET: "how many samples are wanted, or how the dataset is put together; nothing is painted again for it",
     Affects.RESOLVED: "by itself nothing: it counts as what it resolves to, such as the content of the folder it names",
+    Affects.DIFFUSION: "all this with `generate.painter: diffusion` alone; so does what affects the adapter alone",
 }
+
+
+@dataclass(frozen=True)
+class Added:
+    """Metadata of a field that earlier versions lacked: at its default it counts in no digest, so that theirs hold."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ class Key:
     section: type[BaseModel]
     affects: Affects | None
     """None where neither its field nor a section around it says."""
+
+    @property
+    def is_for_diffusion(self) -> bool:
+        """Whether it decides nothing with a painter that needs no base."""
+        return self.affects is not None and (bool(self.affects & Affects.DIFFUSION) or self.affects == Affects.ADAPTER)
 
 
 def keys_of(kind: type[BaseModel], path: str = "", affects: Affects | None = None) -> Iterator[Key]:

@@ -15,25 +15,32 @@ BUNDLED_BASES = Path(__file__).parents[1] / "bases"
 
 
 class BaseConfig(ConfigSection):
-    """The inpainting model that is adapted: Stable Diffusion 2 inpainting or anything of its shape."""
+    """The inpainting model that is adapted: Stable Diffusion 2 inpainting or anything of its shape. With a
+    `generate.painter` other than diffusion it decides nothing, and may be left out."""
 
-    model: Annotated[str, Affects.RESOLVED] = Field(min_length=1)
+    model: Annotated[str, Affects.RESOLVED | Affects.DIFFUSION] = Field(min_length=1)
     """A folder in the diffusers format, the name of a base that comes with defectfill (`mini`), or a hub id."""
-    revision: Annotated[str | None, Affects.RESOLVED] = None
+    revision: Annotated[str | None, Affects.RESOLVED | Affects.DIFFUSION] = None
     """The hub's commit, 40 hex digits; a folder has none."""
-    resolution: Annotated[int, Affects.PLAN | Affects.ADAPTER | Affects.SHARDS] = Field(
+    resolution: Annotated[int, Affects.PLAN | Affects.ADAPTER | Affects.SHARDS | Affects.DIFFUSION] = Field(
         default=512, ge=32, le=8192, multiple_of=8
     )
     """Side of the model's square input, in pixels. Of a folder that is here: by default what it was trained at."""
-    precision: Annotated[Literal["auto", "fp32", "bf16"], Affects.RESOLVED] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Affects.RESOLVED | Affects.DIFFUSION] = "auto"
     """auto: bf16 on a GPU, fp32 on a CPU. LoRA weights and losses are always fp32."""
-    device: Annotated[str, Affects.RESOLVED] = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, Affects.RESOLVED | Affects.DIFFUSION] = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$"
+    )
     """The device of training and painting. auto: the first GPU, or the CPU where there is none."""
 
     @property
     def latent_side(self) -> float:
         """Latent pixels along a side of the model's input."""
         return self.resolution / _latent_scale(self.model)
+
+
+LATENT_SIDE = 64
+"""Latent pixels of Stable Diffusion 2: of Stable Diffusion's 8 pixels each in its square of 512."""
 
 
 def resolve_base(base: BaseConfig, file: Path) -> BaseConfig:

@@ -1,9 +1,10 @@
 """The section `dataset`: what the finished dataset tells its consumers."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection
 
 
@@ -18,3 +19,6 @@ class DatasetConfig(ConfigSection):
     rejected_images: bool = False
     """Images and masks of rejected samples come along, below rejected/. Their rows always do, and the shards
     keep them."""
+    promote: Annotated[Literal["always", "unless_harmful"], Affects.NOTHING] = "always"
+    """What `latest` points to. unless_harmful: a run ends with its evaluation, and a dataset by which a defect is found
+    worse than without it does not become the latest."""

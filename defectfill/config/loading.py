@@ -50,6 +50,14 @@ def section_of(annotation: Any) -> type[ConfigSection] | None:
     return next((each for each in options if isinstance(each, type) and issubclass(each, ConfigSection)), None)
 
 
+def is_set(section: BaseModel | None, path: str) -> bool:
+    """Return whether a section has a key, such as `boxes.count`, of its own rather than by default."""
+    name, _, rest = path.partition(".")
+    if section is None or name not in section.model_fields_set:
+        return False
+    return is_set(getattr(section, name), rest) if rest else True
+
+
 def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
     """Return the content of the YAML file `path` as a `kind`, with `${NAME}` replaced by the environment variable.
 

@@ -29,6 +29,10 @@ class ZonesConfig(ConfigSection):
 class MasksConfig(ConfigSection):
     """The masks: where defects are asked for, and of which shape."""
 
+    source: Literal["references", "held_out"] = "references"
+    """references: drawn by the samplers, which learn from the references alone. held_out: the masks of the held-out
+    images as they lie, each in turn, to repeat the paper's protocol. What is tested on then leaks into all that is
+    made, and the dataset is stamped as leaky. Samplers, placement and what shapes masks then do not count."""
     samplers: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default={"reference": 0.6, "morph": 0.4})
     """Sampler -> weight: reference, morph, stroke, blob, polygon, box, star, folder."""
     folder: Annotated[Path | None, Affects.RESOLVED] = None
@@ -87,4 +91,6 @@ class MasksConfig(ConfigSection):
             raise ValueError("folder: the sampler `folder` and the key folder go together")
         if (self.placement == "zones" and self.zones is None) or (self.placement == "uniform" and self.zones):
             raise ValueError("zones: with placement `zones` they must be there, with `uniform` they must not")
+        if self.source == "held_out" and (self.folder or self.zones):
+            raise ValueError("source: held_out takes masks as they lie; folder and zones must not be there")
         return self

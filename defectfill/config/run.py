@@ -5,14 +5,15 @@ values (Song et al., CVPR 2025) where the paper gives one; `configs/hazelnut.yam
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from defectfill.config.affects import Affects
-from defectfill.config.base import BaseConfig, resolve_base
+from defectfill.config.base import LATENT_SIDE, BaseConfig, resolve_base
 from defectfill.config.data import DataConfig, OutputConfig
 from defectfill.config.dataset import DatasetConfig
+from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.gates import GatesConfig
 from defectfill.config.generate import GenerateConfig
 from defectfill.config.loading import ConfigSection, absolute, load_yaml
@@ -31,7 +32,7 @@ class RunConfig(ConfigSection):
 
     category: Annotated[FolderName, Affects.SNAPSHOT | Affects.PLAN | Affects.ADAPTER]
     """The folder below `data.root` that holds the images of the product."""
-    object_name: Annotated[str, Affects.PLAN | Affects.RESOLVED] = Field(min_length=1)
+    object_name: Annotated[str, Affects.PLAN | Affects.RESOLVED | Affects.DIFFUSION] = Field(min_length=1)
     """The noun of the object prompt, for instance `metal nut` for the category `metal_nut`. An adapter counts the
     prompts that it makes."""
     seed: Annotated[int, Affects.SNAPSHOT | Affects.PLAN | Affects.ADAPTER] = Field(default=0, ge=0, lt=2**32)
@@ -44,11 +45,17 @@ class RunConfig(ConfigSection):
     generate: Annotated[GenerateConfig, Affects.SHARDS] = GenerateConfig()
     gates: Annotated[GatesConfig, Affects.SHARDS] = GatesConfig()
     dataset: Annotated[DatasetConfig, Affects.DATASET] = DatasetConfig()
+    evaluate: Annotated[EvaluateConfig, Affects.NOTHING] = EvaluateConfig()
     output: OutputConfig
     report: Annotated[bool, Affects.NOTHING] = True
     """A report to look at and to review samples in is written beside the finished dataset, `report/index.html`."""
     runner: Annotated[RunnerConfig, Affects.NOTHING] = RunnerConfig()
     schedule: Annotated[ScheduleConfig | None, Affects.NOTHING] = None
+
+    @property
+    def latent_side(self) -> float:
+        """Latent pixels along a window's side, by which thin defects get a closer one: the base's, where one paints."""
+        return self.base.latent_side if self.generate.uses_base else LATENT_SIDE
 
     @property
     def category_folder(self) -> Path:
@@ -59,6 +66,14 @@ class RunConfig(ConfigSection):
     def category_output(self) -> Path:
         """The folder of all that is made of the category, or its local copy."""
         return local_folder(self.output.root) / self.category
+
+    @model_validator(mode="before")
+    @classmethod
+    def _base_where_none_is_needed(cls, values: Any) -> Any:
+        """Name the bundled base where the painter needs none and none is named; it decides nothing then."""
+        generate = values.get("generate") if isinstance(values, dict) else None
+        painter = generate.get("painter", "diffusion") if isinstance(generate, dict) else "diffusion"
+        return values if painter == "diffusion" else {"base": {"model": "mini"}, **values}
 
     @model_validator(mode="after")
     def _one_word_per_defect(self) -> Self:

@@ -92,7 +92,7 @@ def _reference(run: Run, record: ImageRecord, side: int) -> Tile:
     """Return the window of a reference with its mask outlined."""
     config = run.config
     mask = read_mask(config.category_folder / record.mask_path)
-    box = window_box(mask, config.window, config.base.latent_side)
+    box = window_box(mask, config.window, config.latent_side)
     return outlined(crop_window(read_picture(config.category_folder, record), mask, box, side))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectfill.dataset.opened import check_is_dataset
+from defectfill.dataset.leakage import certificate_problems
 from defectfill.io.errors import DataError
 from defectfill.io.files import checked, schema_differences
 from defectfill.io.images import ImageArray, file_sha256, read_image
@@ -19,16 +19,21 @@ from defectfill.painting.gates import REASONS
 from defectfill.painting.label import changed_fraction, intersection_over_union
 from defectfill.painting.stitch import blend_region, unchanged_outside
 from defectfill.painting.window import is_window_of
+from defectfill.records.leakage import Certificate, read_certificate
 from defectfill.records.manifest import (
     FILE_COLUMNS,
+    LATER_COLUMNS,
     METADATA_SCHEMA,
     REJECTED_SCHEMA,
     RENAMED_COLUMNS,
+    REVIEWED,
     SCHEMA,
     SPLIT_TABLES,
+    TAKEN_OUT,
     ManifestRow,
     metadata_table,
 )
+from defectfill.records.reading import check_is_dataset
 
 
 class VerifiedDataset(BaseModel):
@@ -40,6 +45,9 @@ class VerifiedDataset(BaseModel):
     """Of the manifest."""
     rejected: int
     """Samples in rejected.parquet."""
+    is_leaky: bool
+    leakage: str
+    """What the leakage certificate says, in a sentence."""
 
 
 def verify_dataset(folder: Path) -> VerifiedDataset:
@@ -48,7 +56,7 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     Raises DataError where there is no dataset, or with one message per failure, each naming the row or the file: a
     missing or changed file, another size, a mask that is not single-channel 0 and 255 or is empty, pixels changed
     outside the drawn mask or the blend region, a label that misses some, files that no row lists or that lie outside
-    of the folder, tables that contradict each other.
+    of the folder, tables that contradict each other, a leakage certificate that is missing or does not fit the rows.
     """
     check_is_dataset(folder)
     tables = {
@@ -65,24 +73,41 @@ def verify_dataset(folder: Path) -> VerifiedDataset:
     for row in progress([*rows, *rejected], "verify"):
         problems += [f"{folder}: row {row.sample_id}: {problem}" for problem in _row_problems(folder, row)]
     problems += [f"{folder}: {problem}" for problem in _table_problems(folder, rows, rejected)]
+    certificate = _certificate(folder, problems)
+    problems += [f"{folder}: {problem}" for problem in certificate_problems(certificate, rows)]
     for split, name in ((None, "metadata.parquet"), *SPLIT_TABLES.items()):
         if not content[name].equals(metadata_table(content["manifest.parquet"], split)):
             of = f"the {split} rows" if split else "the rows"
             problems.append(f"{folder}: {name} does not hold {of} of manifest.parquet")
-    if problems:
+    if problems or certificate is None:
         raise DataError(problems)
-    return VerifiedDataset(rows=len(rows), rejected=len(rejected))
+    return VerifiedDataset(
+        rows=len(rows), rejected=len(rejected), is_leaky=certificate.is_leaky, leakage=certificate.verdict
+    )
+
+
+def _certificate(folder: Path, problems: list[str]) -> Certificate | None:
+    """Return the leakage certificate; one that cannot be read is added to `problems`."""
+    try:
+        return read_certificate(folder / "manifest.parquet")
+    except ValidationError as error:
+        problems.append(f"{folder}: the leakage certificate cannot be read: {error.errors()[0]['msg']}")
+        return None
 
 
 def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
     """Return the table in a file; a missing, broken or differently typed one is added to `problems`."""
     try:
         found = pq.read_schema(path)
-        if not found.equals(schema):
+        later = [name for name in LATER_COLUMNS if name in schema.names and name not in found.names]
+        if not found.equals(pa.schema([field for field in schema if field.name not in later])):
             differences = schema_differences(found, schema, RENAMED_COLUMNS)
             problems.append(f"{path}: expected the columns of a {path.stem} table, {differences}")
             return schema.empty_table()
-        return checked(pq.read_table(path))
+        table = checked(pq.read_table(path))
+        for name in later:
+            table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+        return table
     except (OSError, pa.ArrowException) as error:
         problems.append(f"{path}: cannot be read: {error}")
         return schema.empty_table()
@@ -148,8 +173,10 @@ def _contradictions(row: ManifestRow, *, without_files: bool) -> list[str]:
         problems.append(f"a synthetic image is in train, found {row.split}")
     if (row.defect == "good") != (row.label_index == 0):
         problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
-    if row.reason and row.reason not in REASONS:
-        problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
+    if row.reason and row.reason not in (*REASONS, REVIEWED):
+        problems.append(f"unknown reason '{row.reason}', known are {', '.join((*REASONS, REVIEWED))}")
+    if (row.review in TAKEN_OUT) != (row.reason == REVIEWED) and row.reason in ("", REVIEWED):
+        problems.append(f"the review '{row.review or ''}' does not fit the reason '{row.reason}'")
     return problems
 
 

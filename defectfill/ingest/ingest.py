@@ -49,7 +49,7 @@ def ingest(config: RunConfig) -> tuple[ImageRecord, ...]:
         )
 
     records: list[ImageRecord] = []
-    for record, found in progress(_in_threads(inspect, images), "reading images", total=len(images)):
+    for record, found in progress(in_threads(inspect, images), "reading images", total=len(images)):
         records += [record] if record else []
         problems += found
     problems += _repeated(config.category_folder, records)
@@ -70,7 +70,7 @@ def data_digest(config: RunConfig) -> str:
     files += [path for masks in listing.masks.values() for path in masks]
     names = [relative_path(path, config.category_folder) for path in files]
     drawn = mask_files(config.masks)
-    digests = _in_threads(file_sha256, [*files, *drawn.values()])
+    digests = in_threads(file_sha256, [*files, *drawn.values()])
     content = sorted(zip([*names, *drawn], digests, strict=True))
     white = _white_of_normals(config, listing.normals)
     return digest([*content, ["white_level", white]] if white else content)
@@ -122,7 +122,7 @@ def _repeated(root: Path, records: Iterable[ImageRecord]) -> list[str]:
     return problems
 
 
-def _in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield `function` of each item, in order; a few threads work, each on one item at a time."""
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         yield from pool.map(function, items)

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from defectfill.ingest.find import relative_path
+from defectfill.ingest.near_duplicates import perceptual_hash
 from defectfill.io.errors import DataError
 from defectfill.io.images import ImageArray, content_sha256, file_sha256, read_image, read_mask
 from defectfill.io.white_level import FULL, largest_value, white_level_of
@@ -41,6 +42,7 @@ def inspect_image(
             white_level=_white_level(path, image, white_level),
             sha256=file_sha256(path),
             content_sha256=content_sha256(image),
+            perceptual_hash=perceptual_hash(image),
             group=group,
         )
     except DataError as error:

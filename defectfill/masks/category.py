@@ -12,13 +12,15 @@ from defectfill.ingest.find import find_images, mask_files
 from defectfill.io.errors import DataError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_image, read_mask
+from defectfill.masks.held_out import HeldOutMasks
 from defectfill.masks.objects import FoundObject, Mask, ObjectFinder, whole_frame
 from defectfill.records.snapshot import ImageRecord, references_of
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.pose import Pose, carried
-from mask_sampling.sampling import FOLDER, MaskSampler, Reference, Settings
+from mask_sampling.sampling import FOLDER, MaskSampler, Reference, SampledMask, Settings
 from mask_sampling.shapes import ShapeSettings
+from mask_sampling.spots import Spot
 
 
 class CategoryMasks:
@@ -26,6 +28,10 @@ class CategoryMasks:
 
     def __init__(self, config: RunConfig, records: Sequence[ImageRecord], defect: str) -> None:
         folder, masks = config.category_folder, config.masks
+        self._held_out: HeldOutMasks | None = None
+        if masks.source == "held_out":
+            self._held_out = HeldOutMasks(config, records, defect)
+            masks = masks.model_copy(update={"foreground": "full"})  # they stay where they lie, whatever is there
         own, normals = references_of(records, defect), [record for record in records if record.role == "normal"]
         self._objects = ObjectFinder(masks, folder, own, normals)
         usable = [(record, found) for record, found in zip(own, self._objects.found, strict=True) if found]
@@ -33,8 +39,8 @@ class CategoryMasks:
             Reference(read_mask(folder / record.mask_path), found.foreground, found.offset) for record, found in usable
         ]
         seed = derive_seed(config.seed, config.category, defect, "masks")
-        self.names = [Path(record.path).stem for record, _ in usable]
-        """Of the references that masks follow, in the sampler's order."""
+        self.names = self._held_out.names if self._held_out else [Path(record.path).stem for record, _ in usable]
+        """Of the real images that masks follow, in the order of `SampledMask.like`."""
         settings = replace(_settings(masks), same_pose=self._objects.way == "aligned")
         self.sampler = MaskSampler(references, settings, seed, list(folder_masks(masks)))
         self._zones = _Zones(masks.zones, self._find, self.sampler) if masks.zones else None
@@ -54,6 +60,10 @@ class CategoryMasks:
         found = self._find(image)
         permitted = None if self._zones is None else self._zones.permitted(found)
         return self.sampler.scene(found.foreground, permitted, found.offset)
+
+    def sample(self, on: Scene, index: int, others: Sequence[Spot] = ()) -> SampledMask:
+        """Return the mask of an index on a scene; raises as MaskSampler.sample. Held-out masks mind no `others`."""
+        return self._held_out.sample(on, index) if self._held_out else self.sampler.sample(on, index, others)
 
     def _find(self, image: ImageArray) -> FoundObject:
         """Return the object in an image; where the references are textures, the whole frame."""

@@ -111,7 +111,7 @@ def _sampled(
     for index in range(count if scenes else 0):
         image, scene = scenes[index % len(scenes)]
         try:
-            mask = masks.sampler.sample(scene, index).mask
+            mask = masks.sample(scene, index).mask
         except PlacementError as problem:
             refused[str(problem)] += 1
             continue

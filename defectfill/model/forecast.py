@@ -19,10 +19,9 @@ from defectfill.model.training.data import Reference, TrainingData
 from defectfill.model.training.latent_cache import latent_cache_pays
 from defectfill.model.training.train_lora import LoraJob, train_lora
 from defectfill.painting.window import Window
-from defectfill.records.forecast import Forecast
+from defectfill.records.forecast import MIB, Forecast, image_mib
 from defectfill.records.snapshot import ImageRecord
 
-MIB = 2**20
 FEW_STEPS, MORE_STEPS = 2, 6
 FEW_CROPS, MORE_CROPS = 1, 5
 TIMES = 3
@@ -54,7 +53,7 @@ def forecast(
         paintings=paintings,
         painting_seconds=painting,
         memory_mib=_used_mib(base),
-        disk_mib=2 * paintings * _image_mib(config, records),
+        disk_mib=2 * paintings * image_mib(config, records),
     )
 
 
@@ -121,9 +120,3 @@ def _used_mib(base: Base) -> float:
     if base.device.type == "cuda":
         return torch.cuda.max_memory_allocated(base.device) / MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _image_mib(config: RunConfig, records: Sequence[ImageRecord]) -> float:
-    """Return the size of one sample in MiB: that of a normal's file on average."""
-    sizes = [(config.category_folder / record.path).stat().st_size for record in records if record.role == "normal"]
-    return float(np.mean(sizes)) / MIB

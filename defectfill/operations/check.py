@@ -22,8 +22,10 @@ from defectfill.operations.storage.fetch import fetch_data
 from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.defect_planner import check_placement
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
-from defectfill.runs.shards import finished_shards
+from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
+from defectfill.synthesis.forecast import forecast_without_base
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +115,7 @@ def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) 
     Of images only where they were read.
     """
     yield partial(_check_requirements, config)
-    if run and Path(config.base.model).is_absolute():
+    if run and config.generate.uses_base and Path(config.base.model).is_absolute():
         yield partial(_check_base, config)
     yield partial(_check_mask_files, config)
     for defect in config.data.defects if records else ():
@@ -128,7 +130,8 @@ def _check_requirements(config: RunConfig) -> list[str]:
 
 def _check_defect(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[str]:
     """Raise unless validation leaves references of a defect to learn from, and a first mask finds room."""
-    divide_references(config, records, defect)
+    if config.generate.uses_base:
+        divide_references(config, records, defect)
     said = check_placement(config, records, defect)
     return [f"{defect}: {said}"] if said else []
 
@@ -177,13 +180,15 @@ def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
     """Return what a run has left to do."""
     config, is_finished = run.config, run.is_finished()
     generate, defects = config.generate, () if is_finished else config.data.defects
-    trained = {defect: is_trained(run, defect, records) for defect in defects}
+    trained = {defect: not generate.uses_base or is_trained(run, defect, records) for defect in defects}
     passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
+    passes = passes if generate.uses_base else 0
     left = {defect: _samples_left(run, defect) for defect in defects}
     return RemainingWork(
         run=run.uri,
         dataset=run.dataset_uri,
         is_finished=is_finished,
+        painter=generate.painter,
         base=run.record.base.model,
         base_revision=run.record.base.revision,
         distance=run.record.distance,
@@ -204,10 +209,13 @@ def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
 def _samples_left(run: Run, defect: str) -> int:
     """Return how many samples are still to be painted, if none is rejected."""
     painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
-    return max(run.config.generate.count - painted, 0)
+    replaced = int((sample_outcomes(run, defect) == Outcome.KEPT).sum()) if read_review(run).replaced else painted
+    return max(run.config.generate.count - replaced, 0)
 
 
 def _forecast(run: Run, records: Sequence[ImageRecord], work: RemainingWork) -> Forecast:
+    if run.record.distance == "pixels":
+        return forecast_without_base(run.config, records, work.paintings)
     from defectfill.model.forecast import forecast
 
     return forecast(run.config, run.record.distance, records, work.trainings, work.paintings)

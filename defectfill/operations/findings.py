@@ -4,12 +4,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from defectfill.config.affects import keys_of
+from defectfill.config.loading import is_set
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import passed_over
+from defectfill.ingest.leaks import find_leaks
 from defectfill.io.images import examine_mask
 from defectfill.io.mask_values import MaskReading, named
 from defectfill.io.white_level import FULL
+from defectfill.masks.held_out import HELD_OUT
 from defectfill.painting.window import latent_cells, window_box
+from defectfill.records.leakage import WORDS
 from defectfill.records.snapshot import ImageRecord, white_level_in
 
 NAMED = 3
@@ -19,7 +24,9 @@ MOST_COVERED = 0.5
 
 
 def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a line for everything that was decided about values of images and masks."""
+    """Yield a line for everything that was decided about values of images and masks, and where nothing is trained."""
+    if not config.generate.uses_base:
+        yield f"generate.painter: {config.generate.painter} needs no base and no training{_without_effect(config)}"
     if white := white_level_in(records):
         how = "by the largest value of normals and references" if config.data.white_level == "auto" else "as asked for"
         yield (
@@ -28,6 +35,13 @@ def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
         )
     for defect in config.data.defects:
         yield from _mask_notes(config, defect, [record for record in records if record.defect == defect])
+
+
+def _without_effect(config: RunConfig) -> str:
+    """Return in words which of the keys that the config sets, beside the base's, decide nothing with its painter."""
+    keys = (key for key in keys_of(RunConfig) if key.is_for_diffusion and not key.field.is_required())
+    found = [key.path for key in keys if not key.path.startswith("base.") and is_set(config, key.path)]
+    return f"; without effect: {', '.join(found)}" if found else ""
 
 
 def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
@@ -43,8 +57,27 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
         if record.mask_area_px > MOST_COVERED * record.width * record.height:
             covered = record.mask_area_px / (record.width * record.height)
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
-        if record.role == "reference":
+        if record.role == "reference" and config.generate.uses_base:
             yield from _thinness(config, record)
+    yield from _leaks(config, records)
+
+
+def _leaks(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a line for each way in which the test split is among what is learnt from, with some of the files."""
+    if config.masks.source == HELD_OUT:
+        yield (
+            "masks.source: the masks of held-out images are planned, so what is measured on them says too much; the "
+            "dataset is stamped as leaky"
+        )
+    leaks = find_leaks(config, records)
+    for kind, words in WORDS.items():
+        found = [f"{leak.path} is {leak.held_out} ({leak.likeness:.2f})" for leak in leaks if leak.kind == kind]
+        if found:
+            more = ", ..." if len(found) > NAMED else ""
+            yield (
+                f"leak: {len(found)} {words}: {', '.join(found[:NAMED])}{more}; remove one of each, or name their part "
+                "in groups.csv"
+            )
 
 
 def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) -> Iterator[str]:
@@ -73,8 +106,8 @@ def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) 
 
 def _thinness(config: RunConfig, record: ImageRecord) -> Iterator[str]:
     mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
-    box = window_box(mask, config.window, config.base.latent_side)
-    cells = latent_cells(mask, box, config.base.latent_side)
+    box = window_box(mask, config.window, config.latent_side)
+    cells = latent_cells(mask, box, config.latent_side)
     if cells < 1:
         yield (
             f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "

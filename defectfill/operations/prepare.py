@@ -1,7 +1,7 @@
 """The beginning of a run: what a config asks for is found out, checked and written down."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from defectfill.io.files import write_bytes
 from defectfill.model.base.identity import identify_base, resolve_device_kind, resolve_distance
 from defectfill.operations.storage.fetch import fetch_data, fetch_run
 from defectfill.records.snapshot import ImageRecord, write_snapshot
-from defectfill.runs.keys import METHOD_VERSION, RunRecord
+from defectfill.runs.keys import METHOD_VERSION, NO_BASE, RunRecord
 from defectfill.runs.run import Run, latest_folder
 
 
@@ -26,12 +26,16 @@ def prepare_run(config: RunConfig, *, to_write: bool = True) -> Run:
     unwritable = _output_problems(config.category_output / "runs") if to_write else []
     errors: list[DefectFillError] = [ConfigError(unwritable)] if unwritable else []
     found: dict[str, Any] = {}
-    checks = {
-        "base": lambda: identify_base(config.base),
-        "distance": lambda: resolve_distance(config.generate.distance),
-        "device": lambda: resolve_device_kind(config.base),
-        "data_digest": lambda: _digest_of_data(config),
-    }
+    checks: dict[str, Callable[[], Any]] = {"data_digest": lambda: _digest_of_data(config)}
+    if config.generate.uses_base:
+        checks = {
+            "base": lambda: identify_base(config.base),
+            "distance": lambda: resolve_distance(config.generate.distance),
+            "device": lambda: resolve_device_kind(config.base),
+            **checks,
+        }
+    else:
+        found = {"base": NO_BASE, "distance": "pixels", "device": ""}
     for name, check in checks.items():
         try:
             found[name] = check()

@@ -14,10 +14,17 @@ ANSWER_S = 5.0
 
 def requirement_problems(config: RunConfig) -> Iterator[str]:
     """Yield a problem for everything that is missing on this machine."""
-    if config.train.tensorboard and not _is_installed("tensorboard", "tensorboardX"):
-        yield "train.tensorboard: TensorBoard is not installed; pip install 'defectfill[tensorboard]'"
     if config.runner.kind == "dask":
         yield from _dask_problems(config.runner)
+    if config.generate.uses_base:
+        yield from _training_problems(config)
+    if config.dataset.promote == "unless_harmful" and not (_is_installed("monai") and _is_installed("sklearn")):
+        yield "dataset.promote: unless_harmful trains detectors; pip install 'defectfill[detector]'"
+
+
+def _training_problems(config: RunConfig) -> Iterator[str]:
+    if config.train.tensorboard and not _is_installed("tensorboard", "tensorboardX"):
+        yield "train.tensorboard: TensorBoard is not installed; pip install 'defectfill[tensorboard]'"
     if config.train.processes > 1 and config.base.device != "cpu":
         from defectfill.model.base.device import gpu_count
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from defectfill.config.affects import Affects, settings_that_affect
+from defectfill.config.affects import Affects
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.operations.check import remaining_work
 from defectfill.operations.prepare import latest_run, prepare_run
 from defectfill.operations.reports import FileChanges, RemainingWork, SettingChange, Status
 from defectfill.records.snapshot import ImageRecord
+from defectfill.runs.keys import counted_settings
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.timings import seconds_per
 
@@ -41,6 +43,7 @@ def status(config: RunConfig) -> Status:
         dataset=newest.dataset_uri,
         settings=tuple(_setting_changes(newest, run)),
         files=_file_changes(newest.snapshot(), records),
+        refill=newest.folder == run.folder and bool(read_review(run).replaced),
         damage=newest.damage() if newest.is_marked_finished() else "",
         work=work,
         seconds=_seconds_left(newest, work),
@@ -50,18 +53,27 @@ def status(config: RunConfig) -> Status:
 def _seconds_left(newest: Run, work: RemainingWork) -> float | None:
     """Return the time that is left at most, by what the newest finished run took; None where that is not known."""
     took = seconds_per(newest)
-    if not {"train", "inpaint"} <= took.keys():
+    if (
+        newest.config.generate.painter != work.painter
+        or "inpaint" not in took
+        or (work.trainings and "train" not in took)
+    ):
         return None
-    return work.trainings * took["train"] + work.paintings * took["inpaint"]
+    return work.trainings * took.get("train", 0.0) + work.paintings * took["inpaint"]
 
 
 def _setting_changes(old: Run, new: Run) -> Iterator[SettingChange]:
-    """Yield in what a finished run differs from the one that the config asks for now, but for its files."""
-    before, now = (dict(_leaves(settings_that_affect(run.config, COUNTED))) for run in (old, new))
+    """Yield in what a finished run differs from the one that the config asks for now, but for its files.
+
+    Of two painters of which one needs no base nothing is compared that only the other minds.
+    """
+    before, now = (dict(_leaves(counted_settings(run.config, COUNTED))) for run in (old, new))
+    both_or_neither = old.config.generate.uses_base == new.config.generate.uses_base
     for key in dict.fromkeys([*before, *now]):
-        if before.get(key) != now.get(key):
+        if before.get(key) != now.get(key) and (both_or_neither or (key in before and key in now)):
             yield SettingChange(key=key, before=before.get(key), now=now.get(key))
-    resolved = {name: [getattr(run.record, name) for run in (old, new)] for name in ("base", "distance", "device")}
+    names = ("base", "distance", "device") if both_or_neither else ()
+    resolved = {name: [getattr(run.record, name) for run in (old, new)] for name in names}
     resolved["data.white_level"] = [run.config.data.white_level for run in (old, new)]
     for key, (was, is_now) in resolved.items():
         if was != is_now:

@@ -35,6 +35,21 @@ REMEDIES: dict[str, str] = {
     "out_of_range": "more references, another train.steps, generate.choice balanced, a higher gates.tolerance",
 }
 """What helps where nearly all samples of a defect are rejected for a reason."""
+_OTHER_MASKS = "masks more like the references' (masks.samplers)"
+REMEDIES_WITHOUT_BASE: dict[str, str] = {
+    **dict.fromkeys(REMEDIES, "generate.choice balanced, more references, a higher gates.tolerance"),
+    "mask_lost": f"{_OTHER_MASKS}, a lower generate.min_change, a lower gates.min_drawn_fraction",
+    "off_mask": f"{_OTHER_MASKS}, a higher gates.max_off_mask_fraction",
+}
+"""The same of a painter that needs no base."""
+
+MEANINGLESS: dict[str, frozenset[Reason]] = {
+    "diffusion": frozenset(),
+    "paste": frozenset({"near_copy"}),
+    "perlin": frozenset(get_args(Reason)) - {"mask_lost", "off_mask"},
+}
+"""Reasons that say nothing against samples of a painter: what is pasted is a copy of a reference by design, and a
+random material is unlike all of them."""
 
 # How far unseen real defects lie outside the range of three to six references, measured over six kinds of defects on
 # four products by benchmarks.gates: with narrower limits more of them are refused, with wider ones smooth blobs pass.
@@ -67,16 +82,18 @@ class Gate:
     max_appearance_distance: float
     """The largest distance to the nearest reference."""
     references: tuple[Measures, ...]
+    meaningless: frozenset[Reason] = frozenset()
+    """Reasons that reject nothing."""
 
     @classmethod
-    def calibrated(cls, references: Sequence[Measures], settings: GatesConfig) -> "Gate":
+    def calibrated(cls, references: Sequence[Measures], settings: GatesConfig, painter: str = "diffusion") -> "Gate":
         """Return the gate of at least one measured reference, none of which it would reject but as its own copy.
 
         Contrast, texture and sharpness of the edge are at least the least of the references over LEAST_EXCESS, SMOOTHER
         and SOFTER to the power of the tolerance, contrast and seam gradient at most their `upper_limit`. The
         correlation may go the share `settings.max_reference_correlation` of the way from the most alike two references
         to 1; the appearance distance to that of the reference farthest from the others, times
-        `LEAST_EXCESS ** tolerance`.
+        `LEAST_EXCESS ** tolerance`. painter: whose samples are judged, see MEANINGLESS.
         """
         alike = [appearance_correlation(one.appearance, other.appearance) for one, other in combinations(references, 2)]
         most, contrasts = max([0.0, *alike]), [each.contrast for each in references]
@@ -94,6 +111,7 @@ class Gate:
             max_reference_correlation=most + settings.max_reference_correlation * (1 - most),
             max_appearance_distance=max([*apart, LEAST_APPEARANCE_DISTANCE]) * LEAST_EXCESS**tolerance,
             references=tuple(references),
+            meaningless=MEANINGLESS[painter],
         )
 
     def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Verdict":
@@ -115,7 +133,9 @@ class Gate:
             "blurred_edge": _any_below(measures.edge_sharpness, self.min_edge_sharpness),
             "out_of_range": measures.contrast > largest or apart > self.max_appearance_distance,
         }
-        return Verdict(most_alike, apart, tuple(reason for reason in against if against[reason]))
+        return Verdict(
+            most_alike, apart, tuple(reason for reason in against if against[reason] and reason not in self.meaningless)
+        )
 
 
 @dataclass(frozen=True)

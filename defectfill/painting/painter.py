@@ -55,6 +55,16 @@ class Painter(Protocol):
         ...
 
 
+def painted_over(window: Window, candidates: Sequence[NDArray[np.float32]]) -> Painting:
+    """Return the Painting of candidates [R, R, 3] that went through no model.
+
+    The clean window is its own reconstruction; scores are mean absolute differences from it inside the mask.
+    """
+    painted = np.stack(candidates)
+    change = np.abs(painted - window.image).mean(axis=-1)
+    return Painting(painted, change[:, window.mask].mean(axis=1), window.image)
+
+
 @dataclass(frozen=True)
 class FlatPainter:
     """A painter without a model: candidate k fills the mask with one grey level, which the seed decides."""
@@ -64,6 +74,4 @@ class FlatPainter:
     def paint(self, windows: Iterable[Window], seeds: Sequence[int], prompts: Sequence[str]) -> Iterator[Painting]:
         for window, seed in zip(windows, seeds, strict=True):
             levels = np.random.default_rng(seed).random(self.candidates, dtype=np.float32)
-            painted = np.where(window.mask[..., None], levels[:, None, None, None], window.image)
-            change = np.abs(painted - window.image).mean(axis=-1)
-            yield Painting(painted, change[:, window.mask].mean(axis=1), window.image)
+            yield painted_over(window, [np.where(window.mask[..., None], level, window.image) for level in levels])

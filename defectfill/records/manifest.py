@@ -11,6 +11,19 @@ from defectfill.config.loading import Formerly, renamed
 from defectfill.io.files import InnerPath
 from defectfill.records.arrow import Int8, Int64, arrow_schema
 
+Split = Literal["train", "test"]
+Decision = Literal["keep", "reject", "unsure", "wrong_label"]
+"""The words of a review."""
+
+TAKEN_OUT = ("reject", "wrong_label")
+"""Those by which a sample leaves the dataset."""
+
+REVIEWED = "review"
+"""The reason of samples that the gates kept and a person took out."""
+
+VAE_NORMAL = "vae-"
+"""What the id of a VAE normal has before that of the sample whose window it shows."""
+
 
 class ManifestRow(BaseModel):
     """One image of the dataset. Paths are relative to the dataset's folder, with forward slashes.
@@ -29,7 +42,7 @@ class ManifestRow(BaseModel):
     category: str
     defect: str
     """`good` for normals."""
-    split: Literal["train", "test"]
+    split: Split
     """`train` or `test`; held-out defects and test normals are test, synthetic images always train."""
     origin: Literal["real", "synthetic"]
     """`real` or `synthetic`."""
@@ -78,6 +91,7 @@ class ManifestRow(BaseModel):
     background_intact: bool | None = None
     """That this was checked, pixel by pixel."""
     base_model: str = ""
+    """Empty, as are base_revision, adapter_sha256, prompt and steps, where the painter needs no base."""
     base_revision: str = ""
     adapter_sha256: str = ""
     prompt: str = ""
@@ -95,6 +109,8 @@ class ManifestRow(BaseModel):
     """Of the planned mask, of the whole image."""
     reason: str = ""
     """Why it was rejected; only in rejected.parquet."""
+    review: Decision | None = None
+    """The word of a person who looked at it; null where no one has."""
 
     @field_validator("window")
     @classmethod
@@ -105,13 +121,19 @@ class ManifestRow(BaseModel):
 
 
 REJECTED_SCHEMA = arrow_schema(ManifestRow)
-"""rejected.parquet, and the parts that shards write."""
+"""rejected.parquet"""
+
+SHARD_SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "review"])
+"""The parts that shards write: of both tables what painting tells."""
 
 SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "reason"])
 """manifest.parquet"""
 
 RENAMED_COLUMNS = renamed(ManifestRow)
 """New names of columns by those that earlier versions gave them."""
+
+LATER_COLUMNS = ("review",)
+"""Columns that datasets of earlier versions lack; as good as null there."""
 
 FILE_COLUMNS = ("image_path", "mask_path", "drawn_mask_path", "planned_mask_path")
 """Paths of a row's own files; all empty for a rejected sample whose images did not come along."""
@@ -153,3 +175,23 @@ def count_rows(rows: pa.Table) -> Counter[tuple[str, str, str]]:
     names = ["defect", "split", "origin"]
     counted = rows.group_by(names).aggregate([([], "count_all")]).to_pylist()
     return Counter({(row["defect"], row["split"], row["origin"]): row["count_all"] for row in counted})
+
+
+def sampling_weights(counts: Counter[tuple[str, str, str]], real_share: float) -> dict[tuple[str, str, str], float]:
+    """Return weights of rows by defect, split and origin: of the draws of a defect `real_share` are real references.
+
+    Normals weigh 1, and the rows of a defect 1 on average; rows of the test split weigh 0. Where a defect has
+    only one origin, its rows weigh 1.
+    """
+    weights = {}
+    for defect, split, origin in counts:
+        real, synthetic = counts[defect, "train", "real"], counts[defect, "train", "synthetic"]
+        if split == "test":
+            weight = 0.0
+        elif defect == "good" or not real or not synthetic:
+            weight = 1.0
+        else:
+            share, count = (real_share, real) if origin == "real" else (1 - real_share, synthetic)
+            weight = share * (real + synthetic) / count
+        weights[defect, split, origin] = weight
+    return weights

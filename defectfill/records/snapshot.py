@@ -45,6 +45,8 @@ class ImageRecord(BaseModel):
     """The physical part, from `groups.csv`; empty without that file."""
     white_level: int = 0
     """The value of white in an image of 16 bits; 0: the largest that its bits can be."""
+    perceptual_hash: str = ""
+    """Of what the image looks like, see `near_duplicates`; empty in snapshots of earlier versions."""
 
 
 def write_snapshot(records: Iterable[ImageRecord], path: Path) -> None:

@@ -49,7 +49,7 @@ def check_placement(config: RunConfig, records: Sequence[ImageRecord], defect: s
                 scenes[source] = str(path)
                 scenes[source] = masks.scene(read_picture(config.category_folder, normals[source]))
             if isinstance(found := scenes[source], Scene):
-                masks.sampler.sample(found, index)
+                masks.sample(found, index)
                 return masks.note
         except PlacementError as problem:
             reasons.append(f"{path}: {problem}")
@@ -114,7 +114,7 @@ class DefectPlanner:
             for index in by_source[source]:
                 before = [spot for other, spot in spots if self._remembers(index, other)]
                 try:
-                    sampled = self.masks.sampler.sample(scene, index, before)
+                    sampled = self.masks.sample(scene, index, before)
                 except PlacementError as problem:
                     unplaced[index] = f"{path}: {problem}"
                     continue
@@ -155,14 +155,14 @@ class DefectPlanner:
         config, identity = self.run.config, identity_of(self.run.config, self.defect, index)
         mask_path = Path("planned_masks") / self.defect / f"{identity['sample_id']}.png"
         write_png(self.run.folder / mask_path, sampled.mask)
-        box = window_box(sampled.mask, config.window, config.base.latent_side)
+        box = window_box(sampled.mask, config.window, config.latent_side)
         return SampleSpec(
             **identity,
             source_path=source.path,
             source_sha256=source.sha256,
             planned_mask_path=mask_path.as_posix(),
             window=box,
-            latent_cells=latent_cells(sampled.mask, box, config.base.latent_side),
+            latent_cells=latent_cells(sampled.mask, box, config.latent_side),
             mask_sampler=sampled.sampler,
             mask_like=tuple(self.masks.names[like] for like in sampled.like),
             mask_area_fraction=float(sampled.mask.mean()),

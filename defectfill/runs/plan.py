@@ -92,5 +92,5 @@ def identity_of(config: RunConfig, defect: str, index: int) -> dict[str, Any]:
         "defect": defect,
         "index": index,
         "seed": derive_seed(*parts, "painting"),
-        "prompt": config.prompts(defect)[1],
+        "prompt": config.prompts(defect)[1] if config.generate.uses_base else "",
     }

@@ -6,6 +6,7 @@
                                  where all defects share one adapter
   adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
+                                 review.json, where people decided on samples
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Any
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, write_bytes
+from defectfill.io.hashing import digest
 from defectfill.io.names import safe_name
 from defectfill.io.s3 import is_remote
 from defectfill.records.plan import Shard
@@ -27,8 +29,11 @@ from defectfill.runs.keys import METHOD_VERSION, RecordVersion, RunRecord
 from defectfill.runs.whole import damage_of, dataset_bytes
 
 KEY_PATTERN = re.compile("[0-9a-f]+")
+RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
+REVIEW_FILE = "review.json"
+"""In the folder of a run, what people decided of its samples, see runs.review."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,15 @@ class Run:
     @classmethod
     def at(cls, folder: Path) -> "Run":
         """Return the run in `folder`, also where that was moved; DataError where its run.json is damaged."""
-        with damage_named(folder / "run.json", "run again to have it written anew"):
-            record = RunRecord.model_validate_json((folder / "run.json").read_bytes())
+        with damage_named(folder / RUN_FILE, "run again to have it written anew"):
+            record = RunRecord.model_validate_json((folder / RUN_FILE).read_bytes())
         return cls(record, Path(os.path.abspath(folder)))
 
     @classmethod
     def open_if_current(cls, folder: Path) -> "Run | None":
         """Return the run in `folder`; None where another version of defectfill made it, whose run.json may differ."""
-        with damage_named(folder / "run.json", "run again to have it written anew"):
-            version = RecordVersion.model_validate_json((folder / "run.json").read_bytes())
+        with damage_named(folder / RUN_FILE, "run again to have it written anew"):
+            version = RecordVersion.model_validate_json((folder / RUN_FILE).read_bytes())
         return cls.at(folder) if version.method_version == METHOD_VERSION else None
 
     @property
@@ -111,7 +116,7 @@ class Run:
 
     def is_marked_finished(self) -> bool:
         """Return whether finished.json says so of exactly this config; the dataset itself may be on storage only."""
-        return self._mark().get("settings") == self.record.settings_digest()
+        return self._mark().get("settings") == self._digest_of_dataset()
 
     def damage(self) -> str:
         """Return in words which files of the dataset are missing or no longer as large as they were; empty for none.
@@ -121,6 +126,16 @@ class Run:
         if is_remote(self.config.output.root):
             return "" if self.dataset.is_dir() else f"{self.dataset} is missing"
         return damage_of(self.dataset, self._mark().get("bytes"))
+
+    def _digest_of_dataset(self) -> str:
+        """Return the digest that finished.json holds: of the record's settings, and of the review where there is one.
+
+        So a run whose review is newer than its dataset is not finished.
+        """
+        settings, review = self.record.settings_digest(), self.folder / REVIEW_FILE
+        return (
+            digest([settings, review.read_text(encoding="utf-8", errors="replace")]) if review.is_file() else settings
+        )
 
     def _mark(self) -> dict[str, Any]:
         """Return the content of finished.json; nothing where that or run.json is missing or damaged."""
@@ -136,10 +151,15 @@ class Run:
         (self.folder / FINISHED_FILE).unlink(missing_ok=True)
 
     def mark_finished(self) -> None:
-        """Mark the dataset as whole, and as the newest, after everything else is written."""
-        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
-        content = {"settings": self.record.settings_digest(), "bytes": dataset_bytes(self.dataset)[0]}
+        """Mark the dataset as whole after everything else is written, and as the latest unless that is to be earned."""
+        if self.config.dataset.promote == "always":
+            self.promote()
+        content = {"settings": self._digest_of_dataset(), "bytes": dataset_bytes(self.dataset)[0]}
         write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
+
+    def promote(self) -> None:
+        """Make the dataset the category's latest."""
+        write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
 
 
 def latest_folder(config: RunConfig) -> Path | None:

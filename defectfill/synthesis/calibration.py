@@ -18,6 +18,6 @@ def calibrated_gate(run_folder: Path, defect: str) -> Gate:
     folder, measured = run.config.category_folder, []
     for record in references_of(run.snapshot(), defect):
         mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, run.config.window, run.config.base.latent_side)
+        box = window_box(mask, run.config.window, run.config.latent_side)
         measured.append(measure_sample(read_picture(folder, record), mask, mask, box))
-    return Gate.calibrated(measured, run.config.gates)
+    return Gate.calibrated(measured, run.config.gates, run.config.generate.painter)

@@ -27,7 +27,8 @@ def detail_gain(run_folder: Path, defect: str) -> float:
     ratios = []
     for record in references_of(run.snapshot(), defect):
         mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, config.window, config.base.latent_side)
-        ratios.append(detail_ratio(read_picture(folder, record), mask, box, config.base.resolution))
+        box = window_box(mask, config.window, config.latent_side)
+        side = config.generate.painted_side(box[2] - box[0], config.base.resolution)
+        ratios.append(detail_ratio(read_picture(folder, record), mask, box, side))
     found = [ratio for ratio in ratios if ratio is not None]
     return min(statistics.median(found), MOST_GAIN) if found else 1.0

@@ -18,7 +18,7 @@ from defectfill.io.images import ImageArray, file_sha256, write_png
 from defectfill.io.white_level import read_stretched, unstretched, white_of
 from defectfill.painting.painter import Painter
 from defectfill.painting.window import is_window_of
-from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.records.manifest import SHARD_SCHEMA, VAE_NORMAL, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
 from defectfill.records.snapshot import white_level_in
 from defectfill.runs.plan import REMEDY, planned_mask_sha256, read_plan, read_planned_mask
@@ -27,7 +27,8 @@ from defectfill.runs.shards import ROWS_FILE
 from defectfill.runs.timings import timed
 from defectfill.synthesis.calibration import calibrated_gate
 from defectfill.synthesis.detail import detail_gain
-from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE, find_painted, shard_digest
+from defectfill.synthesis.painters import open_painter
+from defectfill.synthesis.reuse import DIGEST_FILE, find_painted, shard_digest
 from defectfill.synthesis.synthesize import Sample, synthesize
 
 
@@ -36,10 +37,11 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
 
     What another run of the category has painted of the same samples in the same way is copied.
 
-    painter: in place of the run's base with the defect's adapter. Raises DataError when a source is no longer the file
+    painter: in place of the run's own. Raises DataError when a source is no longer the file
     that was planned with.
     """
-    config, adapter = run.config, adapter_sha256(run, shard.defect)
+    config = run.config
+    adapter = adapter_sha256(run, shard.defect) if config.generate.uses_base else ""
     specs = [spec for spec in read_plan(run, shard.defect, shard.start, shard.stop) if not spec.reason]
     white = white_level_in(run.snapshot())
     content = shard_digest(run, shard, specs, adapter)
@@ -55,7 +57,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
         samples = synthesize(
             specs,
             (_read_scene(run, spec, white) for spec in specs),
-            painter or _open_painter(run, shard.defect),
+            painter or open_painter(run, shard.defect),
             calibrated_gate(run.folder, shard.defect),
             config.generate,
             config.base.resolution,
@@ -65,16 +67,8 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
         )
         written = (_write_sample(run, adapter, folder, restored(sample, white), white) for sample in samples)
         rows = [row for each in written for row in each]
-        write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
+        write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], SHARD_SCHEMA)
         write_bytes(folder / DIGEST_FILE, content.encode())
-
-
-def _open_painter(run: Run, defect: str) -> Painter:
-    """Return the run's base with the adapter of a defect."""
-    from defectfill.model.inpaint.painter import open_painter
-
-    config, adapter = run.config, run.adapter_folder(defect)
-    return open_painter(config.base, config.generate, run.record.distance, adapter, run.folder / BATCH_FILE)
 
 
 def _read_scene(run: Run, spec: SampleSpec, white: int) -> tuple[ImageArray, NDArray[np.bool_]]:
@@ -118,7 +112,7 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample, white: i
 
 
 def _write_vae_normal(folder: Path, sample: Sample, image: ImageArray, shared: dict[str, Any]) -> ManifestRow:
-    sample_id = f"vae-{sample.spec.sample_id}"
+    sample_id = f"{VAE_NORMAL}{sample.spec.sample_id}"
     image_path = f"images/good/{sample_id}.png"
     return ManifestRow(
         **shared,
@@ -159,8 +153,8 @@ def _write_defect(run: Run, adapter: str, folder: Path, sample: Sample, shared: 
         adapter_sha256=adapter,
         prompt=spec.prompt,
         seed=spec.seed,
-        steps=generate.steps,
-        guidance_scale=generate.guidance_scale,
+        steps=generate.steps if generate.uses_base else None,
+        guidance_scale=generate.guidance_scale if generate.uses_base else None,
         candidate_scores=sample.scores,
         early_scores=sample.early_scores,
         candidate_index=sample.chosen,
@@ -185,7 +179,7 @@ def _shared_values(run: Run, sample: Sample, white: int) -> dict[str, Any]:
         "planned_mask_path": spec.planned_mask_path,
         "planned_mask_sha256": planned_mask_sha256(run, spec.planned_mask_path),
         "window": spec.window,
-        "latent_cells": spec.latent_cells,
+        "latent_cells": spec.latent_cells if run.config.generate.uses_base else None,
         "background_intact": sample.background_intact,
         "base_model": base.model,
         "base_revision": base.revision,

@@ -70,9 +70,9 @@ def synthesize(
     scenes: the source [H, W, C] (8 or 16 bit) and the planned mask [H, W] of each spec. The next ones are read and
     painted while a sample is finished. detail_gain: see stitch. margin_px: by which the references' masks
     reach beyond what one sees; a sample is judged with a mask as loose as theirs, but for its edge. white_level: by
-    which sources of 16 bits were stretched.
+    which sources of 16 bits were stretched. resolution: the base's; see GenerateConfig.painted_side.
     """
-    paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, resolution)
+    paintings = _paint(specs, prefetch(iter(scenes), PREFETCHED), painter, settings, resolution)
     for spec, (source, planned_mask, painting) in zip(specs, prefetch(paintings, PREFETCHED), strict=True):
         numbers = [select_low_fidelity(painting.scores)] if settings.choice == "lfs" else painting.numbers
         samples = [
@@ -86,6 +86,7 @@ def _paint(
     specs: Sequence[SampleSpec],
     scenes: Iterator[tuple[ImageArray, NDArray[np.bool_]]],
     painter: Painter,
+    settings: GenerateConfig,
     resolution: int,
 ) -> Iterator[tuple[ImageArray, NDArray[np.bool_], Painting]]:
     """Yield every scene with its painting."""
@@ -94,7 +95,7 @@ def _paint(
     def windows() -> Iterator[Window]:
         for spec, scene in zip(specs, scenes, strict=True):
             taken.append(scene)
-            yield crop_window(*scene, spec.window, resolution)
+            yield crop_window(*scene, spec.window, settings.painted_side(spec.window[2] - spec.window[0], resolution))
 
     for painting in painter.paint(windows(), [spec.seed for spec in specs], [spec.prompt for spec in specs]):
         yield *taken.popleft(), painting
@@ -145,7 +146,8 @@ def finish(
         reason=verdict.reason,
         vae_normal=(
             stitch(source, painting.reconstruction, spec.window, pasted, detail_gain)
-            if np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.vae_normals
+            if settings.uses_base
+            and np.random.default_rng(derive_seed(spec.seed, "codec normal")).random() < settings.vae_normals
             else None
         ),
     )

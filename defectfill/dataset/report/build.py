@@ -9,10 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from defectfill.dataset.report.facts import (
-    DefectVerdict,
     Stage,
     config_text,
-    evaluation_of,
     facts_of,
     funnel,
     step_times,
@@ -31,7 +29,10 @@ from defectfill.dataset.report.training import trainings
 from defectfill.dataset.summary import DefectSummary, summary
 from defectfill.io.files import new_folder, write_bytes
 from defectfill.painting.gates import REMEDIES
+from defectfill.records.evaluation import Verdict
+from defectfill.records.leakage import read_certificate
 from defectfill.runs.run import Run
+from defectfill.runs.verdict import read_verdict
 
 REPORT_FOLDER = "report"
 PAGE = "index.html"
@@ -56,7 +57,7 @@ class DefectPart:
     name: str
     outcome: DefectSummary
     funnel: tuple[Stage, ...]
-    verdict: DefectVerdict | None
+    verdict: Verdict | None
     references: tuple[ShownReference, ...]
     figures: tuple[Figure, ...]
     positions: Positions
@@ -79,7 +80,7 @@ def _page(run: Run, pictures: Path) -> bytes:
     samples, outcome = painted_samples(run), summary(run.dataset)
     references = {defect: measured_references(run, defect) for defect in run.config.data.defects}
     scenes = draw_scenes(samples, {defect: each.margin_px for defect, each in references.items()}, pictures)
-    verdicts, mean_size, adapters = evaluation_of(run), write_mean(run, pictures), trainings(run, pictures)
+    evaluation, mean_size, adapters = read_verdict(run), write_mean(run, pictures), trainings(run, pictures)
     names = {f"real-{record.sha256[:16]}": record.path for record in run.snapshot()}
     defects = []
     for number, (defect, own) in enumerate(references.items()):
@@ -89,7 +90,7 @@ def _page(run: Run, pictures: Path) -> bytes:
             name=defect,
             outcome=outcome.defects[defect],
             funnel=tuple(funnel(outcome.defects[defect])),
-            verdict=verdicts.get(defect),
+            verdict=evaluation.defects.get(defect) if evaluation else None,
             references=tuple(_references(own, names, number, pictures)),
             figures=tuple(figures_of(rows, own)),
             positions=write_positions(f"positions-{number}.webp", heat, own.references, mean_size, pictures),
@@ -101,6 +102,7 @@ def _page(run: Run, pictures: Path) -> bytes:
         "report.js",
         run=run,
         outcome=outcome,
+        leakage=read_certificate(run.dataset / "manifest.parquet"),
         painted=painted,
         defects=defects,
         trainings=adapters,

@@ -11,39 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.dataset.report.training import Training
 from defectfill.dataset.summary import DefectSummary
-from defectfill.io.files import damage_named
 from defectfill.runs.run import Run
 from defectfill.runs.timings import TIMINGS_FILE
 
-VERDICT_FILE = "evaluation/verdict.json"
-"""In the folder of a run, once its dataset was evaluated."""
 PACKAGES = ("numpy", "pillow", "opencv-python-headless", "scikit-image", "pyarrow")
-
-
-class DefectVerdict(BaseModel):
-    """What an evaluation says of a defect."""
-
-    model_config = ConfigDict(frozen=True)
-
-    verdict: str
-    sentence: str
-
-
-class Evaluation(BaseModel):
-    """The verdicts of an evaluation, by defect."""
-
-    model_config = ConfigDict(frozen=True)
-
-    defects: dict[str, DefectVerdict]
-
-
-def evaluation_of(run: Run) -> dict[str, DefectVerdict]:
-    """Return the verdict on each defect; none where the dataset was not evaluated. DataError where it is damaged."""
-    path = run.folder / VERDICT_FILE
-    if not path.is_file():
-        return {}
-    with damage_named(path, "evaluate the run again"):
-        return Evaluation.model_validate_json(path.read_bytes()).defects
 
 
 @dataclass(frozen=True)
@@ -116,8 +87,10 @@ def facts_of(run: Run, trainings: list[Training]) -> Iterator[tuple[str, str]]:
     record = run.record
     yield "run", run.folder.name
     yield "dataset", run.dataset_uri
-    yield "base model", f"{record.base.model}, revision {record.base.revision}"
-    yield "device", record.device
+    yield "painter", run.config.generate.painter
+    if run.config.generate.uses_base:
+        yield "base model", f"{record.base.model}, revision {record.base.revision}"
+        yield "device", record.device
     yield "selection by", record.distance
     yield "data", record.data_digest
     for training in trainings:

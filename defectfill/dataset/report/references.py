@@ -64,5 +64,5 @@ def measured_references(run: Run, defect: str) -> DefectReferences:
 def _measured(run: Run, row: ManifestRow) -> MeasuredReference:
     image = read_stretched(run.dataset / row.image_path, row.white_level)
     mask = read_mask(run.dataset / row.mask_path)
-    box = window_box(mask, run.config.window, run.config.base.latent_side)
+    box = window_box(mask, run.config.window, run.config.latent_side)
     return MeasuredReference(row, image, mask, box, measure_sample(image, mask, mask, box))

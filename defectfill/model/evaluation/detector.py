@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from defectfill.config.window import WindowConfig
 from defectfill.io.errors import ConfigError, DataError
-from defectfill.io.files import new_folder, read_table, write_bytes
+from defectfill.io.files import new_folder, write_bytes
 from defectfill.io.hashing import derive_seed, digest
-from defectfill.io.images import file_sha256, read_mask
+from defectfill.io.images import file_sha256
 from defectfill.io.progress import progress
-from defectfill.io.white_level import read_stretched
+from defectfill.model.evaluation.data import DefectDataset, Item, real_share_sampler
 from defectfill.model.evaluation.metrics import auroc, average_precision
-from defectfill.painting.window import crop_window, window_box
 from defectfill.records.manifest import ManifestRow
+from defectfill.records.reading import manifest_rows
 
 LEAST_SIDE = 32
 """The network halves images four times, and normalizes what is left."""
@@ -57,19 +57,21 @@ def train_detector(dataset: Path, output: Path, settings: DetectorSettings) -> d
     """
     if settings.epochs < 1 or settings.side < LEAST_SIDE:
         raise ConfigError(f"expected epochs of at least 1 and a side of at least {LEAST_SIDE}, found {settings}")
-    rows = [ManifestRow.model_validate(row) for row in read_table(dataset / "manifest.parquet")]
-    train, validation = divide(rows, settings)
-    test = [row for row in rows if row.split == "test"]
+    rows = list(manifest_rows(dataset))
+    parts = [*divide(rows, settings), [row for row in rows if row.split == "test"]]
+    train, validation, test = (DefectDataset(dataset, side=settings.side, rows=part) for part in parts)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, curve = _fit(dataset, train, validation, settings, device)
-    found = [predict(network, dataset, row, settings.side, device) for row in progress(test, "test detector")]
+    network, curve = _fit(train, validation, settings, device)
+    found = [predict(network, item, device) for item in progress(DataLoader(test, batch_size=None), "test detector")]
     report = {
         "category": rows[0].category,
         "dataset": {"run": dataset.parent.name, "manifest_sha256": file_sha256(dataset / "manifest.parquet")},
         "settings": asdict(settings),
         "images": {"train": len(train), "validation": len(validation), "test": len(test)},
         "validation_pixel_ap": curve,
-        "test": {defect: _scores(test, found, defect) for defect in sorted({row.defect for row in test} - {"good"})},
+        "test": {
+            defect: _scores(test.rows, found, defect) for defect in sorted({row.defect for row in parts[2]} - {"good"})
+        },
     }
     with new_folder(output, replace=True) as folder:
         save_file(network.state_dict(), folder / "detector.safetensors")
@@ -97,11 +99,7 @@ def divide(rows: Sequence[ManifestRow], settings: DetectorSettings) -> tuple[lis
 
 
 def _fit(
-    dataset: Path,
-    train: Sequence[ManifestRow],
-    validation: Sequence[ManifestRow],
-    settings: DetectorSettings,
-    device: torch.device,
+    train: DefectDataset, validation: DefectDataset, settings: DetectorSettings, device: torch.device
 ) -> tuple[nn.Module, list[float]]:
     """Return the network of the best epoch, and the pixel AP of the validation part after each."""
     try:
@@ -114,15 +112,19 @@ def _fit(
     network.to(device)
     loss = DiceCELoss(sigmoid=True, batch=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
-    generator = torch.Generator().manual_seed(derive_seed(settings.seed, "draws"))
+    sampler = real_share_sampler(train, None, len(train), settings.seed)
+    batches = DataLoader(train, settings.batch_size, sampler=sampler)
+    flips = torch.Generator().manual_seed(derive_seed(settings.seed, "flips"))
     best, curve = {}, list[float]()
     for _ in progress(range(settings.epochs), "train detector"):
         network.train()
-        for images, masks in _batches(dataset, train, settings, generator):
+        for batch in batches:
+            axes = [axis for axis in (-1, -2) if torch.rand((), generator=flips) < 0.5]
+            images, masks = (batch[name].flip(axes).to(device) for name in ("image", "mask"))
             optimizer.zero_grad()
-            loss(network(images.to(device)), masks.to(device)).backward()
+            loss(network(images), masks).backward()
             optimizer.step()
-        found = [predict(network, dataset, row, settings.side, device) for row in validation]
+        found = [predict(network, item, device) for item in DataLoader(validation, batch_size=None)]
         pixels, labels = (np.concatenate([pair[index].ravel() for pair in found]) for index in (0, 1))
         curve.append(average_precision(pixels, labels) or 0.0)
         if curve[-1] >= max(curve):
@@ -131,36 +133,12 @@ def _fit(
     return network, curve
 
 
-def _batches(
-    dataset: Path, rows: Sequence[ManifestRow], settings: DetectorSettings, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield as many images [B, 3, R, R] and masks [B, 1, R, R] as there are rows, drawn by weight, randomly flipped."""
-    weights = torch.tensor([row.sampling_weight for row in rows])
-    drawn = torch.multinomial(weights, len(rows), replacement=True, generator=generator)
-    for part in drawn.split(settings.batch_size):
-        images, masks = zip(*(read_pair(dataset, rows[index], settings.side) for index in part.tolist()), strict=True)
-        flips = [axis for axis in (-1, -2) if torch.rand((), generator=generator) < 0.5]
-        yield torch.stack(images).flip(flips), torch.stack(masks).flip(flips)
-
-
-def read_pair(dataset: Path, row: ManifestRow, side: int) -> tuple[Tensor, Tensor]:
-    """Return image [3, side, side] in [0, 1] and mask [1, side, side] of a row; the mask of a normal is empty."""
-    image = read_stretched(dataset / row.image_path, row.white_level)
-    mask = read_mask(dataset / row.mask_path) if row.mask_path else np.zeros(image.shape[:2], dtype=bool)
-    whole = window_box(np.ones(image.shape[:2], dtype=bool), WindowConfig(mode="whole"), side / 8)
-    window = crop_window(image, mask, whole, side)
-    return torch.from_numpy(window.image).permute(2, 0, 1), torch.from_numpy(window.mask)[None].float()
-
-
 @torch.inference_mode()
-def predict(
-    network: nn.Module, dataset: Path, row: ManifestRow, side: int, device: torch.device
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the probabilities [side, side] that the network gives for a row's image, and its mask [side, side]."""
+def predict(network: nn.Module, item: Item, device: torch.device) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the probabilities [H, W] that the network gives for an image, and its mask [H, W]."""
     network.eval()
-    image, mask = read_pair(dataset, row, side)
-    probabilities: Tensor = network(image[None].to(device)).sigmoid()[0, 0]
-    return probabilities.cpu().numpy(), mask[0].numpy() > 0
+    probabilities: Tensor = network(item["image"][None].to(device)).sigmoid()[0, 0]
+    return probabilities.cpu().numpy(), item["mask"][0].numpy() > 0
 
 
 def _scores(

@@ -1,0 +1,108 @@
+"""The verdict on datasets that are made harmful on purpose: python -m benchmarks.harm CONFIG WORK
+
+CONFIG's dataset is finished. Copies of it are spoilt in WORK and evaluated by the config's own settings, the arm of the
+verdict against the reference arm alone:
+
+as it is
+shifted    labels moved by SHIFT_PX
+blurred    the defects blurred away, labels as they were
+empty      no synthetic image at all
+
+A row per copy and defect with the verdict; then one JSON line.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from defectfill.config.evaluate import REFERENCE_ARM
+from defectfill.config.run import load_config
+from defectfill.io.files import read_table, write_table
+from defectfill.io.images import file_sha256, read_image, read_mask, write_png
+from defectfill.model.evaluation.arms import mixed_arm
+from defectfill.operations.evaluation import Evaluator
+from defectfill.operations.prepare import prepare_run
+from defectfill.records.evaluation import Evaluation
+from defectfill.records.manifest import SCHEMA, ManifestRow
+from defectfill.runs.run import Run
+
+SHIFT_PX = 30
+BLUR = 0.08
+"""Of the shorter side: deviation of the Gaussian that defects are blurred by."""
+
+
+def main() -> None:
+    """Print the table and the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("work", type=Path)
+    arguments = parser.parse_args()
+    run = prepare_run(load_config(arguments.config))
+    results = {}
+    for name, spoil in {"as it is": None, "shifted": shift, "blurred": blur, "empty": None}.items():
+        folder = arguments.work / name.replace(" ", "_") / run.folder.name
+        if not folder.exists():
+            copy(run, folder, spoil, empty=name == "empty")
+        results[name] = evaluate(Run.at(folder))
+        for defect, verdict in results[name].defects.items():
+            print(f"{name:9} {verdict.verdict:20} {verdict.sentence}", flush=True)
+            assert defect in verdict.sentence
+    print(json.dumps({n: {d: v.verdict for d, v in each.defects.items()} for n, each in results.items()}))
+
+
+def copy(run: Run, folder: Path, spoil: Callable[[Path, ManifestRow], None] | None, *, empty: bool) -> None:
+    """Copy a run with its dataset, spoilt."""
+    shutil.copytree(run.dataset, folder / "dataset")
+    for name in ("run.json", "snapshot.parquet"):
+        shutil.copy(run.folder / name, folder / name)
+    rows = []
+    for row in read_table(folder / "dataset" / "manifest.parquet"):
+        found = ManifestRow.model_validate(row)
+        if found.origin == "synthetic":
+            if empty:
+                continue
+            if spoil:
+                spoil(folder / "dataset", found)
+            files = {"image_sha256": found.image_path, "mask_sha256": found.mask_path}
+            row |= {name: file_sha256(folder / "dataset" / path) for name, path in files.items() if path}
+        rows.append(row)
+    write_table(folder / "dataset" / "manifest.parquet", rows, SCHEMA)
+
+
+def shift(dataset: Path, row: ManifestRow) -> None:
+    """Move the label of a row to the right, round the edge."""
+    if row.mask_path:
+        write_png(dataset / row.mask_path, np.roll(read_mask(dataset / row.mask_path), SHIFT_PX, axis=1))
+
+
+def blur(dataset: Path, row: ManifestRow) -> None:
+    """Blur what is in the label of a row into its surroundings."""
+    if not row.mask_path:
+        return
+    image, mask = read_image(dataset / row.image_path), read_mask(dataset / row.mask_path)
+    deviation = BLUR * min(mask.shape)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1)[..., None].clip(0, 1)
+    around = (~mask).astype(np.float32)
+    filled = cv2.GaussianBlur(image.astype(np.float32) * around[..., None], (0, 0), deviation)
+    filled = filled.reshape(image.shape) / cv2.GaussianBlur(around, (0, 0), deviation)[..., None].clip(min=1e-3)
+    write_png(dataset / row.image_path, (image * (1 - soft) + filled * soft).round().astype(image.dtype))
+
+
+def evaluate(run: Run) -> Evaluation:
+    """Return the evaluation of a spoilt copy: the verdict's arm against the reference arm."""
+    arms = (REFERENCE_ARM, mixed_arm(run.config.dataset.real_share))
+    settings = run.config.evaluate.model_copy(update={"arms": arms, "detectors": run.config.evaluate.detectors[:1]})
+    config = run.config.model_copy(update={"evaluate": settings})
+    evaluator = Evaluator(Run(run.record.model_copy(update={"config": config}), run.folder))
+    for trial in evaluator.trials:
+        evaluator.try_out(trial)
+    return evaluator.conclude()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The section `evaluate`: detectors that say whether the dataset helps."""
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from defectfill.config.loading import ConfigSection
+
+ArmName = Literal[
+    "real",
+    "real_augmented",
+    "real_paste",
+    "real_perlin",
+    "synthetic",
+    "mixed_75",
+    "mixed_50",
+    "mixed_25",
+    "two_stage",
+    "gates_off",
+    "unseen",
+    "ceiling",
+]
+DetectorName = Literal["unet", "linear"]
+REFERENCE_ARM: ArmName = "real_augmented"
+"""What all other arms are compared with: the references with classical augmentation."""
+
+
+class EvaluateConfig(ConfigSection):
+    """Detectors trained on the dataset and on what it is compared with, and tested on the real images held out."""
+
+    arms: tuple[ArmName, ...] = get_args(ArmName)[:-1]
+    """What is compared; `ceiling` trains on all real defects in cross-validation. real_augmented is needed."""
+    detectors: tuple[DetectorName, ...] = Field(default=("unet", "linear"), min_length=1)
+    """unet: a U-Net from scratch. linear: a linear head per pixel on frozen features. The first decides the verdict."""
+    seeds: int = Field(default=3, ge=1, le=100)
+    """Trainings of each arm, of weights and draws; for published tables 5."""
+    steps: int = Field(default=2000, ge=1)
+    """Optimiser steps, the same in all arms."""
+    checks: int = Field(default=8, ge=1)
+    """How often the validation part is looked at; the best step by its pixel AP is tested."""
+    batch_size: int = Field(default=8, ge=2)
+    """Crops per step; half of them of normals, the same ones in all arms."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Of the U-Net; AdamW."""
+    crop_px: int = Field(default=256, ge=32, multiple_of=16)
+    """Side of the crops that the detectors learn from; whole images are tested by a sliding window of this side."""
+    image_px: Annotated[int, Field(ge=32)] | Literal["auto"] = "auto"
+    """Pixels to which the longer side of images is brought, where it is larger. auto: crop_px or as many more as the
+    median defect of the references needs to be 8 px wide, at most what the images have."""
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    """Of the references of each defect and of the normals, not trained on; at least one of each."""
+    features: Literal["auto", "vae", "efficientnet"] = "auto"
+    """Of the linear detector and of the fidelity figures. vae: the encoder of the base. auto: efficientnet where its
+    extra is installed."""
+
+    @model_validator(mode="after")
+    def _reference_among_them(self) -> Self:
+        if REFERENCE_ARM not in self.arms:
+            raise ValueError(f"arms: expected {REFERENCE_ARM} among them, which the others are compared with")
+        return self

@@ -1,0 +1,215 @@
+"""One trial: a detector trained on an arm, its best step by the validation part, tested on what was held out.
+
+Shapes: B batch, S side of crops, H, W pixels of a scaled image.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from defectfill.config.evaluate import DetectorName, EvaluateConfig
+from defectfill.io.errors import ConfigError
+from defectfill.io.hashing import derive_seed
+from defectfill.io.images import ImageArray
+from defectfill.model.evaluation.arms import Arm, Part, draw
+from defectfill.model.evaluation.examples import Example, Images, augmented, draw_crop
+from defectfill.model.evaluation.features import FeatureExtractor
+from defectfill.model.evaluation.metrics import average_precision, f1_max
+from defectfill.model.evaluation.predictions import (
+    SMOOTHED_PX,
+    Predictions,
+    count_predictions,
+    image_score,
+    scores_of,
+)
+from defectfill.records.evaluation import Scores, Training
+
+LINEAR_RATE = 1e-2
+"""Learning rate of the linear head."""
+OVERLAP = 0.25
+"""Of the windows that slide over an image."""
+POOLED_PX = 21
+"""AnomalyDiffusion's image score is the largest mean over so many pixels squared."""
+CONSTANT = 1e-3
+"""Standard deviation of the logits below which a network says the same of every pixel."""
+
+
+class LinearHead(nn.Module):
+    """A linear head per pixel on frozen features, normalised by what a batch of the first step is like."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, extractor: FeatureExtractor, example: Tensor) -> None:
+        super().__init__()
+        self.extractor = extractor
+        stacked = self._stacked(example)
+        self.register_buffer("mean", stacked.mean(dim=(0, 2, 3), keepdim=True))
+        self.register_buffer("scale", stacked.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6))
+        self.head = nn.Conv2d(stacked.shape[1], 1, 1)
+
+    def _stacked(self, images: Tensor) -> Tensor:
+        """Return all levels of the features of images [B, 3, S, S] at a quarter of their size, [B, F, S / 4, S / 4]."""
+        size = [side // 4 for side in images.shape[-2:]]
+        maps = [nn.functional.interpolate(each, size, mode="bilinear") for each in self.extractor.maps(images)]
+        return torch.cat(maps, dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, 1, S, S] of images [B, 3, S, S]."""
+        logits: Tensor = self.head((self._stacked(images) - self.mean) / self.scale)
+        return nn.functional.interpolate(logits, images.shape[-2:], mode="bilinear")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of an evaluation share."""
+
+    settings: EvaluateConfig
+    images: Images
+    extractor: FeatureExtractor
+    device: torch.device
+    selected_on_test: bool = False
+    """The habit of AnomalyDiffusion's protocol: the step that is kept is the best one on the test images, by the sum of
+    image AUROC, pixel AUROC, pixel AP and AUPRO. Such figures are not comparable with honest ones."""
+
+    def train_and_test(self, part: Part, arm: Arm, detector: DetectorName, seed: int) -> tuple[Training, Predictions]:
+        """Train a detector on a part of an arm, and return how that went and what it says of the part's test images."""
+        begun = time.perf_counter()
+        torch.manual_seed(derive_seed(seed, "detector"))
+        network = self._network(detector, part, arm, seed)
+        losses, curve, best_step = self._fit(network, part, arm, detector, seed)
+        validated = self._predict(network, part.validation)
+        logits = self._predict(network, part.test)
+        tenth = max(len(losses) // 10, 1)
+        training = Training(
+            images=_count(part),
+            first_loss=float(np.mean(losses[:tenth])),
+            last_loss=float(np.mean(losses[-tenth:])),
+            validation_pixel_ap=tuple(curve),
+            best_step=best_step,
+            threshold=_threshold(validated, part.validation),
+            constant=all(float(each.std()) < CONSTANT for each in logits),
+            seconds=time.perf_counter() - begun,
+        )
+        return training, self._counted(logits, part.test)
+
+    def _counted(self, logits: Sequence[NDArray[np.float32]], test: Sequence[Example]) -> Predictions:
+        masks = [self.images.read(each)[1] for each in test]
+        smoothed = POOLED_PX if self.selected_on_test else SMOOTHED_PX
+        return count_predictions(logits, masks, [e.sample_id for e in test], [e.defect for e in test], smoothed)
+
+    def _network(self, detector: DetectorName, part: Part, arm: Arm, seed: int) -> nn.Module:
+        if detector == "linear":
+            example, _ = self._batch(part, arm, 0, seed)
+            return LinearHead(self.extractor, example).to(self.device)
+        try:
+            from monai.networks.nets import BasicUNet
+        except ImportError as error:
+            raise ConfigError("evaluate needs an extra: pip install 'defectfill[detector]'") from error
+        network: nn.Module = BasicUNet(
+            spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 128, 16)
+        )
+        return network.to(self.device)
+
+    def _fit(
+        self, network: nn.Module, part: Part, arm: Arm, detector: DetectorName, seed: int
+    ) -> tuple[list[float], list[float], int]:
+        """Train; return the losses, the pixel AP of the validation part at every check, and the step that was kept."""
+        from monai.losses import DiceFocalLoss
+
+        settings, learnt = self.settings, [each for each in network.parameters() if each.requires_grad]
+        rate = settings.learning_rate if detector == "unet" else LINEAR_RATE
+        optimizer, loss_of = torch.optim.AdamW(learnt, lr=rate), DiceFocalLoss(sigmoid=True, batch=True)
+        checked = {round(settings.steps * (number + 1) / settings.checks) for number in range(settings.checks)} - {0}
+        losses, curve, best, best_step = list[float](), list[float](), dict[str, Tensor](), 0
+        for step in range(settings.steps):
+            images, masks = self._batch(part, arm, step, seed)
+            loss = loss_of(network.train()(images), masks)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            if step + 1 in checked:
+                curve.append(self._validate(network, part))
+                if curve[-1] >= max(curve):
+                    best_step = step + 1
+                    best = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        network.load_state_dict(best)
+        return losses, curve, best_step
+
+    def _batch(self, part: Part, arm: Arm, step: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return images [B, 3, S, S] in [0, 1] and masks [B, 1, S, S] of a step."""
+        crops, labels = [], []
+        for example, crop_seed in draw(part, arm, step, self.settings.steps, self.settings.batch_size, seed):
+            rng = np.random.default_rng(crop_seed)
+            crop, label = draw_crop(*self.images.read(example), self.settings.crop_px, rng)
+            if arm.augmented:
+                crop, label = augmented(crop, label, rng)
+            crops.append(crop)
+            labels.append(label)
+        return as_tensor(np.stack(crops)).to(self.device), torch.from_numpy(np.stack(labels))[:, None].float().to(
+            self.device
+        )
+
+    def _validate(self, network: nn.Module, part: Part) -> float:
+        """Return the pixel AP over the validation part, or what selected_on_test says."""
+        if self.selected_on_test:
+            found = self._counted(self._predict(network, part.test), part.test)
+            return sum(_sum(scores_of(found, defect, 0.5)) for defect in {*found.defects} - {"good"})
+        validation = part.validation
+        logits = self._predict(network, validation)
+        masks = [self.images.read(each)[1] for each in validation]
+        pixels, labels = (np.concatenate([each.ravel() for each in arrays]) for arrays in (logits, masks))
+        return average_precision(pixels, labels) or 0.0
+
+    @torch.inference_mode()
+    def _predict(self, network: nn.Module, examples: Sequence[Example]) -> list[NDArray[np.float32]]:
+        """Return the logits [H, W] of each image, seen whole by a sliding window."""
+        from monai.inferers import sliding_window_inference
+
+        network.eval()
+        side, found = self.settings.crop_px, []
+        for example in examples:
+            image = as_tensor(self.images.read(example)[0][None]).to(self.device)
+            logits = sliding_window_inference(
+                image,
+                (side, side),
+                self.settings.batch_size,
+                network,
+                overlap=OVERLAP,
+                mode="gaussian",
+                padding_mode="replicate",
+            )
+            found.append(logits[0, 0].float().cpu().numpy())
+        return found
+
+
+def _sum(scores: Scores) -> float:
+    return sum(each or 0 for each in (scores.image_auroc, scores.pixel_auroc, scores.pixel_ap, scores.au_pro_30))
+
+
+def detector_device() -> torch.device:
+    """Return where detectors are trained: on the first GPU, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def as_tensor(images: ImageArray) -> Tensor:
+    """Return images [B, H, W, 3] of 8 bits as [B, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def _count(part: Part) -> dict[str, int]:
+    pools = {"real": part.references, "synthetic": part.synthetic}
+    return {**{name: sum(map(len, pool.values())) for name, pool in pools.items()}, "normal": len(part.normals)}
+
+
+def _threshold(logits: Sequence[NDArray[np.float32]], examples: Sequence[Example]) -> float:
+    """Return the image score at which F1 over the validation part is largest; 0.5 without anything anomalous in it."""
+    scores = np.array([image_score(each) for each in logits])
+    best = f1_max(scores, np.array([each.defect != "good" for each in examples]))
+    return best[1] if best else 0.5

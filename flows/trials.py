@@ -1,0 +1,51 @@
+"""The evaluation of a finished run: the sets of other painters, a task per trial, and the verdict."""
+
+from collections.abc import Callable
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from defectfill.operations.evaluation import Evaluator, finish_evaluation
+from defectfill.operations.prepare import prepare_run
+from defectfill.operations.storage.upload import upload_dataset
+from defectfill.records.evaluation import Evaluation, Trial
+from defectfill.runs.keys import RunRecord
+from defectfill.runs.run import Run
+from flows.artifacts import artifact_key
+from flows.steps import gpu, step
+
+
+def evaluate(run: Run, make: Callable[[RunRecord], str], gpu_limit: str | None = None) -> Evaluation:
+    """Try out all arms that are not tried yet, and write the verdict; to be called under the category's lock.
+
+    make: makes the dataset of a record, for the sets of other painters. Raises DefectFillError where the dataset harms
+    and dataset.promote is `unless_harmful`.
+    """
+    evaluator = Evaluator(run)
+    for config in evaluator.other_painters:
+        make(prepare_run(config).record)
+
+    @step(name="try-detector")
+    def try_out(trial: str) -> None:
+        with gpu(gpu_limit):
+            evaluator.try_out(Trial.named(trial))
+
+    for trial in evaluator.trials:
+        try_out(trial.name)
+    evaluation = evaluator.conclude()
+    _show(run, evaluation, (evaluator.folder / "table.md").read_text(encoding="utf-8"))
+    try:
+        finish_evaluation(run)
+    finally:
+        upload_dataset(run)
+    return evaluation
+
+
+def _show(run: Run, evaluation: Evaluation, page: str) -> None:
+    """Make artifacts of the verdicts and of all figures."""
+    key = artifact_key(f"evaluation-{run.config.category}")
+    table = [
+        {"defect": defect, "verdict": each.verdict, "best arm": each.best_arm, "in words": each.sentence}
+        for defect, each in evaluation.defects.items()
+    ]
+    create_table_artifact(key=f"{key}-verdict", table=table, description=run.dataset_uri)
+    create_markdown_artifact(key=key, markdown=page, description=run.dataset_uri)

@@ -1,0 +1,362 @@
+"""Whether a dataset helps: arms, trials that are found again, intervals, verdicts."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import TOY_CONFIG, contents
+
+from defectfill.config.evaluate import EvaluateConfig
+from defectfill.config.run import load_config
+from defectfill.dataset.verify import verify_dataset
+from defectfill.dataset.writer import write_dataset
+from defectfill.io.errors import DefectFillError
+from defectfill.io.images import file_sha256
+from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, parts_of
+from defectfill.model.evaluation.bootstrap import paired_difference
+from defectfill.model.evaluation.examples import Example, augmented, draw_crop, scaled
+from defectfill.model.evaluation.predictions import Predictions, count_predictions, joined, scores_of
+from defectfill.model.evaluation.verdict import verdict_of
+from defectfill.operations.evaluation import Evaluator, finish_evaluation, needs_verdict, refuse_harmful
+from defectfill.operations.prepare import latest_run, start_run
+from defectfill.operations.protocols import anomalydiffusion, protocol_lines
+from defectfill.painting.painter import FlatPainter
+from defectfill.records.evaluation import ArmFigures, Difference, Training
+from defectfill.runs.planner import plan_samples
+from defectfill.runs.run import Run
+from defectfill.runs.verdict import VERDICT_FILE, VERDICT_KEY, read_verdict
+from defectfill.synthesis.shards import inpaint_shard
+from defectfill.toy import write_category
+
+QUICK = """
+evaluate: {arms: [real_augmented, synthetic, mixed_50, gates_off], detectors: [unet, linear], seeds: 1, steps: 12,
+  checks: 2, batch_size: 4, crop_px: 64, learning_rate: 2.0e-3, features: vae}
+dataset: {promote: unless_harmful}
+"""
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Run:
+    """Return a run over toys with holes and stains whose dataset, painted in grey, is written; not to be changed."""
+    root = tmp_path_factory.mktemp("evaluation")
+    defects = ("hole", "stain")
+    write_category(root / "data", "washer", 1, normals=8, test_normals=4, defective=8, size_px=96, defects=defects)
+    text = TOY_CONFIG.format(root=root, base=base_folder).replace("[hole, scratch]", "[hole, stain]")
+    (root / "toy.yaml").write_text(text.replace("count: 2}", "count: 3}") + QUICK)
+    run = start_run(load_config(root / "toy.yaml"))
+    for defect in defects:
+        adapter = run.adapter_folder(defect)
+        adapter.mkdir(parents=True)
+        shutil.copy(next(base_folder.rglob("vae/*.safetensors")), adapter / "pytorch_lora_weights.safetensors")
+        sha256 = file_sha256(adapter / "pytorch_lora_weights.safetensors")
+        (adapter / "training.json").write_text(json.dumps({"adapter_sha256": sha256}))
+    while shards := plan_samples(run):
+        for shard in shards:
+            inpaint_shard(run, shard, FlatPainter())
+    write_dataset(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluated(painted: Run) -> Run:
+    """Return that run with its evaluation; not to be changed."""
+    assert latest_run(painted.config) is None
+    assert needs_verdict(painted)
+    evaluate(painted)
+    return painted
+
+
+@pytest.fixture
+def run(evaluated: Run, tmp_path: Path) -> Run:
+    """Return a copy of that run, which a test may change."""
+    shutil.copytree(evaluated.category_output, tmp_path / "washer", symlinks=True)
+    return Run.at(tmp_path / "washer" / "runs" / evaluated.folder.name)
+
+
+def evaluate(run: Run) -> Evaluator:
+    evaluator = Evaluator(run)
+    for trial in evaluator.trials:
+        evaluator.try_out(trial)
+    evaluator.conclude()
+    return evaluator
+
+
+def test_all_arms_are_tried_and_the_verdict_stands_in_dataset_and_card(run: Run) -> None:
+    assert [trial.name for trial in Evaluator(run).trials] == [
+        f"{arm}-{detector}-0"
+        for detector in ("unet", "linear")
+        for arm in ("real_augmented", "synthetic", "mixed_50", "gates_off")
+    ]
+    found = read_verdict(run)
+    assert found is not None
+    assert found.defects.keys() == {"hole", "stain"}
+    assert found.detectors["linear"].startswith("linear head per pixel on frozen features of VAE encoder of small")
+    assert all(0 <= (each.scores.pixel_ap or 0) <= 1 for each in found.figures)
+    assert {each.scores.images for each in found.figures} == {5}
+    write_dataset(run)
+    judged = json.loads(pq.read_schema(run.dataset / "manifest.parquet").metadata[VERDICT_KEY])
+    assert judged["hole"]["sentence"] == found.defects["hole"].sentence
+    assert f"- {found.defects['stain'].sentence}." in (run.dataset / "README.md").read_text(encoding="utf-8")
+    verify_dataset(run.dataset)
+    assert not needs_verdict(run)
+
+
+def test_what_was_tried_is_found_again_and_the_same_comes_out(run: Run) -> None:
+    before = contents(run.folder / "evaluation")
+    times = {path: path.stat().st_mtime_ns for path in run.folder.glob("evaluation/trials/*/*")}
+    assert len(times) == 16
+    gone = run.folder / "evaluation" / "trials" / "synthetic-unet-0"
+    shutil.rmtree(gone)
+    evaluate(run)
+    after = {path: path.stat().st_mtime_ns for path in run.folder.glob("evaluation/trials/*/*")}
+    assert {path for path in times if times[path] != after[path]} == {path for path in times if path.parent == gone}
+    assert without_times(contents(run.folder / "evaluation")) == without_times(before)
+
+
+def without_times(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the contents of files but for the seconds that trials took."""
+    return {name: b"" if name.endswith("trial.json") else content for name, content in files.items()}
+
+
+def test_another_dataset_is_tried_anew_and_an_old_verdict_is_not_about_it(run: Run) -> None:
+    key = json.loads((run.folder / "evaluation/trials/mixed_50-unet-0/trial.json").read_bytes())["key"]
+    real = json.loads((run.folder / "evaluation/trials/real_augmented-unet-0/trial.json").read_bytes())["key"]
+    dataset = run.config.dataset.model_copy(update={"label": "planned"})
+    other = Run(
+        run.record.model_copy(update={"config": run.config.model_copy(update={"dataset": dataset})}), run.folder
+    )
+    write_dataset(other)
+    assert read_verdict(other) is None
+    evaluate(other)
+    assert json.loads((run.folder / "evaluation/trials/mixed_50-unet-0/trial.json").read_bytes())["key"] != key
+    assert json.loads((run.folder / "evaluation/trials/real_augmented-unet-0/trial.json").read_bytes())["key"] == real
+
+
+def test_a_harmful_dataset_does_not_become_the_latest(run: Run) -> None:
+    found = read_verdict(run)
+    assert found is not None
+    verdicts = {
+        name: each.model_copy(update={"verdict": "no difference found"}) for name, each in found.defects.items()
+    }
+    harmless = found.model_copy(update={"defects": verdicts})
+    harmful = found.model_copy(
+        update={"defects": {**verdicts, "hole": verdicts["hole"].model_copy(update={"verdict": "harms"})}}
+    )
+    (run.folder / VERDICT_FILE).write_text(harmful.model_dump_json())
+    with pytest.raises(DefectFillError, match="kept, but not made the latest"):
+        finish_evaluation(run)
+    assert not (run.category_output / "latest").exists()
+    assert run.is_finished()
+    with pytest.raises(DefectFillError, match="hole: "):
+        refuse_harmful(run)
+    (run.folder / VERDICT_FILE).write_text(harmless.model_dump_json())
+    finish_evaluation(run)
+    assert (run.category_output / "latest").read_text().strip() == run.record.key
+
+
+def test_the_protocol_that_selects_on_test_says_so(run: Run) -> None:
+    scores = anomalydiffusion(Evaluator(run))
+    assert scores.keys() == {"hole", "stain"}
+    page = (run.folder / "evaluation" / "anomalydiffusion.md").read_text()
+    assert page.startswith("**SELECTED ON TEST**")
+    assert page == "\n".join(protocol_lines(scores))
+
+
+def example(name: str, defect: str = "hole", origin: str = "") -> Example:
+    return Example(name, Path(name), None if defect == "good" else Path(name), defect, 255, name, origin or name)
+
+
+@pytest.fixture
+def material() -> Material:
+    return Material(
+        references={each: [example(f"{each}-{n}", each) for n in range(6)] for each in ("hole", "stain")},
+        normals=[example(f"normal-{n}", "good") for n in range(10)],
+        test=[*(example(f"test-{n}", "hole") for n in range(6)), example("stained", "stain"), example("fine", "good")],
+        pools={
+            "dataset": {
+                each: [example(f"s-{each}-{n}", each, f"normal-{n}") for n in range(10)] for each in ("hole", "stain")
+            }
+        },
+    )
+
+
+def test_arms_differ_in_what_is_drawn_of_defects_alone(material: Material) -> None:
+    drawn = {}
+    for name in ("real_augmented", "synthetic", "mixed_75", "two_stage"):
+        (part,) = parts_of(name, material, 0.2)
+        drawn[name] = [draw(part, ARMS[name], step, 100, 8, seed=1) for step in range(100)]
+    normals = {
+        name: [each for step in steps for each, _ in step if each.defect == "good"] for name, steps in drawn.items()
+    }
+    assert all(each == normals["synthetic"] for each in normals.values())
+    assert len(normals["synthetic"]) == 400
+
+    def real_share(steps: list[list[tuple[Example, int]]]) -> float:
+        names = [each.sample_id for step in steps for each, _ in step if each.defect != "good"]
+        return float(np.mean([not name.startswith("s-") for name in names]))
+
+    assert real_share(drawn["real_augmented"]) == 1
+    assert real_share(drawn["synthetic"]) == 0
+    assert real_share(drawn["mixed_75"]) == pytest.approx(0.75, abs=0.06)
+    assert real_share(drawn["two_stage"][:50]) == 0
+    assert real_share(drawn["two_stage"][50:]) == 1
+
+
+def test_what_validates_and_what_is_painted_on_it_is_learnt_from_in_no_arm(material: Material) -> None:
+    validations = set()
+    for name in ("real", "synthetic", "mixed_25"):
+        (part,) = parts_of(name, material, 0.2)
+        origins = {each.origin for each in part.validation}
+        validations.add(tuple(sorted(origins)))
+        learnt = [
+            *part.normals,
+            *(each for pool in (part.references, part.synthetic) for e in pool.values() for each in e),
+        ]
+        assert not {each.origin for each in learnt} & origins
+    assert len(validations) == 1
+    assert len(validations.pop()) == 2 + 2
+
+
+def test_an_unseen_defect_is_not_learnt_and_a_ceiling_tests_every_image_once(material: Material) -> None:
+    for part, defect in zip(parts_of("unseen", material, 0.2), ("hole", "stain"), strict=True):
+        assert defect not in part.defects
+        assert {each.defect for each in part.test} == {defect, "good"}
+    folds = parts_of("ceiling", material, 0.2)
+    tested = [each.sample_id for part in folds for each in part.test]
+    assert sorted(tested) == sorted(each.sample_id for each in material.test)
+    for part in folds:
+        learnt = {each.sample_id for pool in part.references.values() for each in pool}
+        assert not learnt & {each.sample_id for each in part.test}
+        assert learnt & set(tested)
+
+
+def test_the_arm_of_the_verdict_is_the_one_nearest_to_the_datasets_own_share() -> None:
+    assert [mixed_arm(share) for share in (0.1, 0.5, 0.7)] == ["mixed_25", "mixed_50", "mixed_75"]
+
+
+def test_crops_show_the_defect_and_turn_with_their_labels() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((90, 130), bool)
+    mask[80:86, 3:9] = True
+    image = np.repeat(mask[..., None] * np.uint8(200), 3, axis=-1) + np.uint8(20)
+    for _ in range(20):
+        crop, label = draw_crop(image, mask, 64, rng)
+        assert crop.shape == (64, 64, 3)
+        assert label.any()
+        turned, turned_label = augmented(crop, label, rng)
+        agree = (turned[..., 0] > turned[..., 0].mean() + 20) == turned_label
+        assert agree.mean() > 0.98
+    wide, _ = draw_crop(image, mask, 160, rng)
+    assert wide.shape == (160, 160, 3)
+
+
+def test_a_defect_survives_its_image_being_scaled() -> None:
+    mask = np.zeros((400, 300), bool)
+    mask[200, 150] = True
+    image, small = scaled(np.zeros((400, 300, 3), np.uint8), mask, 100)
+    assert image.shape == (100, 75, 3)
+    assert small.sum() == 1
+
+
+def predictions(seed: int, strength: float) -> Predictions:
+    """Return those of a network that finds defects by so many standard deviations."""
+    rng = np.random.default_rng(seed)
+    masks = [np.zeros((24, 24), bool) for _ in range(30)]
+    for mask in masks[:15]:
+        mask[8:14, 8:14] = True
+    logits = [rng.normal(size=mask.shape) + strength * mask for mask in masks]
+    ids = [f"image-{number}" for number in range(30)]
+    return count_predictions(logits, masks, ids, ["hole"] * 15 + ["good"] * 15)
+
+
+def test_the_interval_of_a_difference_covers_it_and_excludes_zero_where_it_is_large() -> None:
+    weak, strong = ([predictions(seed + shift, each) for seed in range(3)] for each, shift in ((1.0, 0), (2.5, 9)))
+    better = paired_difference(strong, weak, "hole", {})
+    assert better is not None
+    assert better.low > 0
+    assert better.low < better.mean < better.high
+    point = np.mean(
+        [
+            scores_of(s, "hole", 0.5).pixel_ap - scores_of(w, "hole", 0.5).pixel_ap
+            for s, w in zip(strong, weak, strict=True)
+        ]
+    )
+    assert better.mean == pytest.approx(point, abs=1e-6)
+    worse = paired_difference(weak, strong, "hole", {})
+    assert worse is not None
+    assert worse.high < 0
+    same = paired_difference(weak, [predictions(seed + 50, 1.0) for seed in range(3)], "hole", {})
+    assert same is not None
+    assert same.low < 0 < same.high
+    assert paired_difference(weak, weak, "hole", {}) == Difference(mean=0, low=0, high=0)
+
+
+def test_images_of_a_group_are_drawn_together() -> None:
+    weak, strong = [predictions(0, 1.0)], [predictions(9, 1.3)]
+    alone = paired_difference(strong, weak, "hole", {})
+    grouped = paired_difference(strong, weak, "hole", {f"image-{n}": f"part-{n // 5}" for n in range(30)})
+    assert alone is not None
+    assert grouped is not None
+    assert grouped.mean == alone.mean
+    assert grouped != alone
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    found = joined([predictions(0, 1.0), predictions(1, 2.0)])
+    found.save(tmp_path / "predictions.npz")
+    again = Predictions.load(tmp_path / "predictions.npz")
+    assert again.ids == found.ids
+    assert all(np.array_equal(getattr(again, name), getattr(found, name)) for name in ("regions", "negatives", "parts"))
+    assert found.positives.sum(axis=1).tolist() == [36] * 15 + [0] * 15 + [36] * 15 + [0] * 15
+
+
+def figures(arm: str, ap: float, low: float | None, learnt: int = 3) -> ArmFigures:
+    scores = scores_of(predictions(0, 2.0), "hole", 0.5).model_copy(update={"pixel_ap": ap})
+    difference = None if low is None else Difference(mean=low + 0.05, low=low, high=low + 0.1)
+    return ArmFigures.model_validate(
+        {
+            "arm": arm,
+            "detector": "unet",
+            "defect": "hole",
+            "scores": scores,
+            "spread": 0,
+            "learnt": learnt,
+            "difference": difference,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "learnt", "painted", "word"),
+    [
+        (0.01, 3, 20, "helps"),
+        (-0.05, 3, 20, "no difference found"),
+        (-0.2, 3, 20, "harms"),
+        (-0.2, 1, 20, "not trained"),
+        (0.01, 3, 0, "not trained"),
+    ],
+)
+def test_the_verdict_is_what_the_interval_says_of_what_was_trained(
+    low: float, learnt: int, painted: int, word: str
+) -> None:
+    arms = [figures("real_augmented", 0.4, None), figures("mixed_50", 0.5, low, learnt), figures("mixed_25", 0.6, low)]
+    verdict = verdict_of("hole", arms, "mixed_50", 3, painted)
+    assert verdict.verdict == word
+    assert verdict.sentence.startswith(f"hole: {word}: ")
+    assert verdict.real_share == 0.25
+    assert ("0.400 -> 0.500" in verdict.sentence) == bool(painted)
+
+
+def test_a_network_that_says_the_same_of_everything_has_not_learnt() -> None:
+    values = {"images": {}, "validation_pixel_ap": (0.1,), "best_step": 1, "threshold": 0.5, "seconds": 1.0}
+    assert Training(**values, first_loss=1, last_loss=0.5, constant=False).learnt
+    assert not Training(**values, first_loss=1, last_loss=0.95, constant=False).learnt
+    assert not Training(**values, first_loss=1, last_loss=0.5, constant=True).learnt
+
+
+def test_the_arm_that_all_are_compared_with_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="real_augmented"):
+        EvaluateConfig(arms=("mixed_50",))
