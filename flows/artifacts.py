@@ -13,29 +13,18 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from pydantic import BaseModel, ValidationError
 
 from defectfill.dataset.summary import defect_summaries, funnel
 from defectfill.io.embedded import data_uri
 from defectfill.io.names import safe_name
 from defectfill.io.progress import listening
 from defectfill.runs.run import Run
+from defectfill.runs.verdict import read_verdict
 
 MOST_BYTES = 128 * 2**10
 """Of the contact sheet on a page: Prefect keeps it in its database, and the list of artifacts loads it."""
-VERDICT_FILE = "evaluation/verdict.json"
 REPORT_FILE = "report/index.html"
-"""In the folder of a run, where they were made."""
-
-
-class _Verdict(BaseModel):
-    verdict: str
-
-
-class _Verdicts(BaseModel):
-    """What is read of an evaluation's verdict."""
-
-    defects: dict[str, _Verdict]
+"""In the folder of a run."""
 
 
 def artifact_key(name: str) -> str:
@@ -80,7 +69,8 @@ def show_dataset(run: Run) -> None:
 
 def samples_table(run: Run) -> list[dict[str, Any]]:
     """Return a row per defect: how many samples were planned, rejected and kept, and the verdict where there is one."""
-    verdicts = _verdicts(run)
+    evaluation = read_verdict(run)
+    verdicts = {defect: each.verdict for defect, each in evaluation.defects.items()} if evaluation else {}
     rows = funnel(defect_summaries(run, run.dataset))
     return [{**row, **({"verdict": verdicts.get(row["defect"], "")} if verdicts else {})} for row in rows]
 
@@ -90,16 +80,3 @@ def dataset_page(run: Run) -> str:
     report = [f"- Report: `{run.uri}/{REPORT_FILE}`"] if (run.folder / REPORT_FILE).is_file() else []
     card = (run.dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
     return "\n".join([f"- Dataset: `{run.dataset_uri}`", *report, "", card])
-
-
-def _verdicts(run: Run) -> dict[str, str]:
-    """Return what an evaluation said of each defect; where the dataset was written anew since, that is said too."""
-    path = run.folder / VERDICT_FILE
-    if not path.is_file():
-        return {}
-    is_older = path.stat().st_mtime < (run.dataset / "manifest.parquet").stat().st_mtime
-    try:
-        found = _Verdicts.model_validate_json(path.read_bytes()).defects
-    except ValidationError:
-        return {}
-    return {defect: f"{each.verdict}{', of an earlier dataset' if is_older else ''}" for defect, each in found.items()}

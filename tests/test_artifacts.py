@@ -2,18 +2,19 @@
 
 import base64
 import json
-import os
 import shutil
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from conftest import judge
 from PIL import Image
 
 from defectfill.dataset.summary import format_summary, summary
 from defectfill.io.embedded import data_uri
 from defectfill.io.images import write_png
 from defectfill.runs.run import Run
+from defectfill.runs.verdict import VERDICT_FILE
 from flows.artifacts import dataset_page, samples_table
 
 START = "data:image/webp;base64,"
@@ -47,13 +48,10 @@ def test_the_table_has_the_numbers_of_the_summary_and_the_verdict_of_an_evaluati
     ]
     assert "verdict" not in rows[0]
     assert format_summary(made)[1].split()[-3:] == [str(rows[0]["kept"]), "of", str(rows[0]["wanted"])]
-    verdict = run.folder / "evaluation" / "verdict.json"
-    verdict.parent.mkdir()
-    verdict.write_text(json.dumps({"defects": {"hole": {"verdict": "helps", "sentence": "It helps."}}}))
-    assert [row["verdict"] for row in samples_table(run)] == ["helps", ""]
-    os.utime(verdict, (0, 0))
-    assert [row["verdict"] for row in samples_table(run)] == ["helps, of an earlier dataset", ""]
-    verdict.write_text("{}")
+    judge(run, "It helps.")
+    assert [row["verdict"] for row in samples_table(run)] == ["helps", "helps"]
+    found = json.loads((run.folder / VERDICT_FILE).read_bytes())
+    (run.folder / VERDICT_FILE).write_text(json.dumps({**found, "rows_digest": "of another dataset"}))
     assert samples_table(run) == rows
 
 
