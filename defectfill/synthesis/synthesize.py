@@ -118,15 +118,19 @@ def finish(
     pasted = paste_changed(
         source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=settings.min_change
     )
-    image = on_levels(stitch(source, candidate, spec.window, pasted, detail_gain), white_level)
+    image = stitch(source, candidate, spec.window, pasted, detail_gain)
+    image[pasted.region] = on_levels(image[pasted.region], white_level)  # the source itself is
     intact = unchanged_outside(source, image, pasted.region, pasted.weight > 0)
     assert intact, f"{spec.sample_id}: pixels that nothing was pasted on were changed"
     drawn_mask = pasted.mask(source.shape)
-    drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
-    off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
+    common, planned, drawn = (
+        int(np.count_nonzero(mask)) for mask in (drawn_mask & planned_mask, planned_mask, drawn_mask)
+    )
+    drawn_fraction = common / planned
+    off_mask_fraction = (drawn - common) / max(drawn, 1)
     loose_mask = grown(drawn_mask, margin_px)
     measures = measure_sample(image, loose_mask, planned_mask, spec.window, visible=drawn_mask)
-    loose_fraction = float((loose_mask & planned_mask).sum() / planned_mask.sum())
+    loose_fraction = int(np.count_nonzero(loose_mask & planned_mask)) / planned
     verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
