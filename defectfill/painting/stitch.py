@@ -52,16 +52,15 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
 
 
 def blend_region(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Region, NDArray[np.float32]]:
-    """Return the region of a frame [H, W] that holds a mask with its blend, and the painting's weight [h, w] in it."""
-    import cv2
+    """Return the region of a frame [H, W] that holds a mask with its blend, and the painting's weight [h, w] in it.
 
+    As far as they lie in the window `box`.
+    """
     width = blend_width(box)
-    left, top, *size = cv2.boundingRect(planned_mask.view(np.uint8))
-    around = (left - width, top - width, left + size[0] + width, top + size[1] + width)
     frame = inside_frame(box, planned_mask.shape)
     rows, columns = (
-        slice(start := max(inner.start, outer.start), max(min(inner.stop, outer.stop), start))
-        for inner, outer in zip(inside_frame(around, planned_mask.shape), frame, strict=True)
+        slice(outer.start + inner.start, outer.start + inner.stop)
+        for inner, outer in zip(region_around(planned_mask[frame], width), frame, strict=True)
     )
     return (rows, columns), blend_alpha(planned_mask[rows, columns], width)
 
@@ -112,7 +111,9 @@ def stitch(
     painted = to_source_format(painting, box, source, pasted.region)
     if detail_gain and box[2] - box[0] > len(painting):
         detail = detail_beyond(original[..., :3].astype(np.float32), box[2] - box[0], len(painting))
-        painted[..., :3] = np.clip(painted[..., :3] + detail_gain * detail, 0, np.iinfo(source.dtype).max)
+        detail *= detail_gain
+        detail += painted[..., :3]
+        painted[..., :3] = np.clip(detail, 0, np.iinfo(source.dtype).max, out=detail)
     weight = cv2.merge([pasted.weight] * source.shape[2]).reshape(original.shape)  # numpy is slow with short last axes
     painted -= original
     painted *= weight
