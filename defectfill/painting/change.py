@@ -4,6 +4,7 @@ Both went through the same VAE, so that its error cancels out. All is measured i
 whichever are larger, and exactly: sums of whole numbers do not depend on the order in which a processor adds them.
 """
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -65,30 +66,32 @@ def measure_change(
     import cv2
 
     painted, clean = (np.rint(each.astype(np.float64) * STEPS) for each in (candidate, reconstruction))
-    grey_painted, grey_clean = (np.rint(each.mean(axis=2)) for each in (painted, clean))
+    grey_painted, grey_clean = (np.rint(reduce(np.add, _channels(each)) / each.shape[2]) for each in (painted, clean))
     fine = _fine(grey_clean)
     for side in SQUARES_PX:
         grain = CLEAR_OF_GRAIN * float(np.median(_deviation(np.rint(_mean(fine, side)), GRAIN_PX)[inside]))
         if grain <= min_change * STEPS:
             break
-    shift = np.abs(_mean(painted - clean, side)).max(axis=2) / STEPS
+    shift = reduce(np.maximum, _channels(np.abs(_mean(painted - clean, side)))) / STEPS
     shift *= _smoothstep(shift, least := max(min_change, grain / STEPS), CLEAR * least)
     largest = cv2.dilate(shift, np.ones((side + 2, side + 2), dtype=np.uint8))
     shift *= _smoothstep(shift / np.maximum(largest, least), BLUR_LOW, BLUR_HIGH)
-    texture = _texture_change(grey_painted, grey_clean) / STEPS
+    texture = _texture_change(grey_painted, grey_clean, fine) / STEPS
     texture *= _smoothstep(texture, LEAST_TEXTURE * min_change, CLEAR * LEAST_TEXTURE * min_change)
     return np.asarray(np.maximum(shift, texture), dtype=np.float32)
 
 
-def _texture_change(painted: NDArray[np.float64], clean: NDArray[np.float64]) -> NDArray[np.float64]:
+def _texture_change(
+    painted: NDArray[np.float64], clean: NDArray[np.float64], fine: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the change of texture [h, w] of whole numbers [h, w], where it fills squares of LEAST_TEXTURE_PX.
 
     Added: the strength of the difference's texture, beyond what the same grain painted anew gives. Lost: what the clean
-    picture's exceeds LEAST_LOSS times the painted one's by.
+    picture's, `fine`, exceeds LEAST_LOSS times the painted one's by.
     """
     import cv2
 
-    new, left, there = (np.abs(_fine(each)) for each in (painted - clean, painted, clean))
+    new, left, there = np.abs(_fine(painted - clean)), np.abs(_fine(painted)), np.abs(fine)
     added = _mean(new, TEXTURE_PX) - GRAIN_PAINTED_ANEW * _mean(there, GRAIN_PX)
     lost = _mean(there, TEXTURE_PX) - LEAST_LOSS * _mean(left, TEXTURE_PX)
     square = np.ones((LEAST_TEXTURE_PX, LEAST_TEXTURE_PX), dtype=np.uint8)
@@ -113,11 +116,17 @@ def change_weight(
     strength = float(np.percentile(noticed, STRENGTH_PERCENTILE))
     weight = np.minimum(_smoothstep(change, LOW * strength, HIGH * strength), around)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    weight = np.minimum(cv2.morphologyEx(np.pad(weight, 1), cv2.MORPH_CLOSE, cross)[1:-1, 1:-1], around)
+    weight = np.minimum(cv2.morphologyEx(_framed(weight, 0), cv2.MORPH_CLOSE, cross)[1:-1, 1:-1], around)
+    outside = _framed((around <= 0).view(np.uint8), 1)
     for level in LEVELS:
-        weight = np.where(_filled(weight >= level, around > 0), np.maximum(weight, np.minimum(around, level)), weight)
+        np.maximum(weight, np.minimum(around, level), out=weight, where=_filled(weight >= level, outside))
     weight[~_without_specks(weight >= LEAST_WEIGHT)] = 0
     return np.asarray(weight, dtype=np.float32)
+
+
+def _channels(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the channels [h, w] of values [h, w, C]; numpy is slow along so short an axis."""
+    return [values[..., channel] for channel in range(values.shape[2])]
 
 
 def _smoothstep(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
@@ -146,15 +155,21 @@ def _deviation(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(_mean(np.square(values), side) - np.square(_mean(values, side)), 0))
 
 
-def _filled(mask: NDArray[np.bool_], within: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return what of `within` [h, w] cannot be reached from outside it, or the picture, without crossing a mask."""
+def _framed(values: NDArray[Any], frame: float) -> NDArray[Any]:
+    """Return values [h, w] with a pixel of value `frame` around them."""
     import cv2
 
-    outside = np.pad(~within, 1, constant_values=True)
-    free = ~np.pad(mask, 1) | outside
-    count, regions = cv2.connectedComponents(free.astype(np.uint8), connectivity=4)
+    return np.asarray(cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=frame))
+
+
+def _filled(mask: NDArray[np.bool_], outside: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return what [h, w] cannot be reached from `outside` [h + 2, w + 2] without crossing a mask [h, w]."""
+    import cv2
+
+    free = _framed((~mask).view(np.uint8), 1) | outside
+    count, regions = cv2.connectedComponents(free, connectivity=4)
     enclosed = np.ones(count, dtype=bool)
-    enclosed[regions[outside]] = False
+    enclosed[regions[outside > 0]] = False
     return np.asarray(enclosed[regions[1:-1, 1:-1]])
 
 

@@ -18,14 +18,16 @@ def detail_beyond(pixels: NDArray[np.float32], side: int, resolution: int) -> ND
     """
     if side <= resolution:
         return np.zeros_like(pixels)
+    import cv2
+
     height, width = pixels.shape[:2]
     small = max(round(width * resolution / side), 1), max(round(height * resolution / side), 1)
-    channels = (Image.fromarray(pixels[..., channel]) for channel in range(pixels.shape[2]))
+    channels = (Image.fromarray(channel) for channel in cv2.split(pixels))
     coarse = [
         np.asarray(each.resize(small, Image.Resampling.BICUBIC).resize((width, height), Image.Resampling.BICUBIC))
         for each in channels
     ]
-    return np.asarray(pixels - np.stack(coarse, axis=2), dtype=np.float32)
+    return np.asarray(pixels - cv2.merge(coarse).reshape(pixels.shape), dtype=np.float32)
 
 
 def detail_ratio(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution: int) -> float | None:

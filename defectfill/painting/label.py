@@ -1,5 +1,7 @@
 """Labels: how well two masks agree, and how much wider than what one sees people draw them."""
 
+from functools import reduce
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,14 +22,23 @@ VISIBLE_SHARE = 0.5
 
 def intersection_over_union(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Return |A and B| / |A or B| of two masks [H, W], in [0, 1]; 1 when both are empty."""
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 1.0
+    union = int(np.count_nonzero(first | second))
+    return int(np.count_nonzero(first & second)) / union if union else 1.0
 
 
 def changed_fraction(source: ImageArray, image: ImageArray, mask: NDArray[np.bool_]) -> float:
     """Return the share of a mask [H, W] in which an image [H, W, C] differs from its source, in [0, 1]; 1 of none."""
-    changed = (source[mask] != image[mask]).any(axis=1)
-    return float(changed.mean()) if len(changed) else 1.0
+    if not mask.any():
+        return 1.0
+    near = region_around(mask, 0)
+    changed = differing(source[near], image[near])[mask[near]]
+    return int(np.count_nonzero(changed)) / len(changed)
+
+
+def differing(first: ImageArray, second: ImageArray) -> NDArray[np.bool_]:
+    """Return where [H, W] two images [H, W, C] differ in any channel."""
+    differs = first != second
+    return reduce(np.logical_or, (differs[..., channel] for channel in range(differs.shape[2])))
 
 
 def annotation_margin(image: ImageArray, mask: NDArray[np.bool_]) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray
-from defectfill.painting.window import LUMA, Box, Region, crop_mask, crop_window, inside_frame, unit_rgb
+from defectfill.painting.window import LUMA, Box, Region, crop_mask, crop_window, inside_frame, region_around, unit_rgb
 
 MEASURED_SIDE_PX = 128
 
@@ -64,8 +64,6 @@ def measure_sample(
     defect_mask [H, W]: the defect as it is. asked [H, W]: the mask that it was planned for; a reference's own.
     visible [H, W]: the defect without what a loosely drawn mask has around it, where that is known; its edge is there.
     """
-    import cv2
-
     window = crop_window(image, defect_mask, box, MEASURED_SIDE_PX)
     mask, luma, outline = window.mask, window.image @ LUMA, crop_mask(asked, box, MEASURED_SIDE_PX)
     outline = _grown(outline, 1) & ~outline
@@ -73,7 +71,7 @@ def measure_sample(
     surroundings = window.image[around if around.any() else ~mask]
     colour = surroundings.mean(axis=0) if len(surroundings) else np.full(3, 0.5, dtype=np.float32)
     brightness = max(float(colour @ LUMA), DARKEST)
-    steps = cv2.dilate(np.hypot(*np.gradient(luma)), np.ones((3, 3), np.uint8))[outline]
+    steps = _steps_along(luma, outline)
     apart = window.image[mask] - colour if mask.any() else np.zeros((1, 3), dtype=np.float32)
     region = _near(defect_mask, inside_frame(box, defect_mask.shape))
     source, drawn = unit_rgb(image[region]) @ LUMA, defect_mask[region]
@@ -92,12 +90,21 @@ def measure_sample(
     )
 
 
+def _steps_along(luma: NDArray[np.float32], outline: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the largest gradient of a luma [h, w] within a pixel of each of the N pixels of an outline [h, w]."""
+    import cv2
+
+    near = region_around(outline, 2)  # a gradient takes a pixel to each side
+    gradients = np.hypot(*np.gradient(luma[near]))
+    return np.asarray(cv2.dilate(gradients, np.ones((3, 3), np.uint8))[outline[near]])
+
+
 def _near(mask: NDArray[np.bool_], within: Region) -> Region:
     """Return rows and columns of what is at most WIDE_PX from a defect, inside rows and columns of its mask [H, W]."""
     import cv2
 
     rows, columns = within
-    left, top, width, height = cv2.boundingRect(mask[within].astype(np.uint8))
+    left, top, width, height = cv2.boundingRect(mask[within].view(np.uint8))
     return (
         slice(rows.start + max(top - WIDE_PX, 0), min(rows.start + top + height + WIDE_PX, rows.stop)),
         slice(columns.start + max(left - WIDE_PX, 0), min(columns.start + left + width + WIDE_PX, columns.stop)),
@@ -112,12 +119,15 @@ def _texture(luma: NDArray[np.float32], mask: NDArray[np.bool_], bands_px: Seque
     """
     import cv2
 
+    if not mask.any():
+        return [0.0] * len(bands_px)
     finer, found = luma, []
     weights = mask.astype(np.float32)
+    weighted = cv2.merge([luma * weights, weights])
     for deviation in bands_px:
-        sums = cv2.GaussianBlur(np.dstack([luma * weights, weights]), (0, 0), deviation)
+        sums = cv2.GaussianBlur(weighted, (0, 0), deviation)
         smooth = sums[..., 0] / np.maximum(sums[..., 1], np.float32(1e-6))
-        found.append(float(np.sqrt(np.square(finer - smooth)[mask].mean())) if mask.any() else 0.0)
+        found.append(float(np.sqrt(np.square((finer - smooth)[mask]).mean())))
         finer = smooth
     return found
 
@@ -160,8 +170,9 @@ def _appearance(luma: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[n
 
 def appearance_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Return the correlation of two appearances where both have a defect, in [-1, 1]; 0 without a common part."""
-    both = ~np.isnan(one) & ~np.isnan(other)
-    if both.sum() < 0.5 * max((~np.isnan(one)).sum(), (~np.isnan(other)).sum(), 1):
+    there, there_too = ~np.isnan(one), ~np.isnan(other)
+    both = there & there_too
+    if int(both.sum()) < 0.5 * max(int(there.sum()), int(there_too.sum()), 1):
         return 0.0
     first, second = one[both] - one[both].mean(), other[both] - other[both].mean()
     norm = float(np.sqrt(np.square(first).sum() * np.square(second).sum()))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from defectfill.io.images import ImageArray
 from defectfill.painting.change import LEAST_WEIGHT, change_weight, measure_change
 from defectfill.painting.detail import detail_beyond
+from defectfill.painting.label import differing
 from defectfill.painting.window import LUMA, Box, Region, crop_mask, depth_in, inside_frame, region_around, resize
 
 BLEND_SHARE = 1 / 128
@@ -51,16 +52,15 @@ def blend_alpha(mask: NDArray[np.bool_], blend_px: int) -> NDArray[np.float32]:
 
 
 def blend_region(planned_mask: NDArray[np.bool_], box: Box) -> tuple[Region, NDArray[np.float32]]:
-    """Return the region of a frame [H, W] that holds a mask with its blend, and the painting's weight [h, w] in it."""
-    import cv2
+    """Return the region of a frame [H, W] that holds a mask with its blend, and the painting's weight [h, w] in it.
 
+    As far as they lie in the window `box`.
+    """
     width = blend_width(box)
-    left, top, *size = cv2.boundingRect(planned_mask.view(np.uint8))
-    around = (left - width, top - width, left + size[0] + width, top + size[1] + width)
     frame = inside_frame(box, planned_mask.shape)
     rows, columns = (
-        slice(start := max(inner.start, outer.start), max(min(inner.stop, outer.stop), start))
-        for inner, outer in zip(inside_frame(around, planned_mask.shape), frame, strict=True)
+        slice(outer.start + inner.start, outer.start + inner.stop)
+        for inner, outer in zip(region_around(planned_mask[frame], width), frame, strict=True)
     )
     return (rows, columns), blend_alpha(planned_mask[rows, columns], width)
 
@@ -85,9 +85,10 @@ def paste_changed(
     inside = crop_mask(planned_mask, box, grid)
     around = blend_alpha(inside, max(1, round(blend_width(box) * grid / side)))
     near = region_around(around > 0, MARGIN_PX)
-    channels = np.eye(3, dtype=np.float32) if source.shape[2] > 1 else LUMA[:, None]
     wanted = _in_window(near, (0, 0, grid, grid))
-    painted, clean = (resize(each, grid, wanted) @ channels for each in (candidate, reconstruction))
+    painted, clean = (resize(each, grid, wanted) for each in (candidate, reconstruction))
+    if source.shape[2] == 1:
+        painted, clean = painted @ LUMA[:, None], clean @ LUMA[:, None]
     change = measure_change(painted, clean, inside[near], min_change)
     weight = np.zeros((grid, grid, 1), dtype=np.float32)
     weight[near] = change_weight(change, inside[near], around[near])[..., None]
@@ -104,14 +105,21 @@ def stitch(
     Bit depth and channels stay the source's: grey takes the painting's luma, alpha is kept. Every pixel whose weight is
     0 is the source's own.
     """
-    alpha, original = pasted.weight[..., None], source[pasted.region]
+    import cv2
+
+    original = source[pasted.region]
     painted = to_source_format(painting, box, source, pasted.region)
-    if detail_gain:
+    if detail_gain and box[2] - box[0] > len(painting):
         detail = detail_beyond(original[..., :3].astype(np.float32), box[2] - box[0], len(painting))
-        painted[..., :3] = np.clip(painted[..., :3] + detail_gain * detail, 0, np.iinfo(source.dtype).max)
-    mixed = np.rint(original + alpha * (painted - original))
+        detail *= detail_gain
+        detail += painted[..., :3]
+        painted[..., :3] = np.clip(detail, 0, np.iinfo(source.dtype).max, out=detail)
+    weight = cv2.merge([pasted.weight] * source.shape[2]).reshape(original.shape)  # numpy is slow with short last axes
+    painted -= original
+    painted *= weight
+    painted += original
     result = source.copy()
-    result[pasted.region] = np.where(alpha > 0, mixed.astype(source.dtype), original)
+    np.copyto(result[pasted.region], np.rint(painted, out=painted).astype(source.dtype), where=weight > 0)
     return result
 
 
@@ -126,7 +134,8 @@ def to_source_format(
     values: NDArray[np.float32] = resized * np.float32(np.iinfo(source.dtype).max)
     if source.shape[2] == 1:
         return np.asarray(values @ LUMA[:, None], dtype=np.float32)
-    return np.concatenate([values, source[*region, 3:]], axis=2, dtype=np.float32)
+    alpha = source[*region, 3:]
+    return np.concatenate([values, alpha], axis=2, dtype=np.float32) if alpha.shape[2] else values
 
 
 def unchanged_outside(source: ImageArray, result: ImageArray, region: Region, inside: NDArray[np.bool_]) -> bool:
@@ -140,9 +149,16 @@ def unchanged_outside(source: ImageArray, result: ImageArray, region: Region, in
         np.s_[rows, : columns.start],
         np.s_[rows, columns.stop :],
     ]
-    return all(np.array_equal(source[each], result[each]) for each in around) and np.array_equal(
-        source[region][~inside], result[region][~inside]
+    return all(_are_equal(source[each], result[each]) for each in around) and not np.any(
+        differing(source[region], result[region]) & ~inside
     )
+
+
+def _are_equal(one: ImageArray, other: ImageArray) -> bool:
+    """Return whether two images [h, w, C] of the same shape and depth are equal, without an image of differences."""
+    import cv2
+
+    return not one.size or cv2.norm(one, other, cv2.NORM_INF) == 0
 
 
 def _in_window(region: Region, box: Box) -> Box:

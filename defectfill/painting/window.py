@@ -123,8 +123,8 @@ def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution
 
     Beyond the frame the image is mirrored and the mask is empty.
     """
-    pixels = resize(unit_rgb(_cut(image, box, "symmetric")), resolution)
-    return Window(box, pixels, crop_mask(mask, box, resolution))
+    pixels = resize(_unit(_cut(image, box, "symmetric")), resolution)
+    return Window(box, _rgb(pixels), crop_mask(mask, box, resolution))
 
 
 def crop_mask(mask: NDArray[np.bool_], box: Box, resolution: int) -> NDArray[np.bool_]:
@@ -134,8 +134,19 @@ def crop_mask(mask: NDArray[np.bool_], box: Box, resolution: int) -> NDArray[np.
 
 def unit_rgb(image: ImageArray) -> NDArray[np.float32]:
     """Return an image [H, W, C] of 1, 3 or 4 channels as [H, W, 3] in [0, 1]; alpha is dropped."""
-    unit = np.divide(image[..., :3], np.iinfo(image.dtype).max, dtype=np.float32)
-    return np.repeat(unit, 3, axis=2) if unit.shape[2] == 1 else unit
+    return _rgb(_unit(image))
+
+
+def _unit(image: ImageArray) -> NDArray[np.float32]:
+    """Return an image [H, W, C] of 1, 3 or 4 channels as [H, W, 1 or 3] in [0, 1]; alpha is dropped."""
+    return np.divide(image[..., :3], np.iinfo(image.dtype).max, dtype=np.float32)
+
+
+def _rgb(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an image [H, W, 1 or 3] as [H, W, 3]."""
+    import cv2
+
+    return np.asarray(cv2.merge([unit] * 3)) if unit.shape[2] == 1 else unit
 
 
 def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]) -> NDArray[Any]:
@@ -150,10 +161,12 @@ def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]
 
 
 def resize(image: NDArray[np.float32], side: int, within: Box | None = None) -> NDArray[np.float32]:
-    """Return an image [h, w, 3] in [0, 1] resized to [side, side, 3], bicubic, smoothed when shrinking.
+    """Return an image [h, w, C] in [0, 1] resized to [side, side, C], bicubic, smoothed when shrinking.
 
     within: the box of the resized image that is wanted, all of it by default.
     """
+    import cv2
+
     left, top, right, bottom = within or (0, 0, side, side)
     if image.shape[:2] == (side, side):
         return image[top:bottom, left:right] if within else image
@@ -161,10 +174,11 @@ def resize(image: NDArray[np.float32], side: int, within: Box | None = None) -> 
     taken = (left * width / side, top * height / side, right * width / side, bottom * height / side)
     size = (right - left, bottom - top)
     channels = [
-        np.asarray(Image.fromarray(image[..., channel]).resize(size, Image.Resampling.BICUBIC, taken))
-        for channel in range(image.shape[2])
+        np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BICUBIC, taken))
+        for channel in cv2.split(image)
     ]
-    return np.clip(np.stack(channels, axis=-1), 0.0, 1.0)
+    resized: NDArray[np.float32] = cv2.merge(channels).reshape(size[1], size[0], len(channels))
+    return np.clip(resized, 0.0, 1.0, out=resized)
 
 
 def resize_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:

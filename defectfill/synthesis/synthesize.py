@@ -18,7 +18,7 @@ from defectfill.painting.measures import Measures, measure_sample
 from defectfill.painting.painter import Painter, Painting
 from defectfill.painting.selection import select_low_fidelity
 from defectfill.painting.stitch import paste_changed, stitch, unchanged_outside
-from defectfill.painting.window import Window, crop_window
+from defectfill.painting.window import Window, crop_window, inside_frame
 from defectfill.records.plan import SampleSpec
 
 PREFETCHED = 4
@@ -118,22 +118,25 @@ def finish(
     pasted = paste_changed(
         source, candidate, painting.reconstruction, spec.window, planned_mask, min_change=settings.min_change
     )
-    image = on_levels(stitch(source, candidate, spec.window, pasted, detail_gain), white_level)
+    image = stitch(source, candidate, spec.window, pasted, detail_gain)
+    image[pasted.region] = on_levels(image[pasted.region], white_level)  # the source itself is
     intact = unchanged_outside(source, image, pasted.region, pasted.weight > 0)
     assert intact, f"{spec.sample_id}: pixels that nothing was pasted on were changed"
     drawn_mask = pasted.mask(source.shape)
-    drawn_fraction = float((drawn_mask & planned_mask).sum() / planned_mask.sum())
-    off_mask_fraction = float((drawn_mask & ~planned_mask).sum() / max(drawn_mask.sum(), 1))
+    here = inside_frame(spec.window, source.shape)  # holds both masks
+    planned, drawn = planned_mask[here], drawn_mask[here]
+    drawn_fraction = _area(drawn & planned) / _area(planned)
+    off_mask_fraction = _area(drawn & ~planned) / max(_area(drawn), 1)
     loose_mask = grown(drawn_mask, margin_px)
     measures = measure_sample(image, loose_mask, planned_mask, spec.window, visible=drawn_mask)
-    loose_fraction = float((loose_mask & planned_mask).sum() / planned_mask.sum())
+    loose_fraction = _area(loose_mask[here] & planned) / _area(planned)
     verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
         image=image,
         drawn_mask=drawn_mask,
-        changed_fraction=changed_fraction(source, image, drawn_mask),
-        planned_iou=intersection_over_union(planned_mask, drawn_mask),
+        changed_fraction=changed_fraction(source[here], image[here], drawn),
+        planned_iou=intersection_over_union(planned, drawn),
         drawn_fraction=drawn_fraction,
         off_mask_fraction=off_mask_fraction,
         background_intact=intact,
@@ -151,3 +154,8 @@ def finish(
             else None
         ),
     )
+
+
+def _area(mask: NDArray[np.bool_]) -> int:
+    """Return how many pixels a mask [h, w] has."""
+    return int(np.count_nonzero(mask))
