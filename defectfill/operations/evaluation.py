@@ -34,7 +34,7 @@ from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.shards import rejected_files
 from defectfill.runs.verdict import VERDICT_FILE, read_verdict, rows_digest
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Part of every trial's key; raised when the same images and settings would give other figures."""
 PAINTERS: Mapping[ArmName, str] = {"real_paste": "paste", "real_perlin": "perlin"}
 """Arms that learn from the set of another painter."""
