@@ -209,6 +209,17 @@ def test_problems_of_base_data_and_token_are_told_together(
     assert "train.token: expected a word that is one token, 'gap' becomes" in errors
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_link_to_nothing_is_told_once(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    path = toy_config.parent / "data/washer/train/good/001.png"
+    path.unlink()
+    path.symlink_to(toy_config.parent / "nowhere.png")
+    code, errors = call(capsys, monkeypatch, command, toy_config)
+    assert (code, errors) == (2, f"{path}: expected a readable file, found: No such file or directory")
+
+
 def test_a_hub_model_needs_a_pinned_revision(
     toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

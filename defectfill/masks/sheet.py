@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.files import unwritable
 from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.masks.category import CategoryMasks
@@ -71,10 +72,11 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
 
 def _check_sheet_path(path: Path) -> None:
     """Raise ConfigError, before anything is drawn, where no picture can be written."""
-    above = next(each for each in path.absolute().parents if each.exists())
     taken = os.path.lexists(path) and not path.is_file()
-    if path.suffix.lower() != ".png" or taken or not above.is_dir():
+    if path.suffix.lower() != ".png" or taken:
         raise ConfigError(f"--out {path}: expected the name of a PNG file in a folder that is there or can be made")
+    if folder := unwritable(path.absolute().parent):
+        raise ConfigError(f"--out {path}: {folder} is not a folder that can be written to")
 
 
 def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
