@@ -35,7 +35,7 @@ from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
 from defectfill.painting.painter import FlatPainter, Painting
 from defectfill.painting.window import Window
-from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.records.manifest import SHARD_SCHEMA, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
 from defectfill.runs.defect_planner import DefectPlanner
 from defectfill.runs.plan import identity_of
@@ -227,7 +227,7 @@ def write_shard(
         }
         for index in range(shard.start, shard.stop)
     ]
-    write_rows(run.shard_folder(shard) / ROWS_FILE, rows, REJECTED_SCHEMA)
+    write_rows(run.shard_folder(shard) / ROWS_FILE, rows, SHARD_SCHEMA)
 
 
 def measure_samples(run: Run) -> dict[str, float]:

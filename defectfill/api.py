@@ -52,7 +52,9 @@ def run_category(config: RunConfig) -> str:
         from flows.server import prefect_server
     with prefect_server():
         from flows.category import synthesize_category
+        from flows.terminal import log_above_bars
 
+        log_above_bars()
         return synthesize_category(run.record)
 
 

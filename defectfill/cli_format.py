@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from defectfill.dataset.export.export import ExportReport
     from defectfill.demo import Recognition
-    from defectfill.operations.reports import Check, DeployReport, RemainingWork, Status
+    from defectfill.operations.reports import Agreement, Check, DeployReport, RemainingWork, ReviewReport, Status
     from defectfill.records.forecast import Forecast
 
 NAMED = 3
@@ -85,9 +85,45 @@ def _change_lines(status: "Status") -> list[str]:
         if paths:
             more = ", ..." if len(paths) > NAMED else ""
             lines.append(f"{len(paths)} files {change}: {', '.join(paths[:NAMED])}{more}")
+    lines += ["others are to be painted for samples that a review took out"] if status.refill else []
     lines += [status.damage] if status.damage else []
     lines += ["it was made by another version of defectfill"] if status.other_version else []
     return lines or ["it was not finished after its last change"]
+
+
+def review_lines(report: "ReviewReport") -> Iterator[str]:
+    """Yield how many samples were decided on, how far the gates agree, and which settings would agree better."""
+    found = report.agreement
+    yield "decided: " + (", ".join(f"{count} {word}" for word, count in report.decisions.items()) or "nothing")
+    yield from _agreement_lines(found)
+    if found.best is None:
+        yield "too few decisions to propose settings of the gates: 10 kept and 10 taken out are needed"
+    elif not found.proposals:
+        yield "no other settings of the gates agree better with decisions that they were not chosen by"
+    else:
+        for each in found.proposals:
+            yield f"proposed: gates.{each.setting} {each.proposed:g}, now {each.now:g}"
+        yield (
+            f"with these the gates agree on {found.best} of {found.kept + found.taken_out}, and on {found.best_unseen} "
+            "where each fifth of the decisions is judged by settings that the others chose"
+        )
+    if not report.is_finished:
+        yield "run again to have others painted for the samples that were taken out"
+    yield report.dataset
+
+
+def _agreement_lines(found: "Agreement") -> Iterator[str]:
+    """Yield a table of gates, a row each; nothing without decisions."""
+    decided = found.kept + found.taken_out
+    if not decided:
+        return
+    yield f"of {decided} samples kept or taken out the gates say the same of {found.agree}"
+    yield f"{'gate':16}{'refuses of taken out':>22}{'refuses of kept':>18}{'separation':>13}"
+    for each in found.gates:
+        taken_out, kept = f"{each.refused_of_taken_out} of {found.taken_out}", f"{each.refused_of_kept} of {found.kept}"
+        separation = "" if each.separation is None else f"{each.separation:.2f}"
+        yield f"{each.gate:16}{taken_out:>22}{kept:>18}{separation:>13}".rstrip()
+    yield "separation: 1 where a gate's measure tells what people take out, 0.5 where it tells nothing"
 
 
 def deploy_lines(report: "DeployReport") -> Iterator[str]:

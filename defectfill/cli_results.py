@@ -1,6 +1,7 @@
 """The commands on what a run has left: is it whole, does it help, how do others read it."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -9,6 +10,8 @@ from defectfill.cli_options import AsJson, ConfigPath, DatasetUri, print_report
 from defectfill.dataset.export import Format
 
 results = typer.Typer()
+review = typer.Typer(no_args_is_help=True, help="Decide on the samples of a run.")
+results.add_typer(review, name="review")
 
 
 class Protocol(StrEnum):
@@ -88,3 +91,26 @@ def report(
 
     page = page_of(run, compare)
     print_report({"report": page}, [page], json)
+
+
+@review.command()
+def apply(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run's folder or URL, or the category's YAML file.", show_default=False),
+    ],
+    decisions: Annotated[
+        Path, typer.Argument(metavar="CSV", help="The decisions: id,decision,note.", show_default=False)
+    ],
+    refill: Annotated[
+        bool, typer.Option("--refill", help="Have the next run paint others for the samples that are taken out.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Take rejects and wrong labels out of the dataset of RUN, and say how far the gates agree with the decisions."""
+    from defectfill.cli_format import review_lines
+    from defectfill.operations.report import finished_run
+    from defectfill.operations.review.apply import apply_review
+
+    report = apply_review(finished_run(run), decisions, refill=refill)
+    print_report(report, review_lines(report), json)

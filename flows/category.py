@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
@@ -12,13 +11,14 @@ from defectfill.operations.lock import locked
 from defectfill.operations.storage.fetch import open_run
 from defectfill.runs.keys import RunRecord
 from flows.announce import announce
-from flows.artifacts import artifact_key, progress_artifacts
+from flows.artifacts import progress_artifacts, show_dataset
+from flows.names import category_run_name
 from flows.runners import open_runner
 from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 from flows.trials import evaluate
 
 
-@flow(name="synthesize-category", persist_result=False)
+@flow(name="synthesize-category", flow_run_name=category_run_name, persist_result=False)
 def synthesize_category(
     config_path: Path | SkipJsonSchema[RunRecord], count: int | None = None, gpu_limit: str | None = None
 ) -> str:
@@ -51,9 +51,5 @@ def synthesize_category(
         if needs_verdict(run):
             evaluate(run, synthesize_category, gpu_limit)
     announce(run)
-    create_markdown_artifact(
-        key=artifact_key(f"dataset-{config.category}"),
-        markdown=(run.dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],
-        description=run.dataset_uri,
-    )
+    show_dataset(run)
     return run.dataset_uri

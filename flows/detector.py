@@ -11,7 +11,7 @@ from defectfill.operations.storage.upload import upload_folder
 from flows.artifacts import artifact_key
 
 
-@flow(name="train-detector", persist_result=False)
+@flow(name="train-detector", flow_run_name="detector of {dataset}", persist_result=False)
 def train_detector(dataset: str, epochs: int = 12, side: int = 128, seed: int = 0) -> str:
     """Train a detector, and return the folder or URL of it and its report, beside the dataset.
 

@@ -79,7 +79,7 @@ def ingest(asked: RunConfig | RunRecord) -> str:
     return run.uri
 
 
-@step(retries=1)
+@step(retries=1, task_run_name="train {defect}")
 def train_adapter(run_uri: str, defect: str, gpu_limit: str | None = None) -> None:
     """Train one adapter, unless it is there."""
     with opened(run_uri) as run:
@@ -98,7 +98,7 @@ def sample_masks(run_uri: str) -> list[Shard]:
         return shards
 
 
-@step()
+@step(task_run_name="inpaint {shard}")
 def inpaint_shard(run_uri: str, shard: str, gpu_limit: str | None = None, painters: PainterPool | None = None) -> None:
     """Paint one block of samples, in this process or, where they are given, in one of the run's painter processes."""
     block = Shard.named(shard)

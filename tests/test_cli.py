@@ -15,7 +15,8 @@ import pytest
 from conftest import contents
 
 import defectfill
-from defectfill.cli import exit_codes, main
+from defectfill.cli import main
+from defectfill.exit_codes import exit_codes
 from defectfill.io.images import write_png
 from defectfill.runs.run import Run
 

@@ -22,7 +22,7 @@ from defectfill.io.files import read_rows, read_table, write_rows, write_table
 from defectfill.io.images import file_sha256
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
-from defectfill.records.manifest import REJECTED_SCHEMA
+from defectfill.records.manifest import SHARD_SCHEMA
 from defectfill.records.plan import SCHEMA
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
@@ -137,7 +137,7 @@ def test_a_row_of_a_shard_that_cannot_be_is_named_and_nothing_is_written(
 ) -> None:
     path = run.shard_folder(finished_shards(run, "hole")[0]) / "rows.arrow"
     rows = read_rows(path).to_pylist()
-    write_rows(path, [{**rows[0], **values}, *rows[1:]], REJECTED_SCHEMA)
+    write_rows(path, [{**rows[0], **values}, *rows[1:]], SHARD_SCHEMA)
     before = contents(run.category_output)
     problem = problem_of(run)
     assert problem.startswith(f"{path}: ")

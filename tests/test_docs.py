@@ -44,7 +44,9 @@ def test_commands_and_options_are_there(page: Path) -> None:
         if words[:1] == ["make"]:
             assert set(words[1:]) <= targets, line
         if words[:1] == ["defectfill"]:
-            options = {name for each in group.commands[words[1]].params for name in each.opts}
+            command = group.commands[words[1]]
+            command = command.commands[words[2]] if hasattr(command, "commands") else command
+            options = {name for each in command.params for name in each.opts}
             assert {word for word in words[2:] if word.startswith("--")} <= options, line
 
 

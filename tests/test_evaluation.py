@@ -13,7 +13,7 @@ from conftest import TOY_CONFIG, contents
 from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
-from defectfill.dataset.writer import VERDICT_KEY, write_dataset
+from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelError
 from defectfill.io.images import file_sha256
 from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, parts_of
@@ -30,7 +30,7 @@ from defectfill.painting.painter import FlatPainter
 from defectfill.records.evaluation import ArmFigures, Difference, Training
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
-from defectfill.runs.verdict import VERDICT_FILE, read_verdict
+from defectfill.runs.verdict import VERDICT_FILE, VERDICT_KEY, read_verdict
 from defectfill.synthesis.shards import inpaint_shard
 from defectfill.toy import write_category
 
@@ -366,10 +366,12 @@ def test_the_arm_that_all_are_compared_with_cannot_be_left_out() -> None:
 
 
 def test_no_arm_or_detector_is_tried_twice() -> None:
-    with pytest.raises(ValueError, match=r"arms\n.*expected every name once"):
+    with pytest.raises(ValueError, match=r"arms\n.*expected one name or more, each once"):
         EvaluateConfig(arms=("real_augmented", "real", "real"))
-    with pytest.raises(ValueError, match=r"detectors\n.*expected every name once"):
+    with pytest.raises(ValueError, match=r"detectors\n.*expected one name or more, each once"):
         EvaluateConfig(detectors=("unet", "unet"))
+    with pytest.raises(ValueError, match=r"detectors\n.*expected one name or more, each once"):
+        EvaluateConfig(detectors=())
 
 
 def test_what_an_evaluation_lacks_is_told_before_anything_is_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,31 +103,47 @@ def test_a_failing_model_is_tried_again_and_a_broken_image_is_not(
 
 
 SHOWN = """
+import sys
+from pathlib import Path
 import defectfill.io.progress
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from defectfill.io.progress import progress
-from flows.artifacts import progress_artifacts
+from defectfill.runs.run import Run
+from flows.artifacts import progress_artifacts, show_dataset
+from flows.category import synthesize_category
 
+run = Run.at(Path(sys.argv[1]))
 defectfill.io.progress.TOLD_EVERY_S = 0
 
 @flow
 def work():
     with progress_artifacts("Metal_nut.v2"):
         list(progress(range(4), "inpaint hole"))
+    show_dataset(run)
 
 work()
+synthesize_category(run.record)
+keys = ["metal-nut-v2-inpaint-hole", "samples-washer", "contact-sheet-washer", "dataset-washer"]
 with get_client(sync_client=True) as client:
-    key = ArtifactFilter(key=ArtifactFilterKey(any_=["metal-nut-v2-inpaint-hole"]))
-    (artifact,) = client.read_artifacts(artifact_filter=key)
-print(artifact.type, artifact.data, artifact.description)
+    for key in keys:
+        (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        print(artifact.type, str(artifact.data)[:22], artifact.description)
+    print(*(each.name for each in client.read_flow_runs() if "hole" in each.name))
 """
 
 
-def test_what_takes_long_has_a_progress_artifact(server: dict[str, str]) -> None:
-    done = subprocess.run([sys.executable, "-c", SHOWN], env=server, capture_output=True, text=True, timeout=200)
+def test_a_run_shows_on_prefects_pages_what_takes_long_and_what_it_made(server: dict[str, str], finished: Run) -> None:
+    command = [sys.executable, "-c", SHOWN, str(finished.folder)]
+    done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "progress 100 Metal_nut.v2: inpaint hole"
+    assert done.stdout.splitlines() == [
+        "progress 100 Metal_nut.v2: inpaint hole",
+        'table [{"defect": "hole", "p washer: samples',
+        f"image data:image/webp;base64 washer: {finished.folder}/contact_sheet.png",
+        f"markdown {f'- Dataset: `{finished.dataset}'[:22]} {finished.dataset}",
+        "washer: 5 of hole, scratch",
+    ]
 
 
 READ_ONCE = """

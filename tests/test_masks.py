@@ -163,6 +163,11 @@ def test_a_sheet_where_no_file_can_be_made_is_told_before_it_is_drawn(toy_config
             write_mask_sheet(load_config(toy_config), path, 4)
 
 
+def test_a_sheet_of_too_long_a_name_is_told_before_it_is_drawn(toy_config: Path) -> None:
+    with pytest.raises(ConfigError, match="--out: expected a name of at most 200 bytes, found mmm"):
+        write_mask_sheet(load_config(toy_config), toy_config.parent / f"{'m' * 200}.png", 4)
+
+
 def test_the_sheet_shows_and_compares_without_a_model(
     toy_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,7 @@ MANIFEST = {
     "mask_sampler": TEXT,
     "mask_area_fraction": pa.float32(),
     "reason": TEXT,
+    "review": TEXT,
 }
 METADATA = {
     "file_name": TEXT,

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
+from io import BytesIO
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import TOY_CONFIG, contents, free_port, run_all_steps
@@ -28,6 +30,8 @@ from defectfill.operations.check import check_config, check_run
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.operations.report import finished_run
+from defectfill.operations.review.apply import apply_review
 from defectfill.operations.status import status
 from defectfill.operations.storage import fetch
 from defectfill.operations.storage.layout import DATA_FOLDERS, remote_category
@@ -134,6 +138,35 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     grown = tmp_path / "grown.yaml"
     grown.write_text(text.replace("count: 5", "count: 7").replace(finished.config.output.root, "out"))
     assert in_bucket(dataset) == contents(run_all_steps(grown).dataset)
+
+
+def test_a_review_is_applied_to_what_lies_on_storage_and_another_machine_paints_the_others(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = config_path.read_text().replace("[hole, scratch]", "[hole]").replace("count: 5", "count: 2")
+    config_path.write_text(text)
+    dataset = Remote(run_shared(config_path).dataset_uri)
+    table = tmp_path / "review.csv"
+
+    def painted() -> list[str]:
+        rows = pq.read_table(BytesIO(dataset.read("manifest.parquet") or b"")).to_pylist()
+        return [row["sample_id"] for row in rows if row["origin"] == "synthetic"]
+
+    first = painted()
+    table.write_text(f"id,decision,note\n{first[0]},reject,\n{first[1]},keep,\n")
+    on_another_machine(monkeypatch, tmp_path)
+    assert apply_review(finished_run(str(config_path)), table).is_finished
+    assert painted() == first[1:]
+    on_another_machine(monkeypatch, tmp_path, "third")
+    assert status(load_config(config_path)).state == "up to date"
+    assert not apply_review(finished_run(dataset.url), table, refill=True).is_finished
+    on_another_machine(monkeypatch, tmp_path, "fourth")
+    assert status(load_config(config_path)).state == "stale"
+    run_shared(config_path)
+    assert len(painted()) == len(first)
+    assert first[0] not in painted()
+    assert status(load_config(config_path)).state == "up to date"
+    verify_dataset(fetch.fetch_dataset(dataset.url))
 
 
 def test_a_run_lists_its_images_on_storage_once_before_it_begins(

@@ -18,8 +18,8 @@ from conftest import environment
 from prefect.settings import PREFECT_HOME, temporary_settings
 
 from defectfill.api import run_category
-from defectfill.cli import exit_codes
 from defectfill.config.run import load_config
+from defectfill.exit_codes import exit_codes
 from defectfill.io.errors import ConfigError
 from defectfill.operations.environment import check_connections, set_environment
 from flows.server import check_home, check_server
@@ -28,7 +28,7 @@ START = "from flows.server import temporary_server; print(temporary_server().url
 
 WORK = """
 import time
-from defectfill.cli import exit_codes
+from defectfill.exit_codes import exit_codes
 from flows.server import prefect_server
 from prefect import flow
 

@@ -193,3 +193,7 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     assert all(folder.is_dir() for folder in others)
     assert third.adapter_folder("hole").is_dir()
     assert lines_of(toy_config) == [f"washer: up to date: {third.dataset}"]
+    rows = next(third.folder.glob("shards/*/*/rows.arrow"))
+    rows.write_bytes(b"")
+    with pytest.raises(DataError, match=f"{rows}: expected what a step of the run wrote, .*; remove {rows.parent} and"):
+        collect_garbage(config, keep=0)

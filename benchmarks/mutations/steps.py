@@ -9,7 +9,7 @@ import pyarrow as pa
 from benchmarks.mutations.common import JSONS, Change, Expected, Sandbox, Stage, Trial, cut, pickled, put
 from benchmarks.mutations.tables import TABLES, Rows, bytes_of, rewrite, row
 from defectfill.io.files import read_rows, write_rows
-from defectfill.records.manifest import REJECTED_SCHEMA
+from defectfill.records.manifest import SHARD_SCHEMA
 
 PLAN: dict[str, tuple[dict[str, Any], Expected]] = {
     "a window of negative numbers": ({"window": [-900, -900, -800, -800]}, "refused"),
@@ -161,7 +161,7 @@ def shards() -> Iterator[Trial]:
         yield trial(f"rows.arrow: {name}", lambda folder, values=values: rewrite_arrow(folder, row(-1, **values)))
     yield trial("rows.arrow: no rows", lambda folder: rewrite_arrow(folder, lambda rows: rows.clear()))
     yield trial("rows.arrow: a row twice", lambda folder: rewrite_arrow(folder, lambda rows: rows.append(rows[-1])))
-    one, text = (pa.schema([(name, pa.string()) for name in names]) for names in (["sample_id"], REJECTED_SCHEMA.names))
+    one, text = (pa.schema([(name, pa.string()) for name in names]) for names in (["sample_id"], SHARD_SCHEMA.names))
     yield trial("rows.arrow: other columns", lambda folder: rewrite_arrow(folder, lambda rows: None, one), "rows.arrow")
     yield trial("rows.arrow: all text", lambda folder: rewrite_arrow(folder, as_text, text), "rows.arrow")
     for name in ("000001-000002 (copy)", "1-2-3", "0-x", "7-7", "notes"):
@@ -176,7 +176,7 @@ def shards() -> Iterator[Trial]:
             )
 
 
-def rewrite_arrow(folder: Path, change: Callable[[Rows], Any], schema: pa.Schema = REJECTED_SCHEMA) -> None:
+def rewrite_arrow(folder: Path, change: Callable[[Rows], Any], schema: pa.Schema = SHARD_SCHEMA) -> None:
     """Change the rows of a shard, with their own schema or another."""
     path = folder / "rows.arrow"
     rows = read_rows(path).to_pylist()

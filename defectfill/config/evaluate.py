@@ -30,7 +30,7 @@ class EvaluateConfig(ConfigSection):
 
     arms: tuple[ArmName, ...] = get_args(ArmName)[:-1]
     """What is compared; `ceiling` trains on all real defects in cross-validation. real_augmented is needed."""
-    detectors: tuple[DetectorName, ...] = Field(default=("unet", "linear"), min_length=1)
+    detectors: tuple[DetectorName, ...] = ("unet", "linear")
     """unet: a U-Net from scratch. linear: a linear head per pixel on frozen features. The first decides the verdict."""
     seeds: int = Field(default=3, ge=1, le=100)
     """Trainings of each arm, of weights and draws; for published tables 5."""
@@ -56,8 +56,8 @@ class EvaluateConfig(ConfigSection):
     @field_validator("arms", "detectors")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) < len(names):
-            raise ValueError("expected every name once")
+        if not names or len(set(names)) < len(names):
+            raise ValueError("expected one name or more, each once")
         return names
 
     @model_validator(mode="after")

@@ -1,8 +1,9 @@
 """The outcome of a run: how many planned samples of each defect were kept, and why the others were not."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,10 +12,15 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.probe import probe_vae
 from defectfill.painting.gates import REASONS, REMEDIES, REMEDIES_WITHOUT_BASE
+from defectfill.records.manifest import REVIEWED
 from defectfill.runs.plan import plan_table
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
 from defectfill.runs.shards import TRIED, is_hopeless, rejected_files
 
+REVIEW_REMEDY = "the gates that `defectfill review apply` proposes"
+LOST = (*REASONS, REVIEWED)
+"""Why a painted sample is not in the dataset, in the order of a table's columns."""
 EXAMPLES = 3
 """Rejected samples that are named where a defect is hopeless."""
 
@@ -53,21 +59,40 @@ class Summary(BaseModel):
 def summary(dataset: Path) -> Summary:
     """Return what became of the planned samples of each defect of the dataset in a run's folder."""
     run = Run.at(dataset.parent)
-    defects = {defect: _defect_summary(run, dataset, defect) for defect in run.config.data.defects}
+    defects = defect_summaries(run, dataset)
     notes = [note for defect, each in defects.items() for note in _notes(run, defect, each)]
     return Summary(defects=defects, probe_accuracy=probe_vae(dataset), notes=tuple(notes))
 
 
+def defect_summaries(run: Run, dataset: Path) -> dict[str, DefectSummary]:
+    """Return what became of the planned samples of each defect."""
+    return {defect: _defect_summary(run, dataset, defect) for defect in run.config.data.defects}
+
+
+def funnel(defects: Mapping[str, DefectSummary]) -> list[dict[str, Any]]:
+    """Return a table, a row per defect: planned, without room, rejected by reason, kept and wanted."""
+    given = [reason for reason in LOST if any(reason in each.rejected for each in defects.values())]
+    return [
+        {
+            "defect": defect,
+            "planned": each.planned,
+            "no room": each.no_room,
+            **{reason: each.rejected.get(reason, 0) for reason in given},
+            "kept": each.kept,
+            "wanted": each.wanted,
+        }
+        for defect, each in defects.items()
+    ]
+
+
 def format_summary(outcome: Summary) -> list[str]:
     """Return the lines of a table, a row per defect, and the notes below it."""
-    given = [reason for reason in REASONS if any(reason in each.rejected for each in outcome.defects.values())]
-    stages = ["planned", "no room", *given, "kept"]
+    rows = funnel(outcome.defects)
+    stages = [stage for stage in rows[0] if stage not in ("defect", "wanted")]
     lines = [f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages)]
-    for defect, each in outcome.defects.items():
-        numbers = [each.planned, each.no_room, *(each.rejected.get(reason, 0) for reason in given), each.kept]
-        columns = zip(stages, numbers, strict=True)
-        row = "".join(f"{number:>{max(len(stage), 7) + 2}}" for stage, number in columns)
-        lines.append(f"{defect:16}{row} of {each.wanted}")
+    for row in rows:
+        numbers = "".join(f"{row[stage]:>{max(len(stage), 7) + 2}}" for stage in stages)
+        lines.append(f"{row['defect']:16}{numbers} of {row['wanted']}")
     lines += outcome.notes
     if outcome.probe_accuracy is not None:
         accuracy = f"{outcome.probe_accuracy:.0%} (50% is chance)"
@@ -86,7 +111,7 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
     return DefectSummary(
         planned=painted + no_room,
         no_room=no_room,
-        rejected={reason: rejected[reason] for reason in REASONS if rejected[reason]},
+        rejected={reason: rejected[reason] for reason in LOST if rejected[reason]},
         kept=kept,
         wanted=run.config.generate.count,
         hopeless=hopeless,
@@ -115,17 +140,22 @@ def _notes(run: Run, defect: str, outcome: DefectSummary) -> Iterator[str]:
         remedies = REMEDIES if run.config.generate.uses_base else REMEDIES_WITHOUT_BASE
         yield (
             f"{defect}: given up after {TRIED} samples, of which {outcome.kept} passed the gates and "
-            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {remedies[reason]}"
+            f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {remedies.get(reason, REVIEW_REMEDY)}"
         )
         yield from (f"{defect}: {reason}, for example {example}" for example in outcome.examples)
     elif outcome.kept < outcome.wanted:
-        lost = {"no room": outcome.no_room, **outcome.rejected}
-        yield (
-            f"{defect}: {outcome.wanted - outcome.kept} fewer than wanted, since the plan ends at "
-            f"generate.max_attempts {run.config.generate.max_attempts:g} times the count; most common: "
-            f"{max(lost, key=lambda reason: lost[reason])}"
-        )
+        yield f"{defect}: {outcome.wanted - outcome.kept} fewer than wanted, {_why_fewer(run, outcome)}"
     if outcome.no_room:
         reasons = plan_table(run, defect, columns=["reason"])["reason"]
         first = reasons.filter(pc.not_equal(reasons, ""))[0]
         yield f"{defect}: {outcome.no_room} found no room, the first because: {first}"
+
+
+def _why_fewer(run: Run, outcome: DefectSummary) -> str:
+    """Return why there are fewer samples than wanted of a defect that is not hopeless."""
+    if outcome.wanted <= outcome.kept + outcome.rejected.get(REVIEWED, 0) and not read_review(run).refill:
+        return "taken out by a review; apply it with --refill and run again to have others painted"
+    lost = {"no room": outcome.no_room, **outcome.rejected}
+    most = max(lost, key=lambda reason: lost[reason])
+    attempts = f"generate.max_attempts {run.config.generate.max_attempts:g}"
+    return f"since the plan ends at {attempts} times the count; most common: {most}"

@@ -22,11 +22,14 @@ from defectfill.painting.window import is_window_of
 from defectfill.records.leakage import Certificate, read_certificate
 from defectfill.records.manifest import (
     FILE_COLUMNS,
+    LATER_COLUMNS,
     METADATA_SCHEMA,
     REJECTED_SCHEMA,
     RENAMED_COLUMNS,
+    REVIEWED,
     SCHEMA,
     SPLIT_TABLES,
+    TAKEN_OUT,
     ManifestRow,
     metadata_table,
 )
@@ -96,11 +99,15 @@ def _read(path: Path, schema: pa.Schema, problems: list[str]) -> pa.Table:
     """Return the table in a file; a missing, broken or differently typed one is added to `problems`."""
     try:
         found = pq.read_schema(path)
-        if not found.equals(schema):
+        later = [name for name in LATER_COLUMNS if name in schema.names and name not in found.names]
+        if not found.equals(pa.schema([field for field in schema if field.name not in later])):
             differences = schema_differences(found, schema, RENAMED_COLUMNS)
             problems.append(f"{path}: expected the columns of a {path.stem} table, {differences}")
             return schema.empty_table()
-        return checked(pq.read_table(path))
+        table = checked(pq.read_table(path))
+        for name in later:
+            table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+        return table
     except (OSError, pa.ArrowException) as error:
         problems.append(f"{path}: cannot be read: {error}")
         return schema.empty_table()
@@ -166,8 +173,10 @@ def _contradictions(row: ManifestRow, *, without_files: bool) -> list[str]:
         problems.append(f"a synthetic image is in train, found {row.split}")
     if (row.defect == "good") != (row.label_index == 0):
         problems.append(f"label_index {row.label_index} does not fit the defect '{row.defect}'")
-    if row.reason and row.reason not in REASONS:
-        problems.append(f"unknown reason '{row.reason}', known are {', '.join(REASONS)}")
+    if row.reason and row.reason not in (*REASONS, REVIEWED):
+        problems.append(f"unknown reason '{row.reason}', known are {', '.join((*REASONS, REVIEWED))}")
+    if (row.review in TAKEN_OUT) != (row.reason == REVIEWED) and row.reason in ("", REVIEWED):
+        problems.append(f"the review '{row.review or ''}' does not fit the reason '{row.reason}'")
     return problems
 
 

@@ -1,6 +1,5 @@
 """The last step: shards and real images become one self-contained dataset folder."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from defectfill.dataset.card import dataset_card
 from defectfill.dataset.contact_sheet import write_contact_sheet
 from defectfill.dataset.leakage import certify
 from defectfill.dataset.report.build import REPORT_FOLDER, write_report
+from defectfill.dataset.reviewed import path_in_shard, reviewed
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, remove_folder, write_bytes
 from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
 from defectfill.io.progress import progress
 from defectfill.io.white_level import FULL
-from defectfill.records.evaluation import Evaluation
 from defectfill.records.leakage import METADATA_KEY
 from defectfill.records.manifest import (
     FILE_COLUMNS,
@@ -37,30 +36,32 @@ from defectfill.records.manifest import (
 )
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.plan import plan_table
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE, TRIED, finished_shards, is_hopeless, shard_rows
 from defectfill.runs.timings import timed
-from defectfill.runs.verdict import read_verdict
+from defectfill.runs.verdict import add_verdict, read_verdict
 
 BLOCK = 8192
 """Rows that are written together."""
-VERDICT_KEY = b"defectfill.verdict"
 
 
-def write_dataset(run: Run) -> Path:
+def write_dataset(run: Run, *, filled: bool = True) -> Path:
     """Make the dataset's folder anew from the finished shards and the real images, swap it in whole and return it.
 
-    A contact sheet follows, the report where it is wanted, and last the mark that the run is finished. Raises DataError
-    when a planned sample is in no shard, or a shard's file is no longer what was painted.
+    A contact sheet follows, the report where it is wanted, and last the mark that the run is finished, unless more is
+    to be painted for it: not `filled`. Raises DataError when a planned sample of a filled one is in no shard, or a
+    shard's file is no longer what was painted.
     """
     run.mark_unfinished()
     with timed(run, "merge"), new_folder(run.dataset, replace=True) as folder:
         real, image_path_of = _copy_real_images(run, folder)
-        _copy_shards(run, folder)
+        _copy_shards(run, folder, filled=filled)
         if run.config.dataset.label == "annotated":
-            write_annotated(run, folder, (rows for _, rows in _finished_rows(run)))
-        certificate = certify(run, real, (rows for _, rows in _finished_rows(run)))
-        merge_rows(run, folder, real, image_path_of, {METADATA_KEY: certificate.model_dump_json().encode()})
+            write_annotated(run, folder, (rows for _, rows in _finished_rows(run, filled=filled)))
+        certificate = certify(run, real, (rows for _, rows in _finished_rows(run, filled=filled)))
+        metadata = {METADATA_KEY: certificate.model_dump_json().encode()}
+        merge_rows(run, folder, real, image_path_of, metadata, filled=filled)
         add_verdict(folder / "manifest.parquet", read_verdict(run, folder))
         write_bytes(folder / "README.md", dataset_card(run, folder).encode())
     write_contact_sheet(run)
@@ -68,7 +69,8 @@ def write_dataset(run: Run) -> Path:
         write_report(run)
     elif (run.folder / REPORT_FOLDER).exists():  # of an earlier dataset
         remove_folder(run.folder / REPORT_FOLDER)
-    run.mark_finished()
+    if filled:
+        run.mark_finished()
     return run.dataset
 
 
@@ -78,14 +80,16 @@ def merge_rows(
     real: Sequence[ManifestRow],
     image_path_of: Mapping[str, str],
     file_metadata: Mapping[bytes, bytes] | None = None,
+    *,
+    filled: bool = True,
 ) -> None:
     """Write manifest.parquet, rejected.parquet and the tables of metadata of real images and finished shards.
 
     image_path_of: where each source file of the snapshot lies in the dataset. file_metadata: of manifest.parquet.
-    Raises DataError when a planned sample is in no shard.
+    Raises DataError when a planned sample of a filled dataset is in no shard.
     """
     known = pa.Table.from_pylist([row.model_dump() for row in real], schema=REJECTED_SCHEMA)
-    painted = in_blocks((rows for _, rows in _finished_rows(run)), BLOCK)
+    painted = in_blocks((rows for _, rows in _finished_rows(run, filled=filled)), BLOCK)
     counts: Counter[tuple[str, str, str]] = Counter()
     merged = folder / ".merged.parquet"
     with new_table(folder / "rejected.parquet", REJECTED_SCHEMA) as rejected, new_table(merged, SCHEMA) as kept:
@@ -115,24 +119,14 @@ def merge_rows(
     merged.unlink()
 
 
-def add_verdict(manifest: Path, verdict: Evaluation | None) -> None:
-    """Write the verdict on a dataset, if there is one, into its manifest's file metadata: VERDICT_KEY, as JSON."""
-    if verdict is None:
-        return
-    words = {defect: each.model_dump() for defect, each in verdict.defects.items()}
-    table = pq.read_table(manifest)
-    known = table.schema.metadata or {}
-    table = table.replace_schema_metadata({**known, VERDICT_KEY: json.dumps(words, sort_keys=True).encode()})
-    with new_table(manifest.with_name(".judged.parquet"), table.schema) as judged:
-        judged.write_table(table)
-    manifest.with_name(".judged.parquet").replace(manifest)
-
-
-def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
+def _finished_rows(run: Run, *, filled: bool) -> Iterator[tuple[Path, pa.Table]]:
     """Yield the folder of every finished shard with its rows, in the plan's order, until generate.count are kept.
 
+    The rows are as the review has them. One that was taken out counts as kept unless another is to be painted for it.
     Of a hopeless defect those of the first TRIED samples, however many were painted before that was known.
     """
+    review = read_review(run)
+    replaced = set(review.replaced)
     for defect in run.config.data.defects:
         plan = plan_table(run, defect, columns=["sample_id", "reason"])
         expected = plan.filter(pc.equal(plan["reason"], ""))["sample_id"].to_pylist()
@@ -146,13 +140,13 @@ def _finished_rows(run: Run) -> Iterator[tuple[Path, pa.Table]]:
             if [sample_id for _, sample_id, _ in own] != expected[seen : seen + len(own)]:
                 break
             seen += len(own)
-            kept = [row for row, _, reason in own if not reason]
+            kept = [row for row, sample_id, reason in own if not reason and sample_id not in replaced]
             last = kept[left - 1] if len(kept) >= left else max((row for row, _, _ in own), default=-1)
-            yield run.shard_folder(shard), rows.slice(0, last + 1)
+            yield run.shard_folder(shard), reviewed(rows.slice(0, last + 1), review)
             left -= len(kept)
             if left <= 0 or seen == len(expected):
                 break
-        if left > 0 and seen < len(expected):
+        if filled and left > 0 and seen < len(expected):
             folder = run.folder / "shards" / defect
             expected_sample = f"expected the planned sample {expected[seen]}, found it in no shard"
             raise DataError(f"{folder}: {expected_sample}; remove {folder} and run again")
@@ -220,21 +214,22 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
     )
 
 
-def _copy_shards(run: Run, folder: Path) -> None:
+def _copy_shards(run: Run, folder: Path, *, filled: bool) -> None:
     """Copy the files of the finished shards into the dataset, after a check that they are what was painted."""
     sources = {record.path for record in run.snapshot()}
-    for shard_folder, rows in _finished_rows(run):
+    for shard_folder, rows in _finished_rows(run, filled=filled):
         with damage_named(shard_folder / ROWS_FILE, f"remove {shard_folder} and run again"):
             for row in rows.to_pylist():
                 if ManifestRow.model_validate(row).source_path not in sources:
                     raise ValueError(f"row {row['sample_id']}: unknown source {row['source_path']}")
         if not run.config.dataset.rejected_images:
             rows = rows.filter(pc.equal(rows["reason"], ""))
-        for row in rows.select(["image_path", "image_sha256", "mask_path", "mask_sha256"]).to_pylist():
+        for row in rows.select(["image_path", "image_sha256", "mask_path", "mask_sha256", "reason"]).to_pylist():
             files = {row["image_path"]: row["image_sha256"], row["mask_path"]: row["mask_sha256"]}
             for path, sha256 in files.items():
                 if path:
-                    _copy_checked(shard_folder / path, folder / path, sha256, remove=shard_folder)
+                    painted = shard_folder / path_in_shard(path, row["reason"])
+                    _copy_checked(painted, folder / path, sha256, remove=shard_folder)
         planned = (rows[name].to_pylist() for name in ("planned_mask_path", "planned_mask_sha256"))
         for path, sha256 in dict(zip(*planned, strict=True)).items():
             _copy_checked(run.folder / path, folder / path, sha256, remove=run.plan_path)

@@ -1,13 +1,12 @@
 """Progress on the terminal, with an estimate of the time left, and to whoever else wants to know."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from tqdm import tqdm
+from defectfill.io.terminal import LINE_EVERY_S, REDRAWN_EVERY_S, is_live, open_bar
 
 Item = TypeVar("Item")
 
@@ -20,8 +19,8 @@ TOLD_EVERY_S = 10
 
 
 def refresh_seconds() -> float:
-    """Return how often a bar is drawn at most: in a log file, which no one watches, every ten seconds."""
-    return 0.2 if sys.stderr.isatty() else 10
+    """Return how often a bar is drawn at most: in a log file, which no one watches, more rarely."""
+    return REDRAWN_EVERY_S if is_live() else LINE_EVERY_S
 
 
 class ProgressBar:
@@ -34,16 +33,15 @@ class ProgressBar:
         self, label: str, *, done: int = 0, total: int | None = None, unit: str = "it", shown: bool = True
     ) -> None:
         self.label, self.total = label, total
-        self._bar = tqdm(
-            desc=label, initial=done, total=total, unit=unit, mininterval=refresh_seconds(), disable=not shown
-        )
+        self._bar = open_bar(label, done, total, unit) if shown else None
         self._listener = _listener.get() if shown and total else None
-        self._done, self._told_at, self._told = done, time.monotonic(), -1
+        self._done, self._note, self._told_at, self._told = done, "", time.monotonic(), -1
 
-    def set(self, done: int) -> None:
-        """Say how many items are done now."""
-        self._bar.update(done - self._done)
-        self._done = done
+    def set(self, done: int, note: str = "") -> None:
+        """Say how many items are done now, and what else is to be said of them."""
+        self._done, self._note = done, note
+        if self._bar:
+            self._bar.draw(done, note)
         if time.monotonic() - self._told_at >= TOLD_EVERY_S:
             self._tell()
 
@@ -53,9 +51,11 @@ class ProgressBar:
 
     def close(self) -> None:
         """Draw the bar for the last time; a listener that has heard of it hears the end."""
+        if self._bar:
+            self._bar.close(self._done, self._note)
+            self._bar = None
         if self._told not in (-1, self._done):
             self._tell()
-        self._bar.close()
 
     def _tell(self) -> None:
         if self._listener and self.total:

@@ -24,6 +24,8 @@ from mask_sampling.placement import Scene
 from mask_sampling.priors import Attributes, Comparison, compare, measure
 
 COLUMNS = 8
+MOST_BYTES = 200
+"""Of the name of a sheet; file systems take 255, and the unfinished file has a longer one."""
 NORMALS = 8
 """Normals that the masks are placed on; more only take longer."""
 
@@ -75,6 +77,8 @@ def _check_sheet_path(path: Path) -> None:
     taken = os.path.lexists(path) and not path.is_file()
     if path.suffix.lower() != ".png" or taken:
         raise ConfigError(f"--out {path}: expected the name of a PNG file in a folder that is there or can be made")
+    if len(os.fsencode(path.name)) > MOST_BYTES:
+        raise ConfigError(f"--out: expected a name of at most {MOST_BYTES} bytes, found {path.name}")
     if folder := unwritable(path.absolute().parent):
         raise ConfigError(f"--out {path}: {folder} is not a folder that can be written to")
 

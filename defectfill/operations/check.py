@@ -22,8 +22,9 @@ from defectfill.operations.storage.fetch import fetch_data
 from defectfill.records.forecast import Forecast
 from defectfill.records.snapshot import ImageRecord, references_of
 from defectfill.runs.defect_planner import check_placement
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
-from defectfill.runs.shards import finished_shards
+from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
 from defectfill.synthesis.forecast import forecast_without_base
 
 logger = logging.getLogger(__name__)
@@ -208,7 +209,8 @@ def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
 def _samples_left(run: Run, defect: str) -> int:
     """Return how many samples are still to be painted, if none is rejected."""
     painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
-    return max(run.config.generate.count - painted, 0)
+    replaced = int((sample_outcomes(run, defect) == Outcome.KEPT).sum()) if read_review(run).replaced else painted
+    return max(run.config.generate.count - replaced, 0)
 
 
 def _forecast(run: Run, records: Sequence[ImageRecord], work: RemainingWork) -> Forecast:

@@ -7,8 +7,7 @@ from defectfill.dataset.report.build import write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.s3 import is_remote
-from defectfill.operations.prepare import prepare_run
-from defectfill.operations.storage.fetch import fetch_dataset, fetch_run, open_run
+from defectfill.operations.storage.fetch import fetch_dataset, fetch_latest, fetch_run, open_run
 from defectfill.operations.storage.upload import upload_folder
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
 
@@ -34,11 +33,11 @@ def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
 def finished_run(target: str) -> Run:
     """Return a finished run, with its dataset on this machine.
 
-    target: the run's folder or URL, or the YAML file of a category, whose newest finished run it is. Raises DataError
-    where there is none, or another version of defectfill made it.
+    target: the folder or URL of the run or of its dataset, or the YAML file of a category, whose newest finished run it
+    is. Raises DataError where there is none, or another version of defectfill made it.
     """
     if is_remote(target):
-        run = open_run(target.rstrip("/"))
+        run = open_run(target.rstrip("/").removesuffix("/dataset"))
     elif Path(target).is_dir():
         run = _run_in(Path(target))
     else:
@@ -63,8 +62,7 @@ def _run_in(folder: Path) -> Run:
 
 def _newest(config_path: Path) -> Run:
     config = load_config(config_path)
-    if is_remote(config.output.root):
-        prepare_run(config, to_write=False)  # fetches what is known of the newest run
+    fetch_latest(config)
     folder = latest_folder(config)
     if folder is None or not (folder / RUN_FILE).is_file():
         found = f"found none that {config.category_output / 'latest'} names"

@@ -118,6 +118,8 @@ class Status(BaseModel):
     """The newest finished one, folder or URL."""
     settings: tuple[SettingChange, ...] = ()
     files: FileChanges = FileChanges()
+    refill: bool = False
+    """Whether a review took samples out for which others are to be painted."""
     damage: str = ""
     """What is missing of the dataset, or no longer as large as it was written."""
     other_version: bool = False
@@ -125,6 +127,66 @@ class Status(BaseModel):
     work: RemainingWork
     seconds: float | None = None
     """That are left at most, by what the last run took; None where it is not known."""
+
+
+class GateAgreement(BaseModel):
+    """One gate beside the decisions of people on samples that were painted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gate: str
+    setting: str
+    """Its key in section gates."""
+    refused_of_taken_out: int
+    """Of the samples that a person took out, those it refuses."""
+    refused_of_kept: int
+    """Of those that a person keeps."""
+    separation: float | None
+    """How often a sample that a person took out is further from passing than one that was kept, half of the equal ones
+    counted: 1 where the gate's measure tells all, 0.5 where it tells nothing. None unless there are both."""
+
+
+class Proposal(BaseModel):
+    """A setting of the gates with which they would agree better."""
+
+    model_config = ConfigDict(frozen=True)
+
+    setting: str
+    now: float
+    proposed: float
+
+
+class Agreement(BaseModel):
+    """How far gates and people agree on the samples that people were sure of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kept: int
+    """By a person, whatever the gates said."""
+    taken_out: int
+    agree: int
+    """Of both, those on which all gates together say the same."""
+    gates: tuple[GateAgreement, ...]
+    proposals: tuple[Proposal, ...] = ()
+    """Together the settings that agree best; empty unless they agree better on decisions that did not choose them."""
+    best: int | None = None
+    """On how many they agree with these; None where too few were decided on."""
+    best_unseen: int | None = None
+    """The same where each fifth of the decisions is held against settings that the others chose."""
+
+
+class ReviewReport(BaseModel):
+    """Decisions on a run's samples, as they are applied now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    """Folder or URL."""
+    decisions: dict[str, int]
+    """Samples by decision, those of earlier reviews too."""
+    is_finished: bool
+    """Whether the dataset is as it is to be; else the next run paints others for those taken out."""
+    agreement: Agreement
 
 
 class GarbageReport(BaseModel):

@@ -11,6 +11,7 @@ from defectfill.operations.prepare import latest_run, prepare_run
 from defectfill.operations.reports import FileChanges, RemainingWork, SettingChange, Status
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.keys import counted_settings
+from defectfill.runs.review import read_review
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
 from defectfill.runs.timings import seconds_per
 
@@ -42,6 +43,7 @@ def status(config: RunConfig) -> Status:
         dataset=newest.dataset_uri,
         settings=tuple(_setting_changes(newest, run)),
         files=_file_changes(newest.snapshot(), records),
+        refill=newest.folder == run.folder and bool(read_review(run).replaced),
         damage=newest.damage() if newest.is_marked_finished() else "",
         work=work,
         seconds=_seconds_left(newest, work),

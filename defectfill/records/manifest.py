@@ -12,6 +12,17 @@ from defectfill.io.files import InnerPath
 from defectfill.records.arrow import Int8, Int64, arrow_schema
 
 Split = Literal["train", "test"]
+Decision = Literal["keep", "reject", "unsure", "wrong_label"]
+"""The words of a review."""
+
+TAKEN_OUT = ("reject", "wrong_label")
+"""Those by which a sample leaves the dataset."""
+
+REVIEWED = "review"
+"""The reason of samples that the gates kept and a person took out."""
+
+VAE_NORMAL = "vae-"
+"""What the id of a VAE normal has before that of the sample whose window it shows."""
 
 
 class ManifestRow(BaseModel):
@@ -98,6 +109,8 @@ class ManifestRow(BaseModel):
     """Of the planned mask, of the whole image."""
     reason: str = ""
     """Why it was rejected; only in rejected.parquet."""
+    review: Decision | None = None
+    """The word of a person who looked at it; null where no one has."""
 
     @field_validator("window")
     @classmethod
@@ -108,13 +121,19 @@ class ManifestRow(BaseModel):
 
 
 REJECTED_SCHEMA = arrow_schema(ManifestRow)
-"""rejected.parquet, and the parts that shards write."""
+"""rejected.parquet"""
+
+SHARD_SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "review"])
+"""The parts that shards write: of both tables what painting tells."""
 
 SCHEMA = pa.schema([field for field in REJECTED_SCHEMA if field.name != "reason"])
 """manifest.parquet"""
 
 RENAMED_COLUMNS = renamed(ManifestRow)
 """New names of columns by those that earlier versions gave them."""
+
+LATER_COLUMNS = ("review",)
+"""Columns that datasets of earlier versions lack; as good as null there."""
 
 FILE_COLUMNS = ("image_path", "mask_path", "drawn_mask_path", "planned_mask_path")
 """Paths of a row's own files; all empty for a rejected sample whose images did not come along."""

@@ -62,6 +62,14 @@ def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | No
             return shards
 
 
+def is_filled(run: Run) -> bool:
+    """Return whether plan_samples would have nothing to plan and nothing to paint."""
+    outcomes = {defect: sample_outcomes(run, defect) for defect in run.config.data.defects}
+    return not shards_to_do(run, outcomes) and not any(
+        _missing(run.config.generate, each) for each in outcomes.values()
+    )
+
+
 def paintings_needed(kept: int, rejected: int, count: int) -> int:
     """Return how many samples to paint next so that, of all painted, `count` are kept: likely enough, and few more.
 

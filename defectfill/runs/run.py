@@ -6,6 +6,7 @@
                                  where all defects share one adapter
   adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
+                                 review.json, where people decided on samples
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Any
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, write_bytes
+from defectfill.io.hashing import digest
 from defectfill.io.names import safe_name
 from defectfill.io.s3 import is_remote
 from defectfill.records.plan import Shard
@@ -30,6 +32,8 @@ KEY_PATTERN = re.compile("[0-9a-f]+")
 RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
+REVIEW_FILE = "review.json"
+"""In the folder of a run, what people decided of its samples, see runs.review."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Run:
 
     def is_marked_finished(self) -> bool:
         """Return whether finished.json says so of exactly this config; the dataset itself may be on storage only."""
-        return self._mark().get("settings") == self.record.settings_digest()
+        return self._mark().get("settings") == self._digest_of_dataset()
 
     def damage(self) -> str:
         """Return in words which files of the dataset are missing or no longer as large as they were; empty for none.
@@ -130,6 +134,16 @@ class Run:
             if not path.is_file():
                 return f"{path} is missing"
         return damage_of(self.dataset, self._mark().get("bytes"))
+
+    def _digest_of_dataset(self) -> str:
+        """Return the digest that finished.json holds: of the record's settings, and of the review where there is one.
+
+        So a run whose review is newer than its dataset is not finished.
+        """
+        settings, review = self.record.settings_digest(), self.folder / REVIEW_FILE
+        return (
+            digest([settings, review.read_text(encoding="utf-8", errors="replace")]) if review.is_file() else settings
+        )
 
     def _mark(self) -> dict[str, Any]:
         """Return the content of finished.json; nothing where that or run.json is missing or damaged."""
@@ -148,7 +162,7 @@ class Run:
         """Mark the dataset as whole after everything else is written, and as the latest unless that is to be earned."""
         if self.config.dataset.promote == "always":
             self.promote()
-        content = {"settings": self.record.settings_digest(), "bytes": dataset_bytes(self.dataset)[0]}
+        content = {"settings": self._digest_of_dataset(), "bytes": dataset_bytes(self.dataset)[0]}
         write_bytes(self.folder / FINISHED_FILE, json.dumps(content).encode())
 
     def promote(self) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 
+import numpy as np
+from numpy.typing import NDArray
+
 from defectfill.io.files import PARTIAL
 from defectfill.io.progress import ProgressBar, refresh_seconds
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
-from defectfill.runs.shards import finished_shards
+from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ LEAST_SECONDS = 1.0
 
 @contextmanager
 def sample_progress(run: Run, shards: Sequence[Shard]) -> Iterator[Callable[[Shard], None]]:
-    """Show a bar per defect of samples done, per second and time left, while `shards` are painted in the context.
+    """Show a bar per defect of samples done, kept and rejected, while `shards` are painted in the context.
 
     What is done is read from the disk every now and then, so whatever paints need not report it; what is yielded takes
     a shard that has been painted on another machine. Painting goes on where progress cannot be shown.
@@ -70,7 +73,9 @@ class _DefectProgress:
         self.waiting = {shard.name.rpartition("/")[2]: shard for shard in shards if shard.defect == defect}
         self.before = sum(map(_samples, finished_shards(run, defect)))
         self.total = self.before + sum(map(_samples, self.waiting.values()))
-        self.finished = self.before
+        self.finished, self.wanted = self.before, run.config.generate.count
+        outcomes = sample_outcomes(run, defect)
+        self.judged = np.array([(outcomes == each).sum() for each in (Outcome.KEPT, Outcome.REJECTED)])
         self.bar: ProgressBar | None = None
 
     def refresh(self, elsewhere: set[Shard], *, open_bar: bool) -> bool:
@@ -80,23 +85,27 @@ class _DefectProgress:
         found = {path.name for path in self.folder.glob("*")} | {shard.name.rpartition("/")[2] for shard in elsewhere}
         for name in found & self.waiting.keys():
             self.finished += _samples(self.waiting.pop(name))
-        done = self.finished + sum(self._painted_of(name) for name in found)
+            self.judged += self._judged_in(name)
+        partial = {name: self._judged_in(name) for name in found if self._being_painted(name)}
+        done = self.finished + sum(min(int(each.sum()), self._being_painted(name)) for name, each in partial.items())
+        kept, rejected = sum(partial.values(), self.judged)
         if self.bar is None and (open_bar or done > self.before):
-            self.bar = ProgressBar(self.label, done=self.before, total=self.total, unit=" samples")
+            self.bar = ProgressBar(self.label, done=self.before, total=self.total, unit="samples")
         if self.bar is not None:
-            self.bar.set(done)
+            self.bar.set(done, "" if elsewhere else f"{kept} kept, {rejected} rejected of {self.wanted} wanted")
             if not self.waiting:
                 self.bar.close()
         return not self.waiting
 
-    def _painted_of(self, partial: str) -> int:
-        """Return how many samples are in the folder of a shard that is being painted; 0 for any other name."""
+    def _being_painted(self, partial: str) -> int:
+        """Return how many samples the shard has that is being painted in a folder; 0 for any other name."""
         name, marked, _ = partial.removeprefix(".").partition(PARTIAL)
-        if not marked or name not in self.waiting:
-            return 0
-        folder, images = self.folder / partial, f"images/{self.folder.name}/*.png"
-        painted = len({path.name for kind in ("", "rejected/") for path in folder.glob(kind + images)})
-        return min(painted, _samples(self.waiting[name]))
+        return _samples(self.waiting[name]) if marked and name in self.waiting else 0
+
+    def _judged_in(self, name: str) -> NDArray[np.int64]:
+        """Return how many samples in a shard's folder are kept and rejected, [2]."""
+        images = f"images/{self.folder.name}/*.png"
+        return np.array([sum(1 for _ in (self.folder / name).glob(kind + images)) for kind in ("", "rejected/")])
 
     def close(self) -> None:
         if self.bar is not None and self.waiting:

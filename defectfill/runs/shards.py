@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from defectfill.io.files import damage_named, read_rows
-from defectfill.records.manifest import REJECTED_SCHEMA
+from defectfill.records.manifest import SHARD_SCHEMA
 from defectfill.records.plan import Shard
 from defectfill.runs.plan import placed_samples
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
 
 ROWS_FILE = "rows.arrow"
@@ -54,17 +55,20 @@ def are_hopeless(outcomes: NDArray[np.int8]) -> bool:
 def sample_outcomes(run: Run, defect: str, most: int | None = None) -> NDArray[np.int8]:
     """Return the `Outcome` [N] of each planned sample of a defect, as far as finished shards tell it.
 
+    Those that a person took out count as rejected where others are to be painted for them, else as kept.
     most: so many placed samples are enough, the first ones.
     """
     placed = placed_samples(run, defect)
     if most is not None:
         placed = placed[: np.searchsorted(np.cumsum(placed), most) + 1]
+    replaced = pa.array(read_review(run).replaced, pa.string())
     outcomes = np.where(placed, Outcome.PENDING, Outcome.UNPLACED).astype(np.int8)
     for shard in finished_shards(run, defect):
         if shard.start >= len(placed):
             break
         rows = shard_rows(run, shard)
-        kept = pc.equal(rows.filter(pc.equal(rows["defect"], defect))["reason"], "").to_numpy()
+        rows = rows.filter(pc.equal(rows["defect"], defect))
+        kept = pc.and_not(pc.equal(rows["reason"], ""), pc.is_in(rows["sample_id"], replaced)).to_numpy()
         painted = shard.start + np.flatnonzero(placed[shard.start : shard.stop])
         outcomes[painted] = Outcome.REJECTED
         outcomes[painted[: len(kept)][kept[: len(painted)]]] = Outcome.KEPT
@@ -79,14 +83,17 @@ def finished_shards(run: Run, defect: str) -> list[Shard]:
 
 
 def shard_rows(run: Run, shard: Shard) -> pa.Table:
-    """Return the rows of a finished shard, as manifest.REJECTED_SCHEMA has them; DataError where they are damaged."""
+    """Return the rows of a finished shard, as manifest.SHARD_SCHEMA has them; DataError where they are damaged."""
     folder = run.shard_folder(shard)
     with damage_named(folder / ROWS_FILE, f"remove {folder} and run again"):
-        return read_rows(folder / ROWS_FILE, REJECTED_SCHEMA)
+        return read_rows(folder / ROWS_FILE, SHARD_SCHEMA)
 
 
 def rejected_files(run: Run, defect: str, sample_id: str) -> tuple[Path, Path] | None:
-    """Return image and drawn mask of a rejected sample, in the folder of its shard; None where they are not there."""
-    folders = (run.folder / "shards" / defect).glob("*/rejected")
+    """Return image and drawn mask of a rejected sample, in the folder of its shard; None where they are not there.
+
+    Those that a person took out lie among the kept ones there.
+    """
+    folders = (each / part for each in (run.folder / "shards" / defect).glob("*") for part in ("rejected", "."))
     files = ((each / kind / defect / f"{sample_id}.png" for kind in ("images", "masks")) for each in folders)
     return next(((image, mask) for image, mask in files if image.is_file() and mask.is_file()), None)

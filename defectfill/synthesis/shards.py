@@ -18,7 +18,7 @@ from defectfill.io.images import ImageArray, file_sha256, write_png
 from defectfill.io.white_level import read_stretched, unstretched, white_of
 from defectfill.painting.painter import Painter
 from defectfill.painting.window import is_window_of
-from defectfill.records.manifest import REJECTED_SCHEMA, ManifestRow
+from defectfill.records.manifest import SHARD_SCHEMA, VAE_NORMAL, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
 from defectfill.records.snapshot import white_level_in
 from defectfill.runs.plan import REMEDY, planned_mask_sha256, read_plan, read_planned_mask
@@ -67,7 +67,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
         )
         written = (_write_sample(run, adapter, folder, restored(sample, white), white) for sample in samples)
         rows = [row for each in written for row in each]
-        write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], REJECTED_SCHEMA)
+        write_rows(folder / ROWS_FILE, [row.model_dump() for row in rows], SHARD_SCHEMA)
         write_bytes(folder / DIGEST_FILE, content.encode())
 
 
@@ -112,7 +112,7 @@ def _write_sample(run: Run, adapter: str, folder: Path, sample: Sample, white: i
 
 
 def _write_vae_normal(folder: Path, sample: Sample, image: ImageArray, shared: dict[str, Any]) -> ManifestRow:
-    sample_id = f"vae-{sample.spec.sample_id}"
+    sample_id = f"{VAE_NORMAL}{sample.spec.sample_id}"
     image_path = f"images/good/{sample_id}.png"
     return ManifestRow(
         **shared,

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from defectfill.config.base import BaseConfig
 from defectfill.io.errors import ConfigError, ModelError
+from defectfill.io.terminal import show_memory
 from defectfill.model.base.device import resolve_device
 from defectfill.model.base.identity import CONFIGS, WEIGHTS, folder_stamps
+from defectfill.model.base.memory import gpu_memory
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def load_base(config: BaseConfig) -> Base:
             part.to(device)
     except RuntimeError as error:
         raise ModelError(f"base.model: {config.model} cannot be put on {device}: {error}") from error
+    if device.type == "cuda":
+        show_memory(gpu_memory)
     return base
 
 

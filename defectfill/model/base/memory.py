@@ -65,6 +65,12 @@ def peak_gpu_gib() -> float | None:
     return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_initialized() else None
 
 
+def gpu_memory() -> str:
+    """Return in words what torch holds of this process's GPU now, without a call to the device."""
+    held, total = torch.cuda.memory_reserved(), torch.cuda.get_device_properties().total_memory
+    return f"GPU {held / 2**30:.1f} of {total / 2**30:.0f} GiB"
+
+
 def left_in_container(cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
     """Yield the bytes left below the limit of the control group, where there is one."""
     try:

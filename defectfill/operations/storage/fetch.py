@@ -28,7 +28,7 @@ from defectfill.operations.storage.layout import (
 from defectfill.records.plan import Shard
 from defectfill.records.reading import check_is_dataset
 from defectfill.runs.plan import read_plan
-from defectfill.runs.run import FINISHED_FILE, Run, latest_folder
+from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run, latest_folder
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
@@ -71,7 +71,8 @@ def fetch_run(run: Run) -> None:
         return
     with one_at_a_time(run.category_output):
         _mirror(output, "latest", run.category_output)
-        _mirror(remote, FINISHED_FILE, run.folder)
+        for name in (FINISHED_FILE, REVIEW_FILE):
+            _mirror(remote, name, run.folder)
         for folder in {run.folder, latest_folder(run.config) or run.folder}:
             _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
         if run.is_marked_finished():
@@ -80,10 +81,39 @@ def fetch_run(run: Run) -> None:
             _update(remote, run.plan_path.name, run.folder)
             return
         fetch_units(output / "adapters", run.category_output / "adapters", TRAINING_FILE)
-        masks, planned = run.folder / "planned_masks", remote / "planned_masks"
-        planned.download((path for path in planned.files() if not (masks / path).is_file()), masks)
-        _fetch_missing(remote, [run.plan_path.name], run.folder)
-        fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
+        _fetch_painted(run, remote)
+
+
+def _fetch_painted(run: Run, remote: Remote) -> None:
+    """Fetch the plan and the shards of a run that are not here."""
+    masks, planned = run.folder / "planned_masks", remote / "planned_masks"
+    planned.download((path for path in planned.files() if not (masks / path).is_file()), masks)
+    _fetch_missing(remote, [run.plan_path.name], run.folder)
+    fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
+
+
+def fetch_latest(config: RunConfig) -> None:
+    """Fetch what says which run of a category is the newest finished one, and its record."""
+    if (output := remote_category(config)) is None:
+        return
+    with one_at_a_time(config.category_output):
+        _mirror(output, "latest", config.category_output)
+        if folder := latest_folder(config):
+            _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
+
+
+def fetch_for_review(run: Run) -> None:
+    """Fetch all that a run's dataset is written from, and the tables of the one that is there."""
+    if (remote := remote_run(run)) is None:
+        return
+    fetch_data(run.config)
+    with one_at_a_time(run.category_output):
+        for name in (FINISHED_FILE, REVIEW_FILE):
+            _mirror(remote, name, run.folder)
+        _fetch_painted(run, remote)
+        for name in TABLES:
+            if (remote / "dataset").etag(name) is not None:
+                _update(remote / "dataset", name, run.dataset)
 
 
 def open_run(uri: str) -> Run:
@@ -91,7 +121,7 @@ def open_run(uri: str) -> Run:
     folder = local_folder(uri)
     if is_remote(uri):
         with one_at_a_time(folder.parents[1]):
-            for name in INGESTED:
+            for name in (*INGESTED, REVIEW_FILE):
                 _mirror(Remote(uri), name, folder)
     return Run.at(folder)
 

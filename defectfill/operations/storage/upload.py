@@ -17,7 +17,7 @@ from defectfill.operations.storage.layout import (
     remote_run,
 )
 from defectfill.records.plan import Shard
-from defectfill.runs.run import FINISHED_FILE, Run
+from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run
 from defectfill.runs.timings import TIMINGS_FILE
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
@@ -65,10 +65,14 @@ def sync_shards(run: Run) -> None:
 
 
 def upload_dataset(run: Run) -> None:
-    """Make the dataset on storage the one that is here; last come the tables, then finished.json and `latest`."""
+    """Make the dataset on storage the one that is here; last come the tables, then finished.json and `latest`.
+
+    What was decided of its samples comes first. The last two are left out where more is to be painted for it.
+    """
     output, remote = remote_category(run.config), remote_run(run)
     if output is None or remote is None:
         return
+    remote.upload([REVIEW_FILE] if (run.folder / REVIEW_FILE).is_file() else [], run.folder)
     remote.remove([FINISHED_FILE] if remote.etag(FINISHED_FILE) else [])
     dataset = remote / "dataset"
     there, here = dataset.files(), files_in(run.dataset)
@@ -79,8 +83,9 @@ def upload_dataset(run: Run) -> None:
     dataset.upload((path for path in changed if path in last), run.dataset)
     remote.upload(["run.json", TIMINGS_FILE, "contact_sheet.png"], run.folder)
     _mirror_report(remote / REPORT_FOLDER, run.folder / REPORT_FOLDER)
-    remote.upload([FINISHED_FILE], run.folder)
-    output.upload(["latest"] if (run.category_output / "latest").is_file() else [], run.category_output)
+    if (run.folder / FINISHED_FILE).is_file():
+        remote.upload([FINISHED_FILE], run.folder)
+        output.upload(["latest"] if (run.category_output / "latest").is_file() else [], run.category_output)
 
 
 def _mirror_report(remote: Remote, folder: Path) -> None:

@@ -1,0 +1,92 @@
+"""Progress is drawn live on a terminal, as plain lines elsewhere and under CI."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from defectfill.io import terminal
+from defectfill.io.progress import ProgressBar, progress
+from defectfill.io.terminal import is_live
+
+WORK = """
+import sys
+from defectfill.io.progress import ProgressBar, progress
+from defectfill.io.terminal import is_live, show_memory
+if is_live():
+    from flows.terminal import log_above_bars
+    log_above_bars()
+show_memory(lambda: "GPU 3.1 of 80 GiB")
+bar = ProgressBar("inpaint hole [a]", done=2, total=8, unit="samples")
+bar.set(5, "4 kept, 1 rejected of 6 wanted")
+print("a result")
+print("a message", file=sys.stderr)
+if is_live():
+    import logging
+    logging.getLogger("prefect.flow_runs").error("a line of Prefect's log")
+assert list(progress("ab", "copy real images")) == ["a", "b"]
+bar.set(8, "6 kept, 2 rejected of 6 wanted")
+bar.close()
+bar.close()
+"""
+
+
+def on_terminal(**environment: str) -> tuple[str, str]:
+    """Run WORK with standard error on a terminal; return what it prints there and on standard output."""
+    ours, its = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "150", "PREFECT_LOGGING_LEVEL": "INFO", **environment}
+    process = subprocess.Popen([sys.executable, "-c", WORK], env=env, stdout=subprocess.PIPE, stderr=its, text=True)
+    os.close(its)
+    drawn = b""
+    try:
+        while some := os.read(ours, 65536):
+            drawn += some
+    except OSError:  # as the end of a terminal is told
+        pass
+    os.close(ours)
+    printed = process.communicate()[0]
+    assert process.returncode == 0, drawn.decode()
+    return drawn.decode(), printed
+
+
+def test_a_terminal_shows_all_open_bars_and_leaves_messages_and_log_lines_above_them() -> None:
+    drawn, printed = on_terminal(CI="")
+    assert printed == "a result\n"
+    plain = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", drawn)
+    lines = [line.strip() for line in re.split("[\r\n]+", plain) if line.strip()]
+    assert "a message" in lines
+    assert any(line.endswith("a line of Prefect's log") for line in lines)
+    assert re.search(r"inpaint hole \[a\] .*5/8 .*4 kept, 1 rejected of 6 wanted .*GPU 3.1 of 80 GiB", plain)
+    assert lines[-1].startswith("inpaint hole [a]")
+    assert re.search(r"8/8 .*samples/s, 0:0\d +6 kept, 2 rejected of 6 wanted", lines[-1])
+    assert any(re.search(r"copy real images .*2/2", line) for line in lines)
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+
+
+def test_under_ci_a_terminal_gets_plain_lines() -> None:
+    drawn, printed = on_terminal(CI="true")
+    assert printed == "a result\n"
+    assert "\x1b[?25l" not in drawn
+    assert re.search(r"\ncopy real images: 100% 2/2, .*it/s, in 0:00", drawn)
+    assert re.search(r"\ninpaint hole \[a\]: 100% 8/8, .*samples/s, in 0:00; 6 kept, 2 rejected of 6 wanted\s*$", drawn)
+
+
+def test_a_log_file_gets_a_line_every_now_and_then_and_one_in_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_live()
+    bar = ProgressBar("train hole", done=10, total=20)
+    bar.set(12)
+    monkeypatch.setattr(terminal, "LINE_EVERY_S", 0)
+    bar.set(15)
+    bar.close()
+    drawn = capsys.readouterr().err.splitlines()
+    assert len(drawn) == 2
+    assert re.fullmatch(r"train hole: 75% 15/20, \S+ it/s, 0:00 left", drawn[0])
+    assert [*progress(iter("abc"), "of unknown length")] == ["a", "b", "c"]
+    ProgressBar("nothing done", total=5).close()
+    ProgressBar("hidden", total=5, shown=False).close()
+    assert re.fullmatch(r"of unknown length: 3, \S+ it/s, in 0:00", capsys.readouterr().err.splitlines()[-1])
