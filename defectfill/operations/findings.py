@@ -24,7 +24,8 @@ MOST_COVERED = 0.5
 def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
     """Yield a line for everything that was decided about values of images and masks, and for keys without effect."""
     if not config.generate.uses_base:
-        keys = [key.path for key in keys_of(RunConfig) if key.is_for_diffusion and not key.path.startswith("base.")]
+        free = (key for key in keys_of(RunConfig) if key.is_for_diffusion and not key.field.is_required())
+        keys = [key.path for key in free if not key.path.startswith("base.")]
         without = _without_effect(config, keys)
         yield f"generate.painter: {config.generate.painter} needs no base and no training{without}"
     if config.masks.source == HELD_OUT:
