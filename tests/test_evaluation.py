@@ -365,15 +365,6 @@ def test_the_arm_that_all_are_compared_with_cannot_be_left_out() -> None:
         EvaluateConfig(arms=("mixed_50",))
 
 
-def test_no_arm_or_detector_is_tried_twice() -> None:
-    with pytest.raises(ValueError, match=r"arms\n.*expected one name or more, each once"):
-        EvaluateConfig(arms=("real_augmented", "real", "real"))
-    with pytest.raises(ValueError, match=r"detectors\n.*expected one name or more, each once"):
-        EvaluateConfig(detectors=("unet", "unet"))
-    with pytest.raises(ValueError, match=r"detectors\n.*expected one name or more, each once"):
-        EvaluateConfig(detectors=())
-
-
 def test_what_an_evaluation_lacks_is_told_before_anything_is_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     check_evaluation(run)
     with monkeypatch.context() as without_extra:
