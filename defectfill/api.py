@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectfill.config.run import RunConfig
-from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.errors import ConfigError
 from defectfill.operations.environment import check_connections, set_environment
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run_category(config: RunConfig) -> str:
     run = prepare_run(config)
     if run.is_finished() and not needs_verdict(run):
         refuse_harmful(run)
+        run.mend_latest()
         return run.dataset_uri
     records, decided = check_run(config, run)
     for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):
@@ -60,8 +61,8 @@ def run_category(config: RunConfig) -> str:
 def evaluate_category(config: RunConfig) -> "Evaluation":
     """Say whether the finished dataset of a config makes a detector better, and return all figures.
 
-    What was tried out before is found again. Raises DataError where there is no such dataset, DefectFillError where it
-    harms and dataset.promote is `unless_harmful`.
+    What was tried out before is found again. Raises DataError where there is no such dataset, ConfigError where it
+    cannot be evaluated, DefectFillError where it harms and dataset.promote is `unless_harmful`.
     """
     from defectfill.runs.verdict import read_verdict
 
@@ -88,12 +89,12 @@ def papers_scores(config: RunConfig) -> "dict[str, Scores]":
 
 
 def _finished_run(config: RunConfig) -> "Run":
-    """Return the finished run of a config; DataError where there is none."""
+    """Return the finished run of a config; raises where there is none that can be evaluated."""
     from defectfill.operations.prepare import prepare_run
+    from defectfill.operations.requirements import check_evaluation
 
     run = prepare_run(config)
-    if not run.is_finished():
-        raise DataError(f"{config.category}: no finished dataset of this config; run it first")
+    check_evaluation(run)
     return run
 
 

@@ -39,6 +39,7 @@ def synthesize_category(
             if needs_verdict(run):
                 evaluate(run, synthesize_category, gpu_limit)
             refuse_harmful(run)
+            run.mend_latest()
             return run.dataset_uri
         for defect in config.data.defects if config.generate.uses_base else ():
             train_adapter(run_uri, defect, gpu_limit)

@@ -6,9 +6,9 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
-from defectfill.io.errors import DataError
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run
+from defectfill.operations.requirements import check_evaluation
 from defectfill.runs.keys import RunRecord
 from defectfill.runs.run import Run
 from flows.category import synthesize_category
@@ -26,7 +26,6 @@ def evaluate_dataset(config_path: Path | SkipJsonSchema[RunRecord], gpu_limit: s
     record = config_path if isinstance(config_path, RunRecord) else prepare_run(load_config(config_path)).record
     run = Run.from_record(record)
     with locked(run.config):
-        if not run.is_finished():
-            raise DataError(f"{run.config.category}: no finished dataset of this config; run it first")
+        check_evaluation(run)
         evaluation = evaluate(run, synthesize_category, gpu_limit)
     return "\n".join(each.sentence for each in evaluation.defects.values())

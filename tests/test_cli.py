@@ -210,6 +210,17 @@ def test_problems_of_base_data_and_token_are_told_together(
     assert "train.token: expected a word that is one token, 'gap' becomes" in errors
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_link_to_nothing_is_told_once(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    path = toy_config.parent / "data/washer/train/good/001.png"
+    path.unlink()
+    path.symlink_to(toy_config.parent / "nowhere.png")
+    code, errors = call(capsys, monkeypatch, command, toy_config)
+    assert (code, errors) == (2, f"{path}: expected a readable file, found: No such file or directory")
+
+
 def test_a_hub_model_needs_a_pinned_revision(
     toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,7 +412,7 @@ def test_a_sheet_takes_no_folders_place_and_gc_makes_no_folder(
     assert errors.startswith(f"--out {out}: expected the name of a PNG file")
     code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", file / "masks.png", "--count", 1)
     assert code == 2
-    assert errors.startswith(f"--out {file / 'masks.png'}: expected the name of a PNG file in a folder that is there")
+    assert errors == f"--out {file / 'masks.png'}: {file} is not a folder that can be written to"
     assert call(capsys, monkeypatch, "gc", toy_config) == (0, "")
     assert not (toy_config.parent / "out").exists()
 

@@ -267,6 +267,18 @@ MISTAKES = {
     "hidden": ("category: .nut", "category: .*name of one folder.*, found '.nut'"),
     "space behind": ("category: 'nut '", "category: .*no space at the end.*, found 'nut '"),
     "too long a name": (f"category: {'螺' * 54}", "category: .*at most 160 bytes.*"),
+    "a date": ("seed: 2024-05-01", "seed: expected text, a number, .*, found a date; put text in quotes"),
+    "an arm twice": (
+        "evaluate: {arms: [real_augmented, real, real]}",
+        "evaluate.arms: expected one name .*, each once",
+    ),
+    "no detector": ("evaluate: {detectors: []}", "evaluate.detectors: expected one name or more, each once"),
+    "another's detector": (
+        "evaluate: {detectors: [padim]}",
+        "evaluate.detectors.0: .*'unet' or 'linear', found 'padim'",
+    ),
+    "too long an evaluation": ("evaluate: {steps: 1e30}", "evaluate.steps: .*"),
+    "too large steps": ("evaluate: {learning_rate: 1.0e+300}", "evaluate.learning_rate: .*less than or equal to 1, .*"),
     "a number for a name": ("category: 01", "category: .*found 1; YAML reads this as a number unless .*quotes"),
     "no for a name": ("data: {root: d, defects: [no]}", "data.defects.0: .*found False; YAML reads yes, no, on .*"),
 }

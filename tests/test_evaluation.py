@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,18 @@ from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
-from defectfill.io.errors import DefectFillError
+from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelError
 from defectfill.io.images import file_sha256
 from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, parts_of
 from defectfill.model.evaluation.bootstrap import paired_difference
 from defectfill.model.evaluation.examples import Example, augmented, draw_crop, scaled
 from defectfill.model.evaluation.predictions import Predictions, count_predictions, joined, scores_of
 from defectfill.model.evaluation.verdict import verdict_of
+from defectfill.operations import requirements
 from defectfill.operations.evaluation import Evaluator, finish_evaluation, needs_verdict, refuse_harmful
 from defectfill.operations.prepare import latest_run, start_run
 from defectfill.operations.protocols import anomalydiffusion, protocol_lines
+from defectfill.operations.requirements import check_evaluation
 from defectfill.painting.painter import FlatPainter
 from defectfill.records.evaluation import ArmFigures, Difference, Training
 from defectfill.runs.planner import plan_samples
@@ -360,3 +363,22 @@ def test_a_network_that_says_the_same_of_everything_has_not_learnt() -> None:
 def test_the_arm_that_all_are_compared_with_cannot_be_left_out() -> None:
     with pytest.raises(ValueError, match="real_augmented"):
         EvaluateConfig(arms=("mixed_50",))
+
+
+def test_what_an_evaluation_lacks_is_told_before_anything_is_trained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_evaluation(run)
+    with monkeypatch.context() as without_extra:
+        without_extra.setattr(requirements, "_is_installed", lambda *packages: False)
+        with pytest.raises(ConfigError, match=r"detectors need an extra: pip install 'defectfill\[detector\]'"):
+            check_evaluation(run)
+    (run.folder / "snapshot.parquet").unlink()
+    with pytest.raises(DataError, match=r"no finished dataset of this config: .*snapshot\.parquet is missing; run it"):
+        check_evaluation(run)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_step(run: Run) -> None:
+    evaluator = Evaluator(run)
+    (part,) = evaluator.parts("real_augmented")
+    settings = evaluator.bench.settings.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(ModelError, match=r"unet: step .: the loss is not finite; try a smaller learning_rate"):
+        replace(evaluator.bench, settings=settings).train_and_test(part, ARMS["real_augmented"], "unet", 0)

@@ -600,6 +600,8 @@ def test_label_studio_serves_no_folder_outside_of_its_root(
             ["--format", "coco", "--out", "s3://bucket/out"],
             "--out: expected a folder of this machine, found s3://bucket",
         ),
+        (["--format", "coco", "--out", "/proc/coco"], "--out: /proc is not a folder that can be written to"),
+        (["--format", "coco", "--out", "full/file/coco"], "--out: "),
         (["--format", "coco", "--out", "dataset/coco"], "--out: expected a folder outside of the dataset, found"),
     ],
 )

@@ -23,6 +23,7 @@ from defectfill.io.files import (
     read_rows,
     read_table,
     remove_partials,
+    unwritable,
     write_bytes,
     write_rows,
     write_table,
@@ -137,6 +138,21 @@ def test_a_new_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> No
         with new_folder(tmp_path / "dataset", replace=True) as partial:
             (partial / name).touch()
     assert below(tmp_path) == {"dataset/": b"", "dataset/new": b""}
+
+
+def test_a_new_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "report").touch()
+    with new_folder(tmp_path / "report", replace=True) as partial:
+        (partial / "index.html").touch()
+    assert below(tmp_path) == {"report/": b"", "report/index.html": b""}
+
+
+def test_what_holds_no_new_files_is_found_out_by_trying(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert unwritable(tmp_path / "new" / "folder") is None
+    assert unwritable(tmp_path / "file" / "folder") == tmp_path / "file"
+    assert unwritable(Path("/proc/new/folder")) == Path("/proc")
+    assert below(tmp_path) == {"file": b""}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

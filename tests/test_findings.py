@@ -1,5 +1,6 @@
 """What a check says of images and masks that can be used, but not without a word."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import Image
 
 from defectfill.config.run import RunConfig, load_config
 from defectfill.ingest.ingest import ingest
+from defectfill.io.errors import DataError
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.operations.findings import notes, warnings
 
@@ -87,6 +89,23 @@ def test_images_that_are_passed_over_are_counted_and_named(toy_config: Path, cat
     (line,) = [line for line in said(toy_config)[1] if "passed over" in line]
     assert line.startswith(f"{category / 'test/hole'}: 3 files are passed over")
     assert line.endswith(": a.gif, b.HEIC, day 1/000.png")
+
+
+def test_images_that_lie_in_folders_alone_are_named_where_none_is_found(toy_config: Path, category: Path) -> None:
+    shutil.move(category / "train/good", category / "day 1")
+    shutil.move(category / "day 1", category / "train/good/day 1")
+    with pytest.raises(DataError, match=r"found none among 1 files; passed over, .*: day 1/000\.png, .*, \.\.\."):
+        ingest(load_config(toy_config))
+
+
+def test_keys_that_held_out_masks_leave_without_effect_are_named(toy_config: Path) -> None:
+    text = toy_config.read_text()
+    toy_config.write_text(f"{text}masks: {{source: held_out}}\n")
+    assert said(toy_config)[0] == []
+    toy_config.write_text(f"{text}masks: {{source: held_out, samplers: {{blob: 1}}, elastic: 0}}\n")
+    assert said(toy_config)[0] == [
+        "masks.source: held_out takes masks as they lie; without effect: masks.samplers, masks.elastic"
+    ]
 
 
 def test_webp_and_jfif_are_read(toy_config: Path, category: Path) -> None:

@@ -149,11 +149,23 @@ def test_zones_that_leave_no_room_at_all_end_the_run_with_the_reason(toy_config:
         plan_samples(start_run(load_config(toy_config)))
 
 
-@pytest.mark.parametrize("out", ["folder.png", "toy.yaml/masks.png", "masks.jpg"])
+@pytest.mark.parametrize("out", ["folder.png", "masks.jpg"])
 def test_a_sheet_that_cannot_be_written_is_told_before_it_is_drawn(toy_config: Path, out: str) -> None:
     (toy_config.parent / "folder.png").mkdir()
     with pytest.raises(ConfigError, match=f"--out .*{out}: expected the name of a PNG file"):
         write_mask_sheet(load_config(toy_config), toy_config.parent / out, 4)
+
+
+def test_a_sheet_where_no_file_can_be_made_is_told_before_it_is_drawn(toy_config: Path) -> None:
+    for folder in (Path("/proc"), toy_config):
+        path = folder / "new" / "m.png"
+        with pytest.raises(ConfigError, match=f"--out {path}: {folder} is not a folder that can be written to"):
+            write_mask_sheet(load_config(toy_config), path, 4)
+
+
+def test_a_sheet_of_too_long_a_name_is_told_before_it_is_drawn(toy_config: Path) -> None:
+    with pytest.raises(ConfigError, match="--out: expected a name of at most 200 bytes, found mmm"):
+        write_mask_sheet(load_config(toy_config), toy_config.parent / f"{'m' * 200}.png", 4)
 
 
 def test_the_sheet_shows_and_compares_without_a_model(

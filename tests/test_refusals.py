@@ -33,11 +33,9 @@ ONLY_WORK = {
     "other users of the output at that time": {"operations/lock.py _Lease.take", "operations/lock.py locked"},
     "the same as requirement_problems, where it is needed": {
         "flows/runners.py open_dask",
-        "model/evaluation/trials.py Bench._network",
         "model/training/tensorboard.py open_tensorboard",
     },
     "arguments and inputs of other commands": {
-        "api.py _finished_run",
         "api.py export_dataset",
         "cli.py _remedy",
         "dataset/export/export.py _check_arguments",
@@ -62,7 +60,6 @@ ONLY_WORK = {
         "flows/deploy.py _check_pool",
         "flows/deploy.py _find",
         "flows/deploy.py _load",
-        "flows/evaluate.py evaluate_dataset",
         "masks/sheet.py _check_sheet_path",
         "masks/sheet.py write_mask_sheet",  # as check_placement
         "model/evaluation/detector.py _fit",
@@ -71,6 +68,7 @@ ONLY_WORK = {
         "model/pretraining/pictures.py _images_in",
         "model/pretraining/pretrain.py _finished",
         "model/pretraining/pretrain.py _record",
+        "operations/requirements.py check_evaluation",
     },
     "the server, which is asked when everything is checked": {
         "api.py _settings_of_prefect",
@@ -284,12 +282,41 @@ def all_references_kept_for_validation(folder: Path) -> str:
     return "train.validation_references: expected fewer than the 2 references of hole"
 
 
+def output_among_the_images(folder: Path) -> str:
+    path = folder / "toy.yaml"
+    path.write_text(path.read_text().replace(f"{folder}/out", f"{folder}/data/washer/train/good"))
+    return "output.root: expected a folder that is not among the category's images, found one in .*washer/train"
+
+
+def promoted_by_nothing_held_out(folder: Path) -> str:
+    path = folder / "toy.yaml"
+    path.write_text(path.read_text().replace("references: {count: 2}", "references: {count: 4}"))
+    add(folder, "dataset: {promote: unless_harmful}")
+    return "dataset.promote: unless_harmful evaluates: expected defective images held out to test on, found none"
+
+
+def promoted_with_one_normal(folder: Path) -> str:
+    for path in sorted((folder / "data/washer/train/good").iterdir())[1:]:
+        path.unlink()
+    add(folder, "dataset: {promote: unless_harmful}")
+    return "dataset.promote: unless_harmful evaluates: expected two images in train/good, .*, found 1"
+
+
+def promoted_by_features_of_no_base(folder: Path) -> str:
+    path = folder / "toy.yaml"
+    model = path.read_text().split("model: ")[1].split(",")[0]
+    path.write_text(path.read_text().replace(model, "models/sd2").replace("generate: {", "generate: {painter: paste, "))
+    add(folder, "dataset: {promote: unless_harmful}\nevaluate: {features: vae}")
+    return "base.model: models/sd2 is no folder beside the config; .*; evaluate.features takes its VAE"
+
+
 REFUSED: tuple[Place, ...] = (
     only_fp16, two_text_encoders, more_than_a_text, another_width, another_width_in_both, nan_in_the_vae,
     zone_without_white, zone_all_forbidden, zone_of_another_size, zone_beside_the_object,
     zone_on_what_is_hardly_an_object, a_file_in_place_of_masks, the_category_for_its_root,
     a_scheduler_that_does_not_answer, no_address_of_a_scheduler, an_hour_that_is_none,
-    a_day_that_is_none, all_references_kept_for_validation,
+    a_day_that_is_none, all_references_kept_for_validation, promoted_by_nothing_held_out,
+    output_among_the_images, promoted_with_one_normal, promoted_by_features_of_no_base,
 )  # fmt: skip
 
 

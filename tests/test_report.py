@@ -274,8 +274,39 @@ def test_what_is_no_finished_run_is_refused_by_name(
     for arguments, message in {
         (): "expected either CONFIG or RUN, or --compare with two runs",
         (toy_config, "--compare", "a", "b"): "expected either CONFIG or RUN, or --compare with two runs",
-        (toy_config.parent,): "expected the folder of a run, with run.json, found none",
+        (
+            toy_config.parent / "data",
+        ): f"{toy_config.parent / 'data'}: expected the folder of a run, with run.json, found none",
         (toy_config,): "expected a finished run of it, found none",
     }.items():
         assert call(monkeypatch, "report", *arguments) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_run_that_has_lost_files_gets_no_new_report(
+    finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.category_output, tmp_path / "washer")
+    run = Run.at(tmp_path / "washer" / "runs" / finished.folder.name)
+    write_report(run)
+    report = contents(run.folder / "report")
+    image = next(run.dataset.glob("images/hole/hole-*.png"))
+    for path in (image, run.plan_path):
+        content = path.read_bytes()
+        path.unlink()
+        assert call(monkeypatch, "report", run.folder) == 2
+        said = capsys.readouterr().err
+        assert f"{run.folder}: expected a run whose dataset is whole, found that " in said
+        assert path.name in said
+        path.write_bytes(content)
+    assert contents(run.folder / "report") == report
+
+
+def test_a_run_is_not_compared_with_itself(
+    finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Path(finished.config.output.root).parent / "toy.yaml"
+    assert call(monkeypatch, "report", "--compare", finished.dataset, config) == 2
+    assert capsys.readouterr().err == (
+        f"--compare: expected two runs, found {finished.uri} twice; name them by their folders\n"
+    )

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from conftest import contents, run_all_steps
 
+from defectfill.api import run_category
 from defectfill.cli import main
 from defectfill.cli_format import status_lines
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
-from defectfill.io.errors import ConfigError
+from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.prepare import latest_run, prepare_run, start_run
+from defectfill.operations.report import finished_run
 from defectfill.operations.status import status
 from defectfill.runs.keys import METHOD_VERSION
 from defectfill.runs.run import Run
@@ -111,6 +113,22 @@ def test_a_dataset_that_lost_files_is_not_up_to_date_and_a_run_puts_them_back(to
     assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
 
 
+def test_a_latest_that_names_no_run_is_not_another_versions_and_a_run_mends_it(toy_config: Path) -> None:
+    run = run_all_steps(toy_config)
+    latest = run.category_output / "latest"
+    whole = latest.read_bytes()
+    for content in (b"", b"0123456789ab\n"):
+        latest.write_bytes(content)
+        assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+        with pytest.raises(DataError, match=f"expected a finished run of it, found none that {latest} names; run it"):
+            finished_run(str(toy_config))
+        assert run_category(load_config(toy_config)) == str(run.dataset)
+        assert latest.read_bytes() == whole
+    edit(toy_config, "candidates: 2", "candidates: 3")
+    shutil.rmtree(run.folder)
+    assert lines_of(toy_config)[0] == "washer: no run has been finished"
+
+
 def test_status_verifies_contents_where_it_is_asked_to(
     toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,3 +193,7 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     assert all(folder.is_dir() for folder in others)
     assert third.adapter_folder("hole").is_dir()
     assert lines_of(toy_config) == [f"washer: up to date: {third.dataset}"]
+    rows = next(third.folder.glob("shards/*/*/rows.arrow"))
+    rows.write_bytes(b"")
+    with pytest.raises(DataError, match=f"{rows}: expected what a step of the run wrote, .*; remove {rows.parent} and"):
+        collect_garbage(config, keep=0)

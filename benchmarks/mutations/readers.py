@@ -80,6 +80,7 @@ def trials() -> Iterator[Trial]:
             yield Trial("reader", f"{part} {name}: run", "run", mutate, "accepted", heals=True)
     for name, leave in LEFT.items():
         yield Trial("power", name, "run", leave, "accepted", heals=True)
+    yield Trial("reader", "text in the manifest: gc", "gc", _no_table, "refused", ("manifest.parquet",))
     for key, (content, commands) in KEYS.items():
         for name, make in WRONG.items():
             for command in commands:
@@ -112,3 +113,7 @@ def wrong_output(name: str, make: Callable[[Path], Any], command: Any) -> Trial:
 
     expected: Expected = "accepted" if name in ("missing", "an empty folder") and command == "status" else "either"
     return Trial("path", f"output.root is {name}: {command}", command, mutate, expected, ("output.root", "wrong"))
+
+
+def _no_table(sandbox: Sandbox) -> None:
+    put(sandbox.dataset / "manifest.parquet", "sample_id,split\n")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from defectfill.config.loading import ConfigSection
 
@@ -30,19 +30,19 @@ class EvaluateConfig(ConfigSection):
 
     arms: tuple[ArmName, ...] = get_args(ArmName)[:-1]
     """What is compared; `ceiling` trains on all real defects in cross-validation. real_augmented is needed."""
-    detectors: tuple[DetectorName, ...] = Field(default=("unet", "linear"), min_length=1)
+    detectors: tuple[DetectorName, ...] = ("unet", "linear")
     """unet: a U-Net from scratch. linear: a linear head per pixel on frozen features. The first decides the verdict."""
     seeds: int = Field(default=3, ge=1, le=100)
     """Trainings of each arm, of weights and draws; for published tables 5."""
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=2000, ge=1, le=10_000_000)
     """Optimiser steps, the same in all arms."""
-    checks: int = Field(default=8, ge=1)
+    checks: int = Field(default=8, ge=1, le=10_000)
     """How often the validation part is looked at; the best step by its pixel AP is tested."""
-    batch_size: int = Field(default=8, ge=2)
+    batch_size: int = Field(default=8, ge=2, le=10_000)
     """Crops per step; half of them of normals, the same ones in all arms."""
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Of the U-Net; AdamW."""
-    crop_px: int = Field(default=256, ge=32, multiple_of=16)
+    crop_px: int = Field(default=256, ge=32, le=8192, multiple_of=16)
     """Side of the crops that the detectors learn from; whole images are tested by a sliding window of this side."""
     image_px: Annotated[int, Field(ge=32)] | Literal["auto"] = "auto"
     """Pixels to which the longer side of images is brought, where it is larger. auto: crop_px or as many more as the
@@ -52,6 +52,13 @@ class EvaluateConfig(ConfigSection):
     features: Literal["auto", "vae", "efficientnet"] = "auto"
     """Of the linear detector and of the fidelity figures. vae: the encoder of the base. auto: efficientnet where its
     extra is installed."""
+
+    @field_validator("arms", "detectors")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or len(set(names)) < len(names):
+            raise ValueError("expected one name or more, each once")
+        return names
 
     @model_validator(mode="after")
     def _reference_among_them(self) -> Self:

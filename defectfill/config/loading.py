@@ -90,7 +90,8 @@ def load_yaml(path: Path, kind: type[AnySection]) -> AnySection:
     try:
         config = kind.model_validate(expanded)
     except ValidationError as error:
-        problems += _described(kind, error)
+        told = {problem.partition(":")[0] for problem in problems}
+        problems += [problem for problem in _described(kind, error) if problem.partition(":")[0] not in told]
     if problems or config is None:
         raise ConfigError([f"{path}: {problem}" for problem in problems])
     return config

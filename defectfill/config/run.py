@@ -133,5 +133,7 @@ def _resolve_masks(masks: MasksConfig, file: Path) -> MasksConfig:
         return {name: absolute(path, file, f"{block}.{name}") for name, path in paths.items() if path}
 
     drawn = ("allowed", "forbidden", "drawn_on")
-    zones = masks.zones and masks.zones.model_copy(update=resolved(masks.zones, "masks.zones", *drawn))
-    return masks.model_copy(update={"zones": zones, **resolved(masks, "masks", "folder")})
+    found: dict[str, Any] = dict(resolved(masks, "masks", "folder"))
+    if masks.zones:  # what is not given stays unset
+        found["zones"] = masks.zones.model_copy(update=resolved(masks.zones, "masks.zones", *drawn))
+    return masks.model_copy(update=found)

@@ -13,6 +13,8 @@ from defectfill.io.names import folder_named
 
 GROUPS_FILE = "groups.csv"
 MASK_ENDING = "_mask"
+NAMED = 3
+"""Files that are named of several."""
 UNREAD = frozenset(
     {".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".gif", ".heic", ".heif", ".jp2", ".jpe", ".jxl", ".nef"}
     | {".npy", ".pbm", ".pgm", ".pnm", ".ppm", ".raw", ".svg", ".tga"}
@@ -123,8 +125,14 @@ def _empty(folder: Path, what: str) -> list[str]:
         return [f"{folder}: expected a folder with {what}, found {_instead_of(folder)}"]
     if find_images(folder):
         return []
-    others = len(list(folder.iterdir()))
-    return [f"{folder}: expected {what} ({', '.join(SUFFIXES)}), found none among {others} files"]
+    others, passed = len(list(folder.iterdir())), sorted(_passed_over_in(folder))
+    hint = f"; passed over, in a format that is not read or in a folder: {shortened(passed)}" if passed else ""
+    return [f"{folder}: expected {what} ({', '.join(SUFFIXES)}), found none among {others} files{hint}"]
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return names in a line, the first of them where there are many."""
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _instead_of(folder: Path) -> str:

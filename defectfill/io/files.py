@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
-from defectfill.io.errors import DataError
+from defectfill.io.errors import DataError, is_full_disk
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,6 +48,22 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
         if not os.path.lexists(path):  # nothing that could be removed
             found, remedy = "nothing", remedy.removeprefix("remove it and ")
         raise DataError(f"{path}: expected what a step of the run wrote, found: {found}; {remedy}") from error
+
+
+def unwritable(folder: Path) -> Path | None:
+    """Return the folder, or the nearest path above it that is there, if no file can be made in it; None where one can.
+
+    It is tried, and leaves nothing: permissions do not tell of /proc, nor of some mounts.
+    """
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        if os.access(above, os.W_OK | os.X_OK):
+            tempfile.TemporaryFile(dir=above).close()
+            return None
+    except OSError as error:
+        if is_full_disk(error):
+            raise
+    return above
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
@@ -207,7 +224,7 @@ def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         if folder.exists():
             outdated = _outdated(folder)
             os.replace(partial, folder)
-            shutil.rmtree(outdated, ignore_errors=True)  # files that others have open stay until a later clean-up
+            _remove(outdated)  # files that others have open stay until a later clean-up
         else:
             os.replace(partial, folder)
     except Exception as error:
@@ -233,7 +250,12 @@ def remove_folder(folder: Path) -> None:
 def remove_partials(root: Path) -> None:
     """Remove what killed processes left unfinished anywhere below `root`."""
     for path in sorted(root.rglob(f".*{PARTIAL}*")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, as far as that goes, or a file or a link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -65,7 +65,8 @@ def _named(path: Path) -> Iterator[None]:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error.__cause__
     except OSError as error:
-        raise DataError(f"{path}: expected {_IMAGE}, found: {error.strerror or _one_line(error)}") from error
+        expected = "a readable file" if error.strerror else _IMAGE  # Pillow's errors have none
+        raise DataError(f"{path}: expected {expected}, found: {error.strerror or _one_line(error)}") from error
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

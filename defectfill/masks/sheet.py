@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.files import unwritable
 from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.masks.category import CategoryMasks
@@ -23,6 +24,8 @@ from mask_sampling.placement import Scene
 from mask_sampling.priors import Attributes, Comparison, compare, measure
 
 COLUMNS = 8
+MOST_BYTES = 200
+"""Of the name of a sheet; file systems take 255, and the unfinished file has a longer one."""
 NORMALS = 8
 """Normals that the masks are placed on; more only take longer."""
 
@@ -71,10 +74,13 @@ def write_mask_sheet(config: RunConfig, path: Path, count: int) -> dict[str, Def
 
 def _check_sheet_path(path: Path) -> None:
     """Raise ConfigError, before anything is drawn, where no picture can be written."""
-    above = next(each for each in path.absolute().parents if each.exists())
     taken = os.path.lexists(path) and not path.is_file()
-    if path.suffix.lower() != ".png" or taken or not above.is_dir():
+    if path.suffix.lower() != ".png" or taken:
         raise ConfigError(f"--out {path}: expected the name of a PNG file in a folder that is there or can be made")
+    if len(os.fsencode(path.name)) > MOST_BYTES:
+        raise ConfigError(f"--out: expected a name of at most {MOST_BYTES} bytes, found {path.name}")
+    if folder := unwritable(path.absolute().parent):
+        raise ConfigError(f"--out {path}: {folder} is not a folder that can be written to")
 
 
 def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:

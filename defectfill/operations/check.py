@@ -114,7 +114,7 @@ def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) 
 
     Of images only where they were read.
     """
-    yield partial(_check_requirements, config)
+    yield partial(_check_requirements, config, records)
     if run and config.generate.uses_base and Path(config.base.model).is_absolute():
         yield partial(_check_base, config)
     yield partial(_check_mask_files, config)
@@ -122,8 +122,8 @@ def _checks(config: RunConfig, run: Run | None, records: Sequence[ImageRecord]) 
         yield partial(_check_defect, config, records, defect)
 
 
-def _check_requirements(config: RunConfig) -> list[str]:
-    if problems := list(requirement_problems(config)):
+def _check_requirements(config: RunConfig, records: Sequence[ImageRecord]) -> list[str]:
+    if problems := list(requirement_problems(config, records)):
         raise ConfigError(problems)
     return []
 

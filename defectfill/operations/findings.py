@@ -7,7 +7,7 @@ from pathlib import Path
 from defectfill.config.affects import keys_of
 from defectfill.config.loading import is_set
 from defectfill.config.run import RunConfig
-from defectfill.ingest.find import passed_over
+from defectfill.ingest.find import passed_over, shortened
 from defectfill.ingest.leaks import find_leaks
 from defectfill.io.images import examine_mask
 from defectfill.io.mask_values import MaskReading, named
@@ -17,16 +17,21 @@ from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.leakage import WORDS
 from defectfill.records.snapshot import ImageRecord, white_level_in
 
-NAMED = 3
-"""Files that are named of several."""
 MOST_COVERED = 0.5
 """A mask that covers more of its picture looks inverted."""
 
 
 def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a line for everything that was decided about values of images and masks, and where nothing is trained."""
+    """Yield a line for everything that was decided about values of images and masks, and for keys without effect."""
     if not config.generate.uses_base:
-        yield f"generate.painter: {config.generate.painter} needs no base and no training{_without_effect(config)}"
+        free = (key for key in keys_of(RunConfig) if key.is_for_diffusion and not key.field.is_required())
+        keys = [key.path for key in free if not key.path.startswith("base.")]
+        without = _without_effect(config, keys)
+        yield f"generate.painter: {config.generate.painter} needs no base and no training{without}"
+    if config.masks.source == HELD_OUT:
+        keys = [f"masks.{name}" for name in type(config.masks).model_fields if name != "source"]
+        if without := _without_effect(config, keys):
+            yield f"masks.source: held_out takes masks as they lie{without}"
     if white := white_level_in(records):
         how = "by the largest value of normals and references" if config.data.white_level == "auto" else "as asked for"
         yield (
@@ -37,10 +42,9 @@ def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
         yield from _mask_notes(config, defect, [record for record in records if record.defect == defect])
 
 
-def _without_effect(config: RunConfig) -> str:
-    """Return in words which of the keys that the config sets, beside the base's, decide nothing with its painter."""
-    keys = (key for key in keys_of(RunConfig) if key.is_for_diffusion and not key.field.is_required())
-    found = [key.path for key in keys if not key.path.startswith("base.") and is_set(config, key.path)]
+def _without_effect(config: RunConfig, keys: Sequence[str]) -> str:
+    """Return in words which of some keys, none of which decides anything here, the config sets."""
+    found = [key for key in keys if is_set(config, key)]
     return f"; without effect: {', '.join(found)}" if found else ""
 
 
@@ -49,8 +53,8 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
     if config.data.white_level != "auto" and not any(record.bit_depth == 16 for record in records):
         yield "data.white_level: counts for images of 16 bits only, of which there is none"
     for folder, names in passed_over(config).items():
-        shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-        yield f"{folder}: {len(names)} files are passed over, in a format that is not read or in a folder: {shown}"
+        passed = f"{len(names)} files are passed over, in a format that is not read or in a folder"
+        yield f"{folder}: {passed}: {shortened(names)}"
     for record in records:
         if not record.mask_path:
             continue
@@ -73,10 +77,8 @@ def _leaks(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
     for kind, words in WORDS.items():
         found = [f"{leak.path} is {leak.held_out} ({leak.likeness:.2f})" for leak in leaks if leak.kind == kind]
         if found:
-            more = ", ..." if len(found) > NAMED else ""
             yield (
-                f"leak: {len(found)} {words}: {', '.join(found[:NAMED])}{more}; remove one of each, or name their part "
-                "in groups.csv"
+                f"leak: {len(found)} {words}: {shortened(found)}; remove one of each, or name their part in groups.csv"
             )
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from defectfill.adapters.files import adapter_sha256_in
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
-from defectfill.io.files import read_rows, remove_folder
+from defectfill.io.files import damage_named, read_rows, remove_folder
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.reports import GarbageReport
 from defectfill.operations.storage.fetch import remote_index
@@ -58,8 +58,15 @@ def _unused(folder: Path, keep: int, pinned: set[str]) -> list[str]:
 
 
 def _adapters_of(folder: Path) -> list[str]:
-    """Return the hashes of the adapters that the dataset or the shards in a run's folder were painted with."""
-    manifest = folder / "dataset" / "manifest.parquet"
-    tables = [pq.read_table(manifest, columns=["adapter_sha256"])] if manifest.is_file() else []
-    tables += [read_rows(path) for path in folder.glob(f"shards/*/*/{ROWS_FILE}")]
+    """Return the hashes of the adapters that the dataset or the shards in a run's folder were painted with.
+
+    Raises DataError with the file that cannot be read: it may name an adapter that is to stay.
+    """
+    files = [*folder.glob("dataset/manifest.parquet"), *folder.glob(f"shards/*/*/{ROWS_FILE}")]
+    tables = []
+    for path in files:
+        with damage_named(path, f"remove {path.parent} and run again"):
+            tables.append(
+                read_rows(path) if path.name == ROWS_FILE else pq.read_table(path, columns=["adapter_sha256"])
+            )
     return [sha256 for table in tables for sha256 in pc.unique(table["adapter_sha256"]).to_pylist()]

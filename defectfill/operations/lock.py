@@ -37,7 +37,10 @@ def locked(config: RunConfig) -> Iterator[StillHeld]:
     others than those of this machine.
     """
     folder = config.category_output
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"output.root: {folder} is not a folder that can be written to") from error
     with ExitStack() as stack:
         try:
             lock = stack.enter_context(locked_file(folder / LOCK_FILE, wait=False))

@@ -1,16 +1,15 @@
 """The beginning of a run: what a config asks for is found out, checked and written down."""
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import data_digest, ingest
 from defectfill.io.errors import ConfigError, DefectFillError
-from defectfill.io.files import write_bytes
+from defectfill.io.files import unwritable, write_bytes
 from defectfill.model.base.identity import identify_base, resolve_device_kind, resolve_distance
 from defectfill.operations.storage.fetch import fetch_data, fetch_run
+from defectfill.operations.storage.layout import DATA_FOLDERS
 from defectfill.records.snapshot import ImageRecord, write_snapshot
 from defectfill.runs.keys import METHOD_VERSION, NO_BASE, RunRecord
 from defectfill.runs.run import Run, latest_folder
@@ -23,7 +22,7 @@ def prepare_run(config: RunConfig, *, to_write: bool = True) -> Run:
 
     Raises one error with every problem of the output folder, the base model and the data's folders.
     """
-    unwritable = _output_problems(config.category_output / "runs") if to_write else []
+    unwritable = _output_problems(config) if to_write else []
     errors: list[DefectFillError] = [ConfigError(unwritable)] if unwritable else []
     found: dict[str, Any] = {}
     checks: dict[str, Callable[[], Any]] = {"data_digest": lambda: _digest_of_data(config)}
@@ -53,12 +52,13 @@ def _digest_of_data(config: RunConfig) -> str:
     return data_digest(config)
 
 
-def _output_problems(runs: Path) -> list[str]:
-    """Return a problem where the folder of the runs, or the nearest one above it, cannot be written to."""
-    folder = next(path for path in (runs, *runs.parents) if path.exists())
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
-        return []
-    return [f"output.root: {folder} is not a folder that can be written to"]
+def _output_problems(config: RunConfig) -> list[str]:
+    """Return a problem where the output lies among the images, or its folder of runs cannot be written to."""
+    output, images = config.category_output, (config.category_folder / name for name in DATA_FOLDERS)
+    if among := next((folder for folder in images if output.is_relative_to(folder)), None):
+        return [f"output.root: expected a folder that is not among the category's images, found one in {among}"]
+    folder = unwritable(output / "runs")
+    return [f"output.root: {folder} is not a folder that can be written to"] if folder else []
 
 
 def start_run(config: RunConfig, checked: Run | None = None, records: Sequence[ImageRecord] = ()) -> Run:
@@ -80,18 +80,14 @@ def restart_run(record: RunRecord) -> Run:
     To be called under `locked`.
     """
     run = Run.from_record(record)
-    return _write_run(run, ()) if _snapshot_path(run).exists() else start_run(record.config)
+    return _write_run(run, ()) if run.snapshot_path.exists() else start_run(record.config)
 
 
 def _write_run(run: Run, records: Sequence[ImageRecord]) -> Run:
-    if not _snapshot_path(run).exists():
-        write_snapshot(records or ingest(run.config), _snapshot_path(run))
+    if not run.snapshot_path.exists():
+        write_snapshot(records or ingest(run.config), run.snapshot_path)
     write_bytes(run.folder / "run.json", run.record.model_dump_json(indent=2).encode())
     return run
-
-
-def _snapshot_path(run: Run) -> Path:
-    return run.folder / "snapshot.parquet"
 
 
 def latest_run(config: RunConfig) -> Run | None:

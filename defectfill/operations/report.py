@@ -6,11 +6,10 @@ from defectfill.config.run import load_config
 from defectfill.dataset.report.build import write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.io.errors import ConfigError, DataError
-from defectfill.io.s3 import is_remote, local_folder
-from defectfill.operations.prepare import latest_run
+from defectfill.io.s3 import is_remote
 from defectfill.operations.storage.fetch import fetch_dataset, fetch_latest, fetch_run, open_run
 from defectfill.operations.storage.upload import upload_folder
-from defectfill.runs.run import Run
+from defectfill.runs.run import RUN_FILE, Run, latest_folder
 
 
 def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
@@ -23,6 +22,8 @@ def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
         page = write_report(run)
     elif target is None and compare is not None:
         before, run = (finished_run(each) for each in compare)
+        if before.folder == run.folder:
+            raise ConfigError(f"--compare: expected two runs, found {run.uri} twice; name them by their folders")
         page = write_comparison(before, run)
     else:
         raise ConfigError("expected either CONFIG or RUN, or --compare with two runs")
@@ -46,23 +47,27 @@ def finished_run(target: str) -> Run:
         fetch_dataset(run.dataset_uri)
     if not (run.dataset / "manifest.parquet").is_file():
         raise DataError(f"{target}: expected a finished run, found one without a dataset; run it first")
+    if run.is_marked_finished() and (damage := run.damage()):
+        raise DataError(f"{target}: expected a run whose dataset is whole, found that {damage}; run again")
     return run
 
 
 def _run_in(folder: Path) -> Run:
     """Return the run in a folder, or that of the dataset there."""
-    folder = folder if (folder / "run.json").is_file() else folder.resolve().parent
-    if not (folder / "run.json").is_file():
-        raise DataError(f"{folder}: expected the folder of a run, with run.json, found none")
-    return _current(Run.open_if_current(folder), folder)
+    found = next((each for each in (folder, folder.resolve().parent) if (each / RUN_FILE).is_file()), None)
+    if found is None:
+        raise DataError(f"{folder}: expected the folder of a run, with {RUN_FILE}, found none")
+    return _current(Run.open_if_current(found), found)
 
 
 def _newest(config_path: Path) -> Run:
     config = load_config(config_path)
     fetch_latest(config)
-    if not (config.category_output / "latest").is_file():
-        raise DataError(f"{config_path}: expected a finished run of it, found none in {config.output.root}")
-    return _current(latest_run(config), local_folder(config.output.root) / config.category)
+    folder = latest_folder(config)
+    if folder is None or not (folder / RUN_FILE).is_file():
+        found = f"found none that {config.category_output / 'latest'} names"
+        raise DataError(f"{config_path}: expected a finished run of it, {found}; run it first")
+    return _current(Run.open_if_current(folder), folder)
 
 
 def _current(run: Run | None, folder: Path) -> Run:

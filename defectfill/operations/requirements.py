@@ -1,25 +1,65 @@
-"""The things that a run needs beside config and images: extras, devices, a scheduler that answers."""
+"""The things that a run or its evaluation needs: extras, devices, a scheduler that answers, images to test on."""
 
 import importlib.util
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from defectfill.config.run import RunConfig
 from defectfill.config.runner import RunnerConfig
+from defectfill.io.errors import ConfigError, DataError, DefectFillError
+from defectfill.model.base.identity import identify_base
+from defectfill.records.snapshot import ImageRecord
+from defectfill.runs.run import Run
 
 ANSWER_S = 5.0
 """A scheduler answers within so many seconds."""
 
 
-def requirement_problems(config: RunConfig) -> Iterator[str]:
-    """Yield a problem for everything that is missing on this machine."""
+def requirement_problems(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a problem for everything that a run lacks; records: the real images, if they could be read."""
     if config.runner.kind == "dask":
         yield from _dask_problems(config.runner)
     if config.generate.uses_base:
         yield from _training_problems(config)
-    if config.dataset.promote == "unless_harmful" and not (_is_installed("monai") and _is_installed("sklearn")):
-        yield "dataset.promote: unless_harmful trains detectors; pip install 'defectfill[detector]'"
+    if config.dataset.promote == "unless_harmful":
+        yield from (
+            f"dataset.promote: unless_harmful evaluates: {each}" for each in _evaluation_problems(config, records)
+        )
+
+
+def check_evaluation(run: Run) -> None:
+    """Raise, before any detector is trained, unless the dataset of a run is finished and can be evaluated."""
+    if not run.is_finished():
+        damage = f": {run.damage()}" if run.is_marked_finished() else ""
+        raise DataError(f"{run.config.category}: no finished dataset of this config{damage}; run it first")
+    if problems := list(_evaluation_problems(run.config, run.snapshot())):
+        raise ConfigError(problems)
+
+
+def _evaluation_problems(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a problem for everything that an evaluation lacks."""
+    if not (_is_installed("monai") and _is_installed("sklearn")):
+        yield "detectors need an extra: pip install 'defectfill[detector]'"
+    yield from _feature_problems(config)
+    roles = [record.role for record in records]
+    if roles and "held_out" not in roles:
+        yield "expected defective images held out to test on, found none; data.references is to leave some"
+    if roles and roles.count("normal") < 2:
+        yield f"expected two images in train/good, to learn from and to validate by, found {roles.count('normal')}"
+
+
+def _feature_problems(config: RunConfig) -> Iterator[str]:
+    from defectfill.model.evaluation.features import has_backbone
+
+    wanted, is_there = config.evaluate.features, has_backbone()
+    if wanted == "efficientnet" and not is_there:
+        yield "evaluate.features: efficientnet needs an extra: pip install 'defectfill[features]'"
+    elif wanted == "vae" or not is_there:
+        try:
+            identify_base(config.base)
+        except DefectFillError as error:
+            yield from (f"{problem}; evaluate.features takes its VAE" for problem in error.problems)
 
 
 def _training_problems(config: RunConfig) -> Iterator[str]:

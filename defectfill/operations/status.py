@@ -12,7 +12,7 @@ from defectfill.operations.reports import FileChanges, RemainingWork, SettingCha
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.keys import counted_settings
 from defectfill.runs.review import read_review
-from defectfill.runs.run import Run, latest_folder
+from defectfill.runs.run import RUN_FILE, Run, latest_folder
 from defectfill.runs.timings import seconds_per
 
 COUNTED = Affects.RUN | Affects.DATASET
@@ -32,7 +32,7 @@ def status(config: RunConfig) -> Status:
     records = ingest(config)
     work, newest = remaining_work(run, records), latest_run(config)
     other = latest_folder(config)
-    if other is None:
+    if other is None or not (other / RUN_FILE).is_file():
         return Status(category=config.category, state="never finished", dataset=None, work=work)
     if newest is None:
         made = f"{config.output.root}/{config.category}/runs/{other.name}/dataset"

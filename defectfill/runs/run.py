@@ -90,12 +90,16 @@ class Run:
     def plan_path(self) -> Path:
         return self.folder / "plan.parquet"
 
+    @property
+    def snapshot_path(self) -> Path:
+        return self.folder / "snapshot.parquet"
+
     def shard_folder(self, shard: Shard) -> Path:
         return self.folder / "shards" / shard.name
 
     def snapshot(self) -> tuple[ImageRecord, ...]:
         """Return every real image with its role."""
-        return read_snapshot(self.folder / "snapshot.parquet")
+        return read_snapshot(self.snapshot_path)
 
     def adapter_folder(self, defect: str, records: Sequence[ImageRecord] | None = None) -> Path:
         """Return the folder of the adapter that paints `defect`, which its key names; it need not be there yet.
@@ -121,10 +125,14 @@ class Run:
     def damage(self) -> str:
         """Return in words which files of the dataset are missing or no longer as large as they were; empty for none.
 
-        Of a dataset on storage only what is on this machine can be looked at: whether its folder is there.
+        Snapshot and plan, which tell where its images are from, count too. Of a dataset on storage only what is on this
+        machine can be looked at: whether its folder is there.
         """
         if is_remote(self.config.output.root):
             return "" if self.dataset.is_dir() else f"{self.dataset} is missing"
+        for path in (self.snapshot_path, self.plan_path):
+            if not path.is_file():
+                return f"{path} is missing"
         return damage_of(self.dataset, self._mark().get("bytes"))
 
     def _digest_of_dataset(self) -> str:
@@ -160,6 +168,12 @@ class Run:
     def promote(self) -> None:
         """Make the dataset the category's latest."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
+
+    def mend_latest(self) -> None:
+        """Make this finished dataset the latest where `latest` names no run, as after a power cut or a clean-up."""
+        folder = latest_folder(self.config)
+        if not is_remote(self.config.output.root) and (folder is None or not (folder / RUN_FILE).is_file()):
+            self.promote()
 
 
 def latest_folder(config: RunConfig) -> Path | None:

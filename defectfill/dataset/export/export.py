@@ -17,7 +17,7 @@ from defectfill.dataset.export.mvtec import write_mvtec
 from defectfill.dataset.export.selection import Selection, select
 from defectfill.dataset.export.yolo import write_yolo_seg, write_yolo_sem
 from defectfill.io.errors import ConfigError, DataError
-from defectfill.io.files import new_folder, write_bytes
+from defectfill.io.files import new_folder, unwritable, write_bytes
 from defectfill.io.images import file_sha256
 from defectfill.records.manifest import Split
 from defectfill.records.reading import MANIFEST_FILE, check_is_dataset
@@ -113,6 +113,8 @@ def _check_folders(dataset: Path, out: Path) -> None:
         )
     if dataset.resolve() in (out, *out.parents):
         raise DataError(f"--out: expected a folder outside of the dataset, found {out}")
+    if folder := unwritable(out.parent):
+        raise ConfigError(f"--out: {folder} is not a folder that can be written to")
 
 
 def _report(out: Path, format: Format, selection: Selection, ways: Counter[Way], notes: list[str]) -> ExportReport:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -68,7 +69,9 @@ def _rows(run: Run, table: str, sample_ids: Sequence[str]) -> list[dict[str, Any
     """Return the rows of samples that are in a table of the dataset."""
     path = run.dataset / f"{table}.parquet"
     with damage_named(path, f"remove {run.dataset} and run again"):
-        rows: list[dict[str, Any]] = pq.read_table(path, filters=pc.field("sample_id").isin(sample_ids)).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(
+            path, filters=pc.field("sample_id").isin(pa.array(sample_ids, pa.string()))
+        ).to_pylist()
     return rows
 
 

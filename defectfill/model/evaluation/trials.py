@@ -3,6 +3,7 @@
 Shapes: B batch, S side of crops, H, W pixels of a scaled image.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defectfill.config.evaluate import DetectorName, EvaluateConfig
-from defectfill.io.errors import ConfigError
+from defectfill.io.errors import ModelError
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray
 from defectfill.model.evaluation.arms import Arm, Part, draw
@@ -107,10 +108,8 @@ class Bench:
         if detector == "linear":
             example, _ = self._batch(part, arm, 0, seed)
             return LinearHead(self.extractor, example).to(self.device)
-        try:
-            from monai.networks.nets import BasicUNet
-        except ImportError as error:
-            raise ConfigError("evaluate needs an extra: pip install 'defectfill[detector]'") from error
+        from monai.networks.nets import BasicUNet
+
         network: nn.Module = BasicUNet(
             spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 128, 16)
         )
@@ -134,6 +133,8 @@ class Bench:
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise ModelError(f"{detector}: step {step + 1}: the loss is not finite; try a smaller learning_rate")
             if step + 1 in checked:
                 curve.append(self._validate(network, part))
                 if curve[-1] >= max(curve):
