@@ -43,11 +43,15 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     arguments = parser.parse_args()
     run = prepare_run(load_config(arguments.config))
-    results = {}
+    results: dict[str, Evaluation] = {}
+    before: Path | None = None
     for name, spoil in {"as it is": None, "shifted": shift, "blurred": blur, "empty": None}.items():
         folder = arguments.work / name.replace(" ", "_") / run.folder.name
         if not folder.exists():
             copy(run, folder, spoil, empty=name == "empty")
+        if before:  # the reference arm is the same
+            shutil.copytree(before / "evaluation", folder / "evaluation", dirs_exist_ok=True)
+        before = folder
         results[name] = evaluate(Run.at(folder))
         for defect, verdict in results[name].defects.items():
             print(f"{name:9} {verdict.verdict:20} {verdict.sentence}", flush=True)
