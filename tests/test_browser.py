@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import judge
+from conftest import judge, paint, run_all_steps, write_toy_config
 
 from benchmarks.report import multiplied
+from defectfill.config.run import load_config
 from defectfill.dataset.report.build import write_report
+from defectfill.dataset.verify import verify_dataset
+from defectfill.dataset.writer import write_dataset
 from defectfill.io.files import read_table, write_table
+from defectfill.operations.prepare import start_run
+from defectfill.operations.review.apply import apply_review
 from defectfill.painting.gates import REASONS
 from defectfill.records.manifest import SCHEMA
 from defectfill.runs.run import Run
@@ -76,15 +81,25 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     """Yield the browser with the report open and nothing reviewed; in the end it has said nothing on its console."""
     browser.get_log("browser")
     browser.get("about:blank")
-    browser.get(address)
-    browser.execute_script("localStorage.clear()")
-    browser.refresh()
+    open_unreviewed(browser, address)
     yield browser
     assert browser.get_log("browser") == []
 
 
+def open_unreviewed(browser: Any, address: str) -> None:
+    browser.get(address)
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+
+
 def at(page: Any, selector: str) -> Any:
     return page.find_element("css selector", selector)
+
+
+def texts_at(page: Any, selector: str) -> list[str]:
+    """Return the visible texts of elements, all of one moment: the grid is drawn anew while one looks."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(each => each.innerText.trim())"
+    return list(page.execute_script(script, selector))
 
 
 def all_at(page: Any, selector: str) -> list[Any]:
@@ -116,7 +131,8 @@ def choose(page: Any, name: str, value: str) -> None:
 
 
 def shown_ids(page: Any) -> list[str]:
-    return [each.get_attribute("href").rpartition("/")[2] for each in all_at(page, "#grid .tile")]
+    tiles = "return [...document.querySelectorAll('#grid .tile')].map(each => each.getAttribute('href'))"
+    return [each.rpartition("/")[2] for each in page.execute_script(tiles)]
 
 
 def test_the_overview_leads_to_the_samples_of_a_reason(page: Any) -> None:
@@ -124,7 +140,7 @@ def test_the_overview_leads_to_the_samples_of_a_reason(page: Any) -> None:
     link = next(each for each in all_at(page, ".stages a") if "seam visible" in each.text)
     link.click()
     until(lambda: at(page, "#samples").is_displayed())
-    texts = [each.text for each in all_at(page, "#grid .caption b")]
+    texts = texts_at(page, "#grid .caption b")
     assert set(texts) == {"✕ seam visible"}
 
 
@@ -165,14 +181,14 @@ def test_layers_are_laid_over_the_tiles(page: Any) -> None:
 def test_samples_are_filtered_and_sorted(page: Any) -> None:
     go(page, "samples")
     choose(page, "reason", REASONS[1])
-    assert {each.text for each in all_at(page, "#grid .caption b")} == {"✕ off mask"}
+    assert set(texts_at(page, "#grid .caption b")) == {"✕ off mask"}
     choose(page, "verdict", "kept")
     assert shown_ids(page) == []
     assert at(page, "#none").is_displayed()
     at(page, "#reset").click()
     assert f"{SAMPLES} of {SAMPLES} shown" in at(page, "#count").text
     at(page, "#sort").send_keys("score, lowest")
-    scores = [float(each.text) for each in all_at(page, "#grid .caption span")]
+    scores = [float(each) for each in texts_at(page, "#grid .caption span")]
     ids = page.execute_script(
         "return [...document.querySelectorAll('#grid > div')].map((each) => Number(each.ariaPosInSet))"
     )
@@ -209,14 +225,17 @@ def test_reviews_by_keyboard_outlive_a_reload_and_are_saved(page: Any, downloads
     go(page, "samples")
     ids = until(lambda: shown_ids(page))[:3]
     at(page, "#grid .tile").send_keys("r")
+    until(lambda: reviewed(page) == "1 of 60 reviewed")
     press(page, "u")
+    until(lambda: reviewed(page) == "2 of 60 reviewed")
     press(page, "\ue007")
     until(lambda: at(page, "#detail").is_displayed())
     press(page, "w")
+    until(lambda: reviewed(page) == "3 of 60 reviewed")
     page.refresh()
     go(page, "samples")
-    until(lambda: "3 of 60 reviewed" in at(page, "#progress").text)
-    assert [each.text for each in all_at(page, "#grid .badge")] == ["Reject", "Unsure", "Wrong label"]
+    until(lambda: reviewed(page) == "3 of 60 reviewed")
+    assert texts_at(page, "#grid .badge") == ["Reject", "Unsure", "Wrong label"]
     at(page, "#save").click()
     until(lambda: (downloads / "review.csv").is_file())
     with (downloads / "review.csv").open(newline="", encoding="utf-8") as file:
@@ -224,8 +243,49 @@ def test_reviews_by_keyboard_outlive_a_reload_and_are_saved(page: Any, downloads
     assert rows == [["id", "decision", "note"], *zip_rows(ids, ["reject", "unsure", "wrong_label"])]
 
 
+def reviewed(page: Any) -> str:
+    (text,) = texts_at(page, "#progress")
+    return text
+
+
 def zip_rows(ids: list[str], decisions: list[str]) -> list[list[str]]:
     return [[sample_id, decision, ""] for sample_id, decision in zip(ids, decisions, strict=True)]
+
+
+def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_painted(
+    browser: Any, downloads: Path, tmp_path: Path, base_folder: Path, toy_data: Path
+) -> None:
+    config = write_toy_config(tmp_path, base_folder, toy_data)
+    config.write_text(
+        config.read_text().replace("count: 5,", "count: 5, max_attempts: 5,").replace("report: false", "")
+    )
+    run = run_all_steps(config)
+    before = kept_ids(run)
+    (downloads / "review.csv").unlink(missing_ok=True)
+    open_unreviewed(browser, (run.folder / "report" / "index.html").as_uri())
+    go(browser, "samples")
+    rejected = until(lambda: shown_ids(browser))[:3]
+    assert set(rejected) <= set(before)
+    at(browser, "#grid .tile").send_keys("r")
+    press(browser, "r", "r")
+    until(lambda: reviewed(browser).startswith("3 of"))
+    at(browser, "#save").click()
+    until(lambda: (downloads / "review.csv").is_file())
+    assert not apply_review(run, downloads / "review.csv", refill=True).is_finished
+    rows = {row["sample_id"]: row for row in read_table(run.dataset / "rejected.parquet")}
+    assert [(rows[each]["reason"], rows[each]["review"]) for each in rejected] == [("review", "reject")] * 3
+    start_run(load_config(config))
+    paint(run)
+    write_dataset(run)
+    assert len(kept_ids(run)) == len(before)
+    assert len(set(kept_ids(run)) - set(before)) == 3
+    assert not set(kept_ids(run)) & set(rejected)
+    verify_dataset(run.dataset)
+
+
+def kept_ids(run: Run) -> list[str]:
+    rows = read_table(run.dataset / "manifest.parquet")
+    return [row["sample_id"] for row in rows if row["origin"] == "synthetic"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
