@@ -166,8 +166,13 @@ def shards() -> Iterator[Trial]:
     yield trial("rows.arrow: all text", lambda folder: rewrite_arrow(folder, as_text, text), "rows.arrow")
     for name in ("000001-000002 (copy)", "1-2-3", "0-x", "7-7", "notes"):
         yield trial(f"a folder {name}", lambda folder, name=name: (folder.parent / name).mkdir(), expected="accepted")
-    for name in ("000003-000001", "000000-999999999999"):
-        yield trial(f"a folder {name}", lambda folder, name=name: (folder.parent / name).mkdir(), name)
+    for name, expected in {
+        "000003-000001": "accepted",
+        "000000-999999999999": "refused",
+    }.items():  # the first is not needed
+        yield trial(
+            f"a folder {name}", lambda folder, name=name: (folder.parent / name).mkdir(), name, expected=expected
+        )
     yield trial("a file in its place", lambda folder: put(folder, b""))
     for name, change in SPOILT.items():
         for part in ("images", "masks"):

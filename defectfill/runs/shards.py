@@ -86,7 +86,10 @@ def shard_rows(run: Run, shard: Shard) -> pa.Table:
     """Return the rows of a finished shard, as manifest.SHARD_SCHEMA has them; DataError where they are damaged."""
     folder = run.shard_folder(shard)
     with damage_named(folder / ROWS_FILE, f"remove {folder} and run again"):
-        return read_rows(folder / ROWS_FILE, SHARD_SCHEMA)
+        rows = read_rows(folder / ROWS_FILE, SHARD_SCHEMA)
+        if rows["reason"].null_count or pc.count_distinct(rows["sample_id"]).as_py() < len(rows):
+            raise ValueError("a sample twice, or one of which it is not said whether it is kept")
+        return rows
 
 
 def rejected_files(run: Run, defect: str, sample_id: str) -> tuple[Path, Path] | None:
