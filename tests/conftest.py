@@ -1,5 +1,6 @@
 """What several test modules share."""
 
+import json
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from defectfill.config.base import BaseConfig
 from defectfill.config.run import RunConfig, load_config
 from defectfill.io.files import write_bytes
+from defectfill.io.images import file_sha256
 from defectfill.operations.environment import ENVIRONMENT, set_environment
 from defectfill.records.snapshot import ImageRecord
 
@@ -131,6 +133,15 @@ def paint(run: "Run") -> None:
     while shards := plan_samples(run):
         for shard in shards:
             inpaint_shard(run, shard)
+
+
+def put_stand_in_adapter(run: "Run", defect: str, base_folder: Path) -> None:
+    """Put a file of weights, which no painter reads, where a run expects the trained adapter of a defect."""
+    adapter = run.adapter_folder(defect)
+    adapter.mkdir(parents=True)
+    shutil.copy(next(base_folder.rglob("vae/*.safetensors")), adapter / "pytorch_lora_weights.safetensors")
+    sha256 = file_sha256(adapter / "pytorch_lora_weights.safetensors")
+    (adapter / "training.json").write_text(json.dumps({"adapter_sha256": sha256}))
 
 
 def judge(run: "Run", sentence: str) -> None:

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TOY_CONFIG, contents
+from conftest import TOY_CONFIG, contents, put_stand_in_adapter
 
 from defectfill.config.run import load_config
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table, write_table
-from defectfill.io.images import file_sha256, read_mask, write_png
+from defectfill.io.images import read_mask, write_png
 from defectfill.model.evaluation.detector import DetectorSettings, divide, train_detector
 from defectfill.operations.prepare import start_run
 from defectfill.painting.painter import FlatPainter
@@ -33,11 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Path
     text = TOY_CONFIG.format(root=root, base=base_folder).replace("[hole, scratch]", "[hole]")
     (root / "toy.yaml").write_text(text.replace("count: 5", "count: 24").replace("count: 2}", "count: 3}"))
     run = start_run(load_config(root / "toy.yaml"))
-    adapter = run.adapter_folder("hole")
-    adapter.mkdir(parents=True)
-    shutil.copy(next(base_folder.rglob("vae/*.safetensors")), adapter / "pytorch_lora_weights.safetensors")
-    sha256 = file_sha256(adapter / "pytorch_lora_weights.safetensors")
-    (adapter / "training.json").write_text(json.dumps({"adapter_sha256": sha256}))
+    put_stand_in_adapter(run, "hole", base_folder)
     while shards := plan_samples(run):
         for shard in shards:
             inpaint_shard(run, shard, FlatPainter())

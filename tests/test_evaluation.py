@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import TOY_CONFIG, contents
+from conftest import TOY_CONFIG, contents, put_stand_in_adapter
 
 from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelError
-from defectfill.io.images import file_sha256
 from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, parts_of
 from defectfill.model.evaluation.bootstrap import paired_difference
 from defectfill.model.evaluation.examples import Example, augmented, draw_crop, scaled
@@ -51,11 +50,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Run:
     (root / "toy.yaml").write_text(text.replace("count: 2}", "count: 3}") + QUICK)
     run = start_run(load_config(root / "toy.yaml"))
     for defect in defects:
-        adapter = run.adapter_folder(defect)
-        adapter.mkdir(parents=True)
-        shutil.copy(next(base_folder.rglob("vae/*.safetensors")), adapter / "pytorch_lora_weights.safetensors")
-        sha256 = file_sha256(adapter / "pytorch_lora_weights.safetensors")
-        (adapter / "training.json").write_text(json.dumps({"adapter_sha256": sha256}))
+        put_stand_in_adapter(run, defect, base_folder)
     while shards := plan_samples(run):
         for shard in shards:
             inpaint_shard(run, shard, FlatPainter())

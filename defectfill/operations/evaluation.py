@@ -30,6 +30,7 @@ from defectfill.model.evaluation.trials import Bench, detector_device
 from defectfill.model.evaluation.verdict import Outcome, figures_of, subsets_of, verdict_of
 from defectfill.records.evaluation import ArmFigures, Evaluation, Training, Trial, Verdict
 from defectfill.records.manifest import ManifestRow
+from defectfill.records.reading import MANIFEST_FILE, manifest_rows
 from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.shards import rejected_files
 from defectfill.runs.verdict import VERDICT_FILE, read_verdict, rows_digest
@@ -76,10 +77,11 @@ class Evaluator:
         """
         config, dataset = self.run.config, self.run.dataset
         groups = {f"real-{record.sha256[:16]}": record.group for record in self.run.snapshot()}
-        rows = _rows(dataset)
+        rows = list(manifest_rows(dataset))
         real = {split: [_example(dataset, r, groups) for r in _real(rows, split)] for split in ("train", "test")}
         pools = {"dataset": _synthetic(dataset, rows, config.data.defects)}
-        rejected = [_rejected(self.run, row) for row in _rows(dataset, "rejected")]
+        refused = map(ManifestRow.model_validate, read_table(dataset / "rejected.parquet"))
+        rejected = [_rejected(self.run, row) for row in refused]
         pools["gates_off"] = {
             defect: [*kept, *(each for each in rejected if each and each.defect == defect)]
             for defect, kept in pools["dataset"].items()
@@ -87,7 +89,9 @@ class Evaluator:
         for painter in PAINTERS.values():
             folder = latest_folder(self._config_of(painter))
             if folder and (folder / "dataset" / "manifest.parquet").is_file():
-                pools[painter] = _synthetic(folder / "dataset", _rows(folder / "dataset"), config.data.defects)
+                pools[painter] = _synthetic(
+                    folder / "dataset", list(manifest_rows(folder / "dataset")), config.data.defects
+                )
         references = {each: [row for row in real["train"] if row.defect == each] for each in config.data.defects}
         normals = [row for row in real["train"] if row.defect == "good"]
         if len(normals) < 2 or not all(references.values()):
@@ -243,10 +247,6 @@ def _key_in(folder: Path) -> str:
         return str(content["key"]) if (folder / "predictions.npz").is_file() else ""
     except (OSError, ValueError, LookupError, TypeError):
         return ""
-
-
-def _rows(dataset: Path, table: str = "manifest") -> list[ManifestRow]:
-    return [ManifestRow.model_validate(row) for row in read_table(dataset / f"{table}.parquet")]
 
 
 def _real(rows: Sequence[ManifestRow], split: str) -> list[ManifestRow]:

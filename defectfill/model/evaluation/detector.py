@@ -22,13 +22,12 @@ from defectfill.io.images import file_sha256
 from defectfill.io.progress import progress
 from defectfill.model.evaluation.data import DefectDataset, Item, real_share_sampler
 from defectfill.model.evaluation.metrics import auroc, average_precision
+from defectfill.model.evaluation.predictions import SMOOTHED_PX
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.reading import manifest_rows
 
 LEAST_SIDE = 32
 """The network halves images four times, and normalizes what is left."""
-SMOOTHED_PX = 5
-"""An image's score is the largest mean over so many pixels squared."""
 
 
 @dataclass(frozen=True)

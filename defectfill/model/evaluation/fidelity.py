@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from defectfill.config.window import WindowConfig
-from defectfill.io.files import read_table
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import read_mask
 from defectfill.io.progress import progress
@@ -23,6 +22,7 @@ from defectfill.model.evaluation.features import FeatureExtractor, pool, unit_ma
 from defectfill.model.evaluation.kid import LEAST_IMAGES, SUBSET_SIZE, SUBSETS, Kid, Matrix, kid
 from defectfill.painting.window import crop_window, window_box
 from defectfill.records.manifest import ManifestRow
+from defectfill.records.reading import manifest_rows
 
 View = Literal["crop", "window"]
 
@@ -114,8 +114,7 @@ def fidelity(dataset_folder: Path, extractor: FeatureExtractor, seed: int = 0) -
     Held-out images are compared with, and nothing is learnt from them. Equal datasets, extractors and seeds give equal
     figures on the same machine. Raises DataError where a file of the dataset cannot be read.
     """
-    rows = [ManifestRow.model_validate(row) for row in read_table(dataset_folder / "manifest.parquet")]
-    anomalous = [row for row in rows if row.label_index]
+    anomalous = [row for row in manifest_rows(dataset_folder) if row.label_index]
     found = {}
     for defect in sorted({row.defect for row in anomalous}):
         groups = [
