@@ -30,7 +30,7 @@ from defectfill.model.evaluation.trials import Bench, detector_device
 from defectfill.model.evaluation.verdict import Outcome, figures_of, subsets_of, verdict_of
 from defectfill.records.evaluation import ArmFigures, Evaluation, Training, Trial, Verdict
 from defectfill.records.manifest import ManifestRow
-from defectfill.records.reading import MANIFEST_FILE, manifest_rows
+from defectfill.records.reading import manifest_rows
 from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.shards import rejected_files
 from defectfill.runs.verdict import VERDICT_FILE, read_verdict, rows_digest
