@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 10.0
 """Seconds between two plain lines of a bar."""
 REDRAWN_EVERY_S = 0.2
+MEASURABLE_S = 0.01
+"""Of what took less, all found done at once for instance, no items per second are told."""
 MEMORY_READ_EVERY_S = 1.0
 
 
@@ -47,17 +49,17 @@ class PlainBar:
     def __init__(self, label: str, done: int, total: int | None, unit: str) -> None:
         self.label, self.total, self.unit, self.before = label, total, unit, done
         self.begun = self.told_at = time.monotonic()
+        self.told = done
 
     def draw(self, done: int, note: str) -> None:
         """Write a line, if the last one is old enough."""
         if time.monotonic() - self.told_at >= LINE_EVERY_S:
-            self.told_at = time.monotonic()
-            print(self.line(done, note), file=sys.stderr, flush=True)
+            self._tell(done, note)
 
     def close(self, done: int, note: str) -> None:
-        """Write the last line, unless nothing was done."""
-        if done > self.before:
-            print(self.line(done, note), file=sys.stderr, flush=True)
+        """Write the last line, unless it is written already, or nothing was done."""
+        if done > self.told:
+            self._tell(done, note)
 
     def line(self, done: int, note: str) -> str:
         """Return the line: how many are done, per second, and the time that is left or that all took."""
@@ -67,7 +69,12 @@ class PlainBar:
         is_over = not self.total or done >= self.total or not rate
         clock = f"in {_clock(took)}" if is_over else f"{_clock(((self.total or 0) - done) / rate)} left"
         count = f"{done}/{self.total}" if self.total else f"{done}"
-        return f"{self.label}:{share} {count}, {rate:.3g} {self.unit}/s, {clock}{note and f'; {note}'}"
+        pace = f" {rate:.3g} {self.unit}/s," if took >= MEASURABLE_S else ""
+        return f"{self.label}:{share} {count},{pace} {clock}{note and f'; {note}'}"
+
+    def _tell(self, done: int, note: str) -> None:
+        print(self.line(done, note), file=sys.stderr, flush=True)
+        self.told, self.told_at = done, time.monotonic()
 
 
 class LiveBar:
