@@ -181,19 +181,10 @@ def config_for(
 
 @pytest.fixture
 def nut(tmp_path: Path) -> Path:
-    """A category without any problem: 4 normals, 2 test normals, 6 holes, 3 cracks."""
-    from nut_category import CRACKS, HOLES, save_image, save_mask
+    """Return the folder of a category without any problem, which a test may break."""
+    from nut_category import write_nut_category
 
-    folder = tmp_path / "nut"
-    for index in range(4):
-        save_image(folder / f"train/good/{index:03d}.png", index)
-    for index in range(2):
-        save_image(folder / f"test/good/{index:03d}.png", 10 + index)
-    for defect, count, seed in (("hole", HOLES, 20), ("crack", CRACKS, 30)):
-        for index in range(count):
-            save_image(folder / f"test/{defect}/{index:03d}.png", seed + index)
-            save_mask(folder / f"ground_truth/{defect}/{index:03d}_mask.png")
-    return folder
+    return write_nut_category(tmp_path / "nut")
 
 
 def references(records: Sequence[ImageRecord], defect: str = "hole") -> list[str]:

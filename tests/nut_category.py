@@ -1,4 +1,4 @@
-"""What the tests of ingest share: the files of a small category, which a test may break."""
+"""What the tests of ingest share: the files of a small category, which tests may break."""
 
 from pathlib import Path
 
@@ -22,6 +22,19 @@ def save_mask(path: Path, mask: NDArray[np.bool_] | None = None) -> None:
         mask[2:5, 3:9] = True
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask * np.uint8(255)).save(path)
+
+
+def write_nut_category(folder: Path) -> Path:
+    """Write a category without any problem: 4 normals, 2 test normals, 6 holes, 3 cracks."""
+    for index in range(4):
+        save_image(folder / f"train/good/{index:03d}.png", index)
+    for index in range(2):
+        save_image(folder / f"test/good/{index:03d}.png", 10 + index)
+    for defect, count, seed in (("hole", HOLES, 20), ("crack", CRACKS, 30)):
+        for index in range(count):
+            save_image(folder / f"test/{defect}/{index:03d}.png", seed + index)
+            save_mask(folder / f"ground_truth/{defect}/{index:03d}_mask.png")
+    return folder
 
 
 def write_groups(nut: Path, header: str = "file,group", drop: str = "", **group_of: str) -> Path:
