@@ -32,6 +32,7 @@ settings.register_profile(
 settings.load_profile("suite")  # `--hypothesis-profile fuzz` takes the other: new examples on every run, and many
 
 if TYPE_CHECKING:
+    from defectfill.io.s3 import Remote
     from defectfill.model.base.base import Base
     from defectfill.runs.run import Run
 
@@ -179,6 +180,14 @@ def config_for(
     )
 
 
+@pytest.fixture
+def nut(tmp_path: Path) -> Path:
+    """Return the folder of a category without any problem, which a test may break."""
+    from nut_category import write_nut_category
+
+    return write_nut_category(tmp_path / "nut")
+
+
 def references(records: Sequence[ImageRecord], defect: str = "hole") -> list[str]:
     """Return the paths of the references among `records`."""
     return [record.path for record in records if record.role == "reference" and record.defect == defect]
@@ -232,3 +241,43 @@ def wait_for_server(url: str) -> None:
         except httpx.HTTPError:
             time.sleep(0.5)
     raise TimeoutError(f"no Prefect server at {url}")
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """Start an S3-compatible server, and give its URL."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Remote":
+    """Make an empty bucket, the environment that reaches it, and a cache of this machine's own."""
+    from s3fs import S3FileSystem
+
+    from defectfill.io.s3 import Remote
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "DEFECTFILL_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()
+    name = f"bucket-{os.urandom(6).hex()}"
+    httpx.put(f"{endpoint}/{name}").raise_for_status()
+    return Remote(f"s3://{name}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import config_for, references
-from numpy.typing import NDArray
+from nut_category import CRACKS, HEIGHT, HOLES, WIDTH, save_image, save_mask, write_groups
 from PIL import Image
 
 from defectfill.config.run import RunConfig
@@ -14,52 +14,6 @@ from defectfill.ingest.find import find_images
 from defectfill.ingest.ingest import data_digest, ingest
 from defectfill.io.errors import DataError
 from defectfill.io.images import content_sha256, file_sha256, read_image, write_png
-from defectfill.records.snapshot import read_snapshot, write_snapshot
-
-HEIGHT, WIDTH = 12, 16
-HOLES, CRACKS = 6, 3
-
-
-def save_image(path: Path, seed: int, shape: tuple[int, ...] = (HEIGHT, WIDTH, 3)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-def save_mask(path: Path, mask: NDArray[np.bool_] | None = None) -> None:
-    if mask is None:
-        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
-        mask[2:5, 3:9] = True
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask * np.uint8(255)).save(path)
-
-
-@pytest.fixture
-def nut(tmp_path: Path) -> Path:
-    """A category without any problem: 4 normals, 2 test normals, 6 holes, 3 cracks."""
-    folder = tmp_path / "nut"
-    for index in range(4):
-        save_image(folder / f"train/good/{index:03d}.png", index)
-    for index in range(2):
-        save_image(folder / f"test/good/{index:03d}.png", 10 + index)
-    for defect, count, seed in (("hole", HOLES, 20), ("crack", CRACKS, 30)):
-        for index in range(count):
-            save_image(folder / f"test/{defect}/{index:03d}.png", seed + index)
-            save_mask(folder / f"ground_truth/{defect}/{index:03d}_mask.png")
-    return folder
-
-
-def write_groups(nut: Path, header: str = "file,group", drop: str = "", **group_of: str) -> Path:
-    """groups.csv with a group per file, or the one given for a path whose last two parts match."""
-    lines = [header]
-    for index, path in enumerate(sorted(nut.glob("*/*/*.png"))):
-        name = path.relative_to(nut).as_posix()
-        key = f"{path.parent.parent.name}_{path.parent.name}_{path.stem}"
-        if name.startswith("ground_truth") or name == drop:
-            continue
-        lines.append(f"{name},{group_of.get(key, f'part{index}')}")
-    (nut / "groups.csv").write_text("\n".join(lines) + "\n")
-    return nut / "groups.csv"
 
 
 def problems_of(config: RunConfig) -> tuple[str, ...]:
@@ -282,118 +236,6 @@ def test_all_problems_are_told_at_once(nut: Path) -> None:
     )
 
 
-def test_groups_are_read_and_kept_together(nut: Path) -> None:
-    write_groups(nut, test_hole_000="p", test_hole_001="p", train_good_000="q", test_good_000="q")
-    records = {record.path: record for record in ingest(config_for(nut.parent))}
-    first, second = records["test/hole/000.png"], records["test/hole/001.png"]
-    assert first.group == second.group == "p"
-    assert first.role == second.role
-    assert records["train/good/000.png"].role == "test_normal"
-    assert records["train/good/001.png"].role == "normal"
-
-
-@pytest.mark.parametrize(("header", "asked"), [("file,group", None), ("file,tile_group", None), ("file,part", "part")])
-def test_the_group_column_is_found(nut: Path, header: str, asked: str | None) -> None:
-    write_groups(nut, header, test_hole_000="p")
-    records = {record.path: record for record in ingest(config_for(nut.parent, group_column=asked))}
-    assert records["test/hole/000.png"].group == "p"
-
-
-def test_groups_as_excel_writes_them_are_read(nut: Path) -> None:
-    path = write_groups(nut, test_hole_000="p")
-    text = path.read_text().replace("test/hole/000", ".\\test\\hole\\000").replace(",group", ", group ")
-    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    records = {record.path: record for record in ingest(config_for(nut.parent))}
-    assert records["test/hole/000.png"].group == "p"
-
-
-@pytest.mark.parametrize(
-    ("header", "asked", "words"),
-    [
-        ("name,group", None, "'file'"),
-        ("file,part", None, "file, part"),
-        ("file,group", "part", "'part'"),
-        ("", None, "'file'"),
-    ],
-)
-def test_unusable_columns_are_told(nut: Path, header: str, asked: str | None, words: str) -> None:
-    path = write_groups(nut, header)
-    assert words in only_problem(config_for(nut.parent, group_column=asked), path)
-
-
-def test_two_columns_that_could_be_the_group_are_told(nut: Path) -> None:
-    path = write_groups(nut)
-    lines = path.read_text().splitlines()[1:]
-    path.write_text("\n".join(["file,a_group,b_group", *(f"{line},x" for line in lines)]))
-    assert "a_group, b_group" in only_problem(config_for(nut.parent), path)
-
-
-def test_a_file_listed_twice_is_told(nut: Path) -> None:
-    path = write_groups(nut)
-    path.write_text(path.read_text() + "test/hole/000.png,other\n")
-    assert "test/hole/000.png" in only_problem(config_for(nut.parent), path)
-
-
-def test_an_image_without_a_group_is_told(nut: Path) -> None:
-    write_groups(nut, drop="test/good/000.png", test_hole_000="")
-    problems = problems_of(config_for(nut.parent))
-    assert [problem.split(": ")[0] for problem in problems] == [
-        str(nut / "test/good/000.png"),
-        str(nut / "test/hole/000.png"),
-    ]
-
-
-def test_a_group_column_without_the_file_is_told(nut: Path) -> None:
-    only_problem(config_for(nut.parent, group_column="part"), nut / "groups.csv")
-
-
-def test_groups_that_are_no_text_are_told(nut: Path) -> None:
-    (nut / "groups.csv").write_bytes(b"\xff\xfe\x00")
-    only_problem(config_for(nut.parent), nut / "groups.csv")
-
-
-def test_the_snapshot_round_trips_in_the_same_bytes(nut: Path) -> None:
-    records = ingest(config_for(nut.parent))
-    write_snapshot(records, nut / "a.parquet")
-    write_snapshot(ingest(config_for(nut.parent)), nut / "b.parquet")
-    assert read_snapshot(nut / "a.parquet") == records
-    assert (nut / "a.parquet").read_bytes() == (nut / "b.parquet").read_bytes()
-
-
-def test_another_file_than_a_snapshot_is_told(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    (tmp_path / "text.parquet").write_text("no table")
-    pq.write_table(pa.table({"path": ["a"]}), tmp_path / "other.parquet")
-    for name in ("missing.parquet", "text.parquet", "other.parquet"):
-        with pytest.raises(DataError, match=name) as caught:
-            read_snapshot(tmp_path / name)
-        assert "\n" not in str(caught.value)
-
-
-def test_the_digest_changes_with_every_file_that_is_read_and_no_other(nut: Path) -> None:
-    config = config_for(nut.parent)
-    digests = [data_digest(config)]
-    save_image(nut / "test/crack/000.png", 98)
-    (nut / "readme.txt").touch()
-    assert data_digest(config) == digests[0]
-    save_image(nut / "train/good/000.png", 99)
-    digests.append(data_digest(config))
-    save_mask(nut / "ground_truth/hole/000_mask.png", np.eye(HEIGHT, WIDTH, dtype=np.bool_))
-    digests.append(data_digest(config))
-    (nut / "test/good/000.png").rename(nut / "test/good/100.png")
-    digests.append(data_digest(config))
-    write_groups(nut)
-    digests.append(data_digest(config))
-    assert len(set(digests)) == len(digests)
-
-
-def test_the_digest_does_not_hang_on_the_order_of_defects(nut: Path) -> None:
-    one, other = ["hole", "crack"], ["crack", "hole"]
-    assert data_digest(config_for(nut.parent, one)) == data_digest(config_for(nut.parent, other))
-
-
 REAL = [
     ("hazelnut", ["hole"]),
     ("concrete", ["crack"]),
@@ -417,40 +259,6 @@ def test_real_categories_are_ingested(real_data: Path, category: str, defects: l
                 assert record.mask_area_px == np.count_nonzero(np.asarray(mask))
     for defect in defects:
         assert references(records, defect)
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("seed", range(5))
-def test_real_tiles_are_divided_by_group(real_data: Path, seed: int) -> None:
-    records = ingest(config_for(real_data, ["blowhole"], seed, category="magnetic_tile"))
-    train = {record.group for record in records if record.split == "train"}
-    assert "" not in train
-    assert train.isdisjoint(record.group for record in records if record.split == "test")
-    assert 1 <= len(references(records, "blowhole")) <= 4
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"path": "../../secret.png"},
-        {"path": "/etc/hostname"},
-        {"mask_path": "a/../../b"},
-        {"defect": "../../elsewhere"},
-        {"sha256": "../../elsewhere"},
-    ],
-)
-def test_a_snapshot_that_leads_out_of_its_folders_is_refused(nut: Path, values: dict[str, str]) -> None:
-    first, *others = ingest(config_for(nut.parent))
-    write_snapshot([first.model_copy(update=values), *others], nut / "snapshot.parquet")
-    with pytest.raises(DataError, match=r"snapshot\.parquet: .*; remove it and run again"):
-        read_snapshot(nut / "snapshot.parquet")
-
-
-@pytest.mark.parametrize("times", [0, 2])
-def test_a_snapshot_without_images_or_with_one_twice_is_refused(nut: Path, times: int) -> None:
-    write_snapshot(list(ingest(config_for(nut.parent))) * times, nut / "snapshot.parquet")
-    with pytest.raises(DataError, match="an image twice, or none at all"):
-        read_snapshot(nut / "snapshot.parquet")
 
 
 def test_a_file_name_that_is_not_utf8_is_told(nut: Path) -> None:

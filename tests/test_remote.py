@@ -1,16 +1,12 @@
 """Shared storage: what one machine makes another one finds, and nothing half is ever taken for whole."""
 
-import json
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -19,73 +15,38 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import TOY_CONFIG, contents, free_port, run_all_steps
-from s3fs import S3FileSystem
 
 from defectfill.config.run import RunConfig, load_config
 from defectfill.dataset.verify import verify_dataset
-from defectfill.io.errors import ConfigError, DataError, StorageError
+from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
-from defectfill.operations.check import check_config, check_run
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
-from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.operations.prepare import prepare_run
 from defectfill.operations.report import finished_run
 from defectfill.operations.review.apply import apply_review
 from defectfill.operations.status import status
 from defectfill.operations.storage import fetch
-from defectfill.operations.storage.layout import DATA_FOLDERS, remote_category
+from defectfill.operations.storage.layout import remote_category
 from defectfill.runs.run import Run
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """Start an S3-compatible server, and give its URL."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(120):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/")
-                break
-            except httpx.HTTPError:
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-@pytest.fixture
-def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    """Make an empty bucket, the environment that reaches it, and a cache of this machine's own."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "DEFECTFILL_CACHE": str(tmp_path / "cache"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    S3FileSystem.clear_instance_cache()
-    name = f"bucket-{os.urandom(6).hex()}"
-    httpx.put(f"{endpoint}/{name}").raise_for_status()
-    return Remote(f"s3://{name}")
+def write_shared_config(folder: Path, bucket: Remote, base_folder: Path, toy_data: Path) -> Path:
+    """Write and return `folder`/toy.yaml, with the toy category and the output on storage."""
+    (bucket / "images").upload(contents(toy_data), toy_data)
+    httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket.url.removeprefix('s3://')}/images/washer/train/good/")
+    text = TOY_CONFIG.format(root=folder, base=base_folder)
+    text = text.replace(f"{folder}/data", f"{bucket.url}/images").replace(f"{folder}/out", f"{bucket.url}/made/here/")
+    path = folder / "toy.yaml"
+    path.write_text(text)
+    return path
 
 
 @pytest.fixture
 def config_path(bucket: Remote, tmp_path: Path, base_folder: Path, toy_data: Path) -> Path:
-    """Write the toy config with its data and its output on storage."""
-    (bucket / "images").upload(contents(toy_data), toy_data)
-    httpx.put(f"{os.environ['AWS_ENDPOINT_URL']}/{bucket.url.removeprefix('s3://')}/images/washer/train/good/")
-    text = TOY_CONFIG.format(root=tmp_path, base=base_folder)
-    text = text.replace(f"{tmp_path}/data", f"{bucket.url}/images").replace(
-        f"{tmp_path}/out", f"{bucket.url}/made/here/"
-    )
-    path = tmp_path / "toy.yaml"
-    path.write_text(text)
-    return path
+    """Return the toy config with its data and its output on storage."""
+    return write_shared_config(tmp_path, bucket, base_folder, toy_data)
 
 
 def on_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "other") -> None:
@@ -172,31 +133,6 @@ def test_a_review_is_applied_to_what_lies_on_storage_and_another_machine_paints_
     verify_dataset(fetch.fetch_dataset(dataset.url))
 
 
-def test_a_run_lists_its_images_on_storage_once_before_it_begins(
-    config_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows.steps import ingest
-
-    listed: list[str] = []
-    files = Remote.files
-
-    def listing(self: Remote) -> dict[str, str]:
-        listed.append(self.url)
-        return files(self)
-
-    monkeypatch.setattr(Remote, "files", listing)
-    config = load_config(config_path)
-    prepared = prepare_run(config)
-    records = check_run(config, prepared).records
-    with locked(config):
-        run = start_run(config, prepared, records)
-    with locked(config):
-        ingest.fn(run.record)
-    images = [url for url in listed if url.startswith(f"{config.data.root}/washer/")]
-    assert len(images) == len(set(images)) == len(DATA_FOLDERS)
-    assert Remote(run.uri).files().keys() == {"run.json", "snapshot.parquet"}
-
-
 class Killed(Exception):
     pass
 
@@ -224,27 +160,6 @@ def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     run = run_shared(config_path)
     assert in_bucket(Remote(run.dataset_uri)) == contents(finished.dataset)
     assert run_shared(config_path).is_finished()
-
-
-def test_images_that_change_on_storage_are_fetched_and_those_that_go_go(bucket: Remote, config_path: Path) -> None:
-    config = load_config(config_path)
-    key = prepare_run(config).record.key
-    images = bucket / "images/washer"
-    local = config.category_folder / "test/good"
-    before = contents(local)
-    assert len(before) == 2
-    first, second = sorted(before)
-    images.write(f"test/good/{first}", before[second])
-    images.remove([f"test/good/{second}"])
-    (config.category_folder / "train/good/000.png").unlink()
-    (config.category_folder / "train/good/001.png").write_bytes(b"never fetched to its end")
-    known = config.category_folder / fetch.ETAGS_FILE
-    etags = json.loads(known.read_bytes())
-    del etags["train/good/001.png"]
-    known.write_text(json.dumps(etags))
-    assert prepare_run(config).record.key != key
-    assert contents(local) == {first: before[second]}
-    assert contents(config.category_folder / "train") == in_bucket(images / "train")
 
 
 def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(
@@ -309,78 +224,6 @@ def test_garbage_goes_from_storage_and_from_the_copy(
     assert in_bucket(Remote(second.dataset_uri)) == dataset
     assert len({path.split("/")[1] for path in output_files(config) if path.startswith("adapters/")}) == 2
     assert collect_garbage(config, keep=0).removed == ()
-
-
-def test_what_is_wrong_is_told_by_its_kind(
-    bucket: Remote, config_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = load_config(config_path)
-    (bucket / "images/washer/train/good").write("../../../../escaped.png", b"")
-    with pytest.raises(DataError, match=r"escaped\.png: expected a path below its folder"):
-        prepare_run(config)
-    nothing = config.model_copy(update={"data": config.data.model_copy(update={"root": f"{bucket.url}/no"})})
-    with pytest.raises(DataError) as refused:
-        check_config(nothing)
-    assert refused.value.problems == (f"{bucket.url}/no/washer: expected the category's images, found none",)
-    with pytest.raises(DataError, match="expected a finished dataset, found none"):
-        fetch.fetch_dataset(f"{bucket.url}/made/here/washer/runs/0/dataset")
-    with pytest.raises(ConfigError, match="s3://there-is-none/a: expected to be there"):
-        Remote("s3://there-is-none/a").files()
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    S3FileSystem.clear_instance_cache()
-    with pytest.raises(StorageError, match="Could not connect"):
-        Remote(bucket.url).files()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    S3FileSystem.clear_instance_cache()
-    with pytest.raises(ConfigError, match="no access; are the AWS_ variables"):
-        Remote(bucket.url).files()
-
-
-def test_storage_that_is_away_for_seconds_is_waited_for(
-    bucket: Remote, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))  # nobody listens yet: connections are refused
-        host, port = door.getsockname()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        S3FileSystem.clear_instance_cache()
-
-        def open_later() -> None:
-            time.sleep(2)
-            door.listen()
-            connection, _ = door.accept()
-            with connection, socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2]))) as server:
-                back = threading.Thread(target=lambda: copy(server, connection), daemon=True)
-                back.start()
-                copy(connection, server)
-
-        threading.Thread(target=open_later, daemon=True).start()
-        begun = time.monotonic()
-        bucket.write("late.txt", b"late")
-        assert time.monotonic() - begun > 2
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    S3FileSystem.clear_instance_cache()
-    assert Remote(bucket.url).read("late.txt") == b"late"
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while content := source.recv(65536):
-            target.sendall(content)
-
-
-@pytest.mark.parametrize("url", ["s3://", "s3://B", "s3://ab", "s3://bucket//x", "s3://bucket/../x", "s3://bucket/x*y"])
-def test_urls_that_are_none_are_refused(config_path: Path, url: str) -> None:
-    text = config_path.read_text()
-    root = load_config(config_path).data.root
-    config_path.write_text(text.replace(root, url))
-    with pytest.raises(ConfigError, match=r"data\.root: .*expected s3://bucket|data\.root: .*below its folder"):
-        load_config(config_path)
-    with pytest.raises(DataError, match=re.escape(url)):
-        fetch.fetch_dataset(url)
 
 
 @pytest.mark.server
