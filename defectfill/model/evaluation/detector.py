@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from defectfill.io.images import file_sha256
 from defectfill.io.progress import progress
 from defectfill.model.evaluation.data import DefectDataset, Item, real_share_sampler
 from defectfill.model.evaluation.metrics import auroc, average_precision
-from defectfill.model.evaluation.predictions import SMOOTHED_PX
+from defectfill.model.evaluation.predictions import image_score
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.reading import manifest_rows
 
@@ -134,10 +133,10 @@ def _fit(
 
 @torch.inference_mode()
 def predict(network: nn.Module, item: Item, device: torch.device) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the probabilities [H, W] that the network gives for an image, and its mask [H, W]."""
+    """Return the logits [H, W] that the network gives for an image, and its mask [H, W]."""
     network.eval()
-    probabilities: Tensor = network(item["image"][None].to(device)).sigmoid()[0, 0]
-    return probabilities.cpu().numpy(), item["mask"][0].numpy() > 0
+    logits: Tensor = network(item["image"][None].to(device))[0, 0]
+    return logits.cpu().numpy(), item["mask"][0].numpy() > 0
 
 
 def _scores(
@@ -147,7 +146,7 @@ def _scores(
 ) -> dict[str, float | int | None]:
     """Return the metrics over the test images of one defect and the normals."""
     chosen = [(row, pair) for row, pair in zip(rows, found, strict=True) if row.defect in (defect, "good")]
-    scores = np.array([image_score(probabilities) for _, (probabilities, _) in chosen])
+    scores = np.array([image_score(logits) for _, (logits, _) in chosen])
     pixels, masks = (np.concatenate([pair[index].ravel() for _, pair in chosen]) for index in (0, 1))
     anomalous = np.array([row.label_index == 1 for row, _ in chosen])
     return {
@@ -155,9 +154,3 @@ def _scores(
         "image_auroc": auroc(scores, anomalous),
         "pixel_ap": average_precision(pixels, masks),
     }
-
-
-def image_score(probabilities: NDArray[np.float32]) -> float:
-    """Return the largest of probabilities [R, R] after a mean over SMOOTHED_PX pixels squared."""
-    smoothed = F.avg_pool2d(torch.from_numpy(probabilities)[None, None], SMOOTHED_PX, stride=1)
-    return float(smoothed.max())
