@@ -21,7 +21,14 @@ from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
 from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error
 from defectfill.model.pretraining.config import load_pretrain_config
 from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
-from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark, gather_pictures
+from defectfill.model.pretraining.pictures import (
+    Pictures,
+    draw_box_around,
+    draw_crops,
+    draw_hole,
+    draw_mark,
+    gather_pictures,
+)
 from defectfill.model.pretraining.pretrain import pretrain
 from defectfill.model.pretraining.timing import pretraining_seconds
 from defectfill.toy.world import MARKS
@@ -341,6 +348,21 @@ def test_a_mark_changes_the_crop_inside_its_hole_and_nothing_beyond() -> None:
     assert 0.005 < min(shares) < max(shares) < 0.5
 
 
+def test_a_box_around_a_mask_holds_it_and_ends_anywhere() -> None:
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[10:14, 5:38] = True
+    boxes = [draw_box_around(mask, np.random.default_rng(index)) for index in range(300)]
+    assert all((box | ~mask).all() for box in boxes)
+    spans = [[np.flatnonzero(box.any(axis=axis))[[0, -1]] for axis in (1, 0)] for box in boxes]
+    assert all(
+        box.sum() == np.prod([last + 1 - first for first, last in span]) for box, span in zip(boxes, spans, strict=True)
+    )
+    (tops, bottoms), (lefts, rights) = np.array(spans).transpose(1, 2, 0)
+    assert {0, 10} <= set(tops) <= set(range(11))
+    assert {13, 33} <= set(bottoms) <= set(range(13, 34))
+    assert set(rights - lefts + 1) == {33}
+
+
 def test_captions_name_the_marks(config_path: Path) -> None:
     config_path.write_text(CONFIG.replace("denoiser: {", "denoiser: {marks: 0.5, "))
     config = load_pretrain_config(config_path)
@@ -348,6 +370,15 @@ def test_captions_name_the_marks(config_path: Path) -> None:
     views = encode_views(config, base, gather_pictures(config))
     marked = [caption for caption in views.captions if caption.endswith(tuple(f" with a {mark}" for mark in MARKS))]
     assert 0 < len(marked) < len(views.captions)
+
+
+def test_marks_may_lie_in_boxes(config_path: Path) -> None:
+    config_path.write_text(CONFIG.replace("denoiser: {", "denoiser: {marks: 1, boxed_marks: 1, "))
+    config = load_pretrain_config(config_path)
+    base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
+    for hole in encode_views(config, base, gather_pictures(config)).holes[:, 0] > 0:
+        rows, columns = hole.any(dim=1).nonzero(), hole.any(dim=0).nonzero()
+        assert hole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
 
 
 def test_polishing_goes_on_with_unmarked_views_and_changes_the_weights(config_path: Path) -> None:

@@ -17,7 +17,7 @@ from defectfill.io.hashing import derive_seed
 from defectfill.io.progress import progress
 from defectfill.model.base.base import Base, encode_images, encode_prompts, mask_out, mask_to_latent, unet_input
 from defectfill.model.pretraining.config import PretrainConfig
-from defectfill.model.pretraining.pictures import Pictures, draw_crops, draw_hole, draw_mark
+from defectfill.model.pretraining.pictures import Pictures, draw_box_around, draw_crops, draw_hole, draw_mark
 from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.training.loop import LossRows, StepLosses
@@ -58,6 +58,8 @@ def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> View
             if rng.random() < config.denoiser.marks:
                 crops[index], drawn[index], mark = draw_mark(crops[index], rng)
                 captions[start + index] += f" with a {mark}"
+                if rng.random() < config.denoiser.boxed_marks:
+                    drawn[index] = draw_box_around(drawn[index], rng)
         holes = torch.from_numpy(np.stack(drawn))[:, None].float()
         with torch.autocast(base.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).float().chunk(2)
@@ -128,7 +130,6 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
 
     settings, choice = config.denoiser, torch.tensor(rows)
     scheduler: Any = DDPMScheduler.from_config(base.scheduler_config)
-    prompts = ["", *(f"{start} {name}" for name in sorted(set(views.captions)) for start in ("A", "A photo of"))]
 
     def step_losses(step: int) -> list[Mapping[str, Tensor]]:
         seed = derive_seed(config.seed, label, step)
@@ -142,7 +143,8 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
         holes = views.holes[rows].to(base.device)
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
         texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
-        embeddings = encode_prompts(base, prompts)[[prompts.index(text) for text in texts]]
+        distinct = sorted(set(texts))
+        embeddings = encode_prompts(base, distinct)[[distinct.index(text) for text in texts]]
         predicted = base.unet(inputs, timesteps, encoder_hidden_states=embeddings).sample.float()
         target = training_target(scheduler, clean, noise, timesteps)
         return [{"total": denoising_loss(target, predicted, holes)}]

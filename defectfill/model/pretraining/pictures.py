@@ -21,6 +21,8 @@ from defectfill.toy import make_sample, world
 MATERIALS_CAPTION = "part"
 """Caption of the pictures of random materials: what a user's own noun comes nearest to."""
 
+WIDEST_BOX = 0.6
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -144,3 +146,19 @@ def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[n
     """Return the crop [3, S, S] in [-1, 1] with a random mark, the mask [S, S] to fill around it, the mark's name."""
     mark = world.draw_mark(((crop + 1) / 2).permute(1, 2, 0).numpy(), rng)
     return torch.from_numpy(2 * mark.picture - 1).permute(2, 0, 1), mark.mask, mark.word
+
+
+def draw_box_around(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return a random box [S, S] that a mask [S, S] lies in; a side is at most WIDEST_BOX of S, or as the mask's."""
+    box = np.zeros_like(mask)
+    rows, columns = (_span_around(positions, len(mask), rng) for positions in np.nonzero(mask))
+    box[rows, columns] = True
+    return box
+
+
+def _span_around(positions: NDArray[np.intp], side: int, rng: np.random.Generator) -> slice:
+    """Return a random span of `side` positions that holds these, [N]."""
+    first, stop = int(positions.min()), int(positions.max()) + 1
+    length = int(rng.integers(stop - first, max(stop - first, int(WIDEST_BOX * side)) + 1))
+    start = int(rng.integers(max(0, stop - length), min(first, side - length) + 1))
+    return slice(start, start + length)
