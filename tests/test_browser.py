@@ -206,13 +206,26 @@ def test_a_sample_has_an_address_and_a_slider(page: Any, address: str, run: Run)
     assert "mask lost" in at(page, "#said").text
     assert len(all_at(page, "#candidates li")) == len(sample["scores"])
     assert len(all_at(page, "#gates tr")) == len(data["limits"][sample["defect"]])
-    slider = at(page, "#slider")
-    page.execute_script("arguments[0].value = 70; arguments[0].dispatchEvent(new Event('input'))", slider)
-    assert "70%" in at(page, "#viewer").get_attribute("style")
+    shares = {value: shown_by_the_slider(page, value) for value in (0, 70, 100)}
+    assert shares == {0: (["after"], 0), 70: (["before", "after"], 0.7), 100: (["before"], 1)}
     loaded = "return [...document.querySelectorAll('#viewer .patch img')].every((each) => each.naturalWidth > 0)"
     until(lambda: page.execute_script(loaded))
     press(page, "\ue00c")
     until(lambda: not at(page, "#detail").is_displayed())
+
+
+def shown_by_the_slider(page: Any, value: int) -> tuple[list[str], float]:
+    """Return what the picture says it shows, and the share of it, from the left, that shows the source."""
+    script = """
+        const slider = document.getElementById("slider"), before = document.querySelector("#viewer .patch .before");
+        slider.value = arguments[0];
+        slider.dispatchEvent(new Event("input"));
+        const [, hidden] = getComputedStyle(before).clipPath.match(/inset\\(0px ([^)]*?) 0px 0px\\)/);
+        return hidden;
+    """
+    hidden = page.execute_script(script, value)
+    said = [each.text for each in all_at(page, "#viewer .half") if each.is_displayed()]
+    return said, round(1 - float(hidden.rstrip("%")) / 100, 2)
 
 
 def page_data(page: Any, address: str) -> dict[str, Any]:

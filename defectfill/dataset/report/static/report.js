@@ -315,7 +315,8 @@
   function cut(value) {
     byId("slider").value = value;
     viewer.style.setProperty("--cut", `${value}%`);
-    viewer.querySelector(".divider").hidden = Number(value) === 0;
+    viewer.querySelector(".left").hidden = viewer.querySelector(".divider").hidden = Number(value) === 0;
+    viewer.querySelector(".right").hidden = Number(value) === 100;
   }
 
   const valueOf = (sample, { key, position }) => (position === null ? sample[key] : sample[key]?.[position]);
@@ -404,7 +405,7 @@
     for (const button of document.querySelectorAll(`[data-layer="${name}"]`)) {
       button.setAttribute("aria-pressed", String(layers[name]));
     }
-    if (dialog.open && name === "before") cut(layers.before ? 100 : 0);
+    if (name === "before") cut(layers.before ? 100 : 0);
     if (dialog.open) showPictures();
     if (name !== "whole") grid.renew();
   }
