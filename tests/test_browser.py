@@ -158,6 +158,9 @@ def test_only_tiles_in_view_are_in_the_page(page: Any) -> None:
     go(page, "samples")
     assert 0 < len(until(lambda: shown_ids(page))) < SAMPLES
     first = shown_ids(page)
+    page.set_window_size(700, 900)
+    until(lambda: len(shown_ids(page)) > len(first))
+    page.set_window_size(700, 500)
     page.execute_script("window.scrollTo(0, document.body.scrollHeight)")
     until(lambda: not set(shown_ids(page)) & set(first[:1]))
     assert 0 < len(shown_ids(page)) < SAMPLES
@@ -254,6 +257,27 @@ def test_reviews_by_keyboard_outlive_a_reload_and_are_saved(page: Any, downloads
     with (downloads / "review.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [["id", "decision", "note"], *zip_rows(ids, ["reject", "unsure", "wrong_label"])]
+
+
+def test_keys_go_on_after_layers_were_changed(page: Any) -> None:
+    go(page, "samples")
+    until(lambda: shown_ids(page))
+    at(page, "#grid .tile").send_keys("l")
+    press(page, "r")
+    until(lambda: reviewed(page).startswith("1 of"))
+    at(page, ".toolbar [data-layer=planned]").click()
+    press(page, "k")
+    until(lambda: reviewed(page).startswith("2 of"))
+    assert texts_at(page, "#grid > div:nth-child(-n + 3) .frame") == ["Reject", "Keep", ""]
+    assert page.switch_to.active_element.get_attribute("href").endswith(shown_ids(page)[2])
+
+
+def test_the_first_decision_key_shows_which_sample_it_would_be_about(page: Any) -> None:
+    go(page, "samples")
+    until(lambda: shown_ids(page))
+    press(page, "r")
+    assert page.switch_to.active_element.get_attribute("href").endswith(shown_ids(page)[0])
+    assert reviewed(page) == "none reviewed yet"
 
 
 def reviewed(page: Any) -> str:

@@ -22,7 +22,7 @@
 
   const layers = { planned: false, label: false, change: false, before: false, whole: false };
   let shown = SAMPLES.map((_, index) => index);
-  let cursor = 0;
+  let cursor = null; // a place in `shown`: the tile that keys act on
   let open = null;
 
   function by(key, sign) {
@@ -113,7 +113,7 @@
   function refilter() {
     const order = SORTS[byId("sort").value];
     shown = SAMPLES.map((_, index) => index).filter((index) => passes(SAMPLES[index])).sort(order);
-    cursor = 0;
+    cursor = null;
     byId("count").textContent = `${shown.length} of ${SAMPLES.length} shown`;
     byId("none").hidden = shown.length > 0;
     grid.renew();
@@ -202,9 +202,11 @@
       return this.side + CAPTION_PX;
     },
     renew() {
+      const focused = this.box.contains(document.activeElement);
       for (const made of this.tiles.values()) made.remove();
       this.tiles.clear();
       this.draw();
+      if (focused) this.tiles.get(cursor)?.firstChild.focus({ preventScroll: true });
     },
     draw() {
       if (!this.box.clientWidth) return;
@@ -224,6 +226,7 @@
     add(place) {
       const made = element("div", { role: "listitem", "aria-setsize": shown.length, "aria-posinset": place + 1 });
       made.append(tile(SAMPLES[shown[place]]));
+      made.classList.toggle("at", place === cursor);
       this.tiles.set(place, made);
       const after = [...this.tiles.keys()].filter((other) => other > place).sort((a, b) => a - b)[0];
       this.box.insertBefore(made, after === undefined ? null : this.tiles.get(after));
@@ -248,11 +251,24 @@
       made.replaceChildren(tile(SAMPLES[index]));
       if (focused) made.firstChild.focus({ preventScroll: true });
     },
+    mark(place) {
+      cursor = place;
+      for (const [other, made] of this.tiles) made.classList.toggle("at", other === place);
+    },
+    /* The lower end of what lies over the grid, in the window. */
+    get head() {
+      const bars = [...document.querySelectorAll(".masthead, .toolbar")];
+      return Math.max(0, ...bars.map((bar) => bar.getBoundingClientRect().bottom));
+    },
+    firstInView() {
+      const rows = Math.max(Math.ceil((this.head - this.box.getBoundingClientRect().top - GAP_PX) / this.row), 0);
+      return Math.min(rows * this.columns, shown.length - 1);
+    },
     focus(place) {
       if (place < 0 || place >= shown.length || !this.box.clientWidth) return;
-      cursor = place;
+      this.mark(place);
       const top = this.box.getBoundingClientRect().top + Math.floor(place / this.columns) * this.row;
-      const head = document.querySelector(".toolbar").getBoundingClientRect().bottom;
+      const head = this.head;
       if (top < head) window.scrollBy(0, top - head - GAP_PX);
       else if (top + this.row > window.innerHeight) window.scrollBy(0, top + this.row - window.innerHeight + GAP_PX);
       this.draw();
@@ -265,8 +281,8 @@
 
   function showSample(index) {
     open = index;
-    cursor = Math.max(shown.indexOf(index), 0);
     const sample = SAMPLES[index], place = shown.indexOf(index);
+    grid.mark(place < 0 ? null : place);
     byId("detail-title").textContent = sample.id;
     byId("place").textContent = place < 0 ? "" : `${place + 1} of ${shown.length}`;
     byId("previous").disabled = place <= 0;
@@ -383,7 +399,7 @@
   }
 
   function decide(decision) {
-    if (!dialog.open && !grid.box.contains(document.activeElement)) return;
+    if (!dialog.open && !grid.tiles.has(cursor)) return grid.focus(cursor ?? grid.firstInView()); // show it first
     const index = dialog.open ? open : shown[cursor];
     const same = reviews.made[SAMPLES[index].id]?.decision === decision;
     reviews.set(SAMPLES[index], same ? "" : decision);
@@ -473,7 +489,7 @@
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.columns, ArrowDown: grid.columns }[key];
     if (!by || !byId("samples").classList.contains("current") || !shown.length) return false;
     const fresh = !grid.box.contains(document.activeElement);
-    grid.focus(fresh ? cursor : Math.min(Math.max(cursor + by, 0), shown.length - 1));
+    grid.focus(fresh ? (cursor ?? grid.firstInView()) : Math.min(Math.max(cursor + by, 0), shown.length - 1));
     return true;
   }
 
@@ -494,7 +510,7 @@
 
   function listen() {
     window.addEventListener("hashchange", route);
-    window.addEventListener("scroll", () => grid.soon(), { passive: true });
+    for (const kind of ["scroll", "resize"]) window.addEventListener(kind, () => grid.soon(), { passive: true });
     new ResizeObserver(() => grid.soon()).observe(grid.box);
     const head = document.querySelector(".masthead");
     new ResizeObserver(() => {
@@ -503,7 +519,7 @@
     document.addEventListener("keydown", pressed);
     grid.box.addEventListener("focusin", (event) => {
       const made = event.target.closest("[role=listitem]");
-      for (const [place, other] of grid.tiles) if (other === made) cursor = place;
+      for (const [place, other] of grid.tiles) if (other === made) grid.mark(place);
     });
     dialog.addEventListener("close", closed);
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
