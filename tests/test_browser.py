@@ -280,6 +280,26 @@ def test_the_first_decision_key_shows_which_sample_it_would_be_about(page: Any) 
     assert reviewed(page) == "none reviewed yet"
 
 
+def test_a_note_may_come_before_its_decision(page: Any, downloads: Path) -> None:
+    (downloads / "review.csv").unlink(missing_ok=True)
+    go(page, "samples")
+    first = until(lambda: shown_ids(page))[0]
+    at(page, "#grid .tile").send_keys("n")
+    press(page, "seen, twice")
+    assert reviewed(page) == "none reviewed yet, 1 with a note but no decision"
+    press(page, "\ue007")
+    press(page, "r")
+    until(lambda: reviewed(page) == "1 of 60 reviewed")
+    page.refresh()
+    go(page, f"sample/{first}")
+    until(lambda: at(page, "#detail").is_displayed())
+    assert at(page, "#note").get_attribute("value") == "seen, twice"
+    press(page, "\ue00c")
+    at(page, "#save").click()
+    until(lambda: (downloads / "review.csv").is_file())
+    assert (downloads / "review.csv").read_text("utf-8") == f'id,decision,note\n{first},reject,"seen, twice"\n'
+
+
 def reviewed(page: Any) -> str:
     (text,) = texts_at(page, "#progress")
     return text
@@ -308,7 +328,10 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
     until(lambda: reviewed(browser).startswith("3 of"))
     at(browser, "#save").click()
     until(lambda: (downloads / "review.csv").is_file())
+    assert run.folder.name in at(browser, "#apply").text
+    (downloads / "review.csv").write_text((downloads / "review.csv").read_text("utf-8").replace("reject,", "reject,why"))
     assert not apply_review(run, downloads / "review.csv", refill=True).is_finished
+    assert_shown_as_applied(browser, write_report(run, tmp_path / "applied").as_uri(), rejected[0])
     rows = {row["sample_id"]: row for row in read_table(run.dataset / "rejected.parquet")}
     assert [(rows[each]["reason"], rows[each]["review"]) for each in rejected] == [("review", "reject")] * 3
     start_run(load_config(config))
@@ -318,6 +341,20 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
     assert len(set(kept_ids(run)) - set(before)) == 3
     assert not set(kept_ids(run)) & set(rejected)
     verify_dataset(run.dataset)
+
+
+def assert_shown_as_applied(browser: Any, address: str, sample_id: str) -> None:
+    """Assert that the report shows the note of an applied decision, and says what taking that back does."""
+    open_unreviewed(browser, address)
+    go(browser, f"sample/{sample_id}")
+    until(lambda: at(browser, "#detail").is_displayed())
+    assert at(browser, "#note").get_attribute("value") == "why"
+    press(browser, "x")
+    assert "Reject is applied" in at(browser, "footer .message").text
+    press(browser, "u")
+    browser.get(f"{address}#sample/{sample_id}")
+    stored = "return Object.values(JSON.parse(Object.values(localStorage)[0]))"
+    assert browser.execute_script(stored) == [{"decision": "unsure", "note": "why"}]
 
 
 def kept_ids(run: Run) -> list[str]:

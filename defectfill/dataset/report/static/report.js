@@ -6,6 +6,7 @@
   const POSITION = new Map(SAMPLES.map((sample, index) => [sample.id, index]));
   const DECISIONS = { keep: "Keep", reject: "Reject", unsure: "Unsure", wrong_label: "Wrong label" };
   const DECISION_KEYS = { k: "keep", r: "reject", u: "unsure", w: "wrong_label", x: "" };
+  const REVIEWED = "review"; // the reason of what the gates kept and a person took out
   const LAYER_KEYS = { p: "planned", l: "label", c: "change", b: "before", i: "whole" };
   const FILTERS = ["defect", "verdict", "reason", "review", "low", "high", "sort"];
   const SORTS = {
@@ -54,6 +55,7 @@
       } catch {
         this.made = {};
       }
+      for (const sample of SAMPLES) if (this.made[sample.id]) this.put(sample, this.made[sample.id]);
     },
     store() {
       try {
@@ -63,31 +65,54 @@
       }
     },
     of(sample) {
-      return this.made[sample.id]?.decision ?? sample.applied;
+      return this.made[sample.id]?.decision || sample.applied;
+    },
+    note(sample) {
+      return this.made[sample.id]?.note ?? sample.note;
+    },
+    /* Keep what differs from what was applied to the dataset. */
+    put(sample, { decision, note }) {
+      if ((decision || sample.applied) === sample.applied && note === sample.note) delete this.made[sample.id];
+      else this.made[sample.id] = { decision, note };
     },
     set(sample, decision) {
-      const note = this.made[sample.id]?.note ?? "";
-      if (decision) this.made[sample.id] = { decision, note };
-      else delete this.made[sample.id];
+      this.put(sample, { decision, note: this.note(sample) });
       this.store();
     },
     annotate(sample, note) {
-      if (!this.made[sample.id]) return;
-      this.made[sample.id].note = note;
+      this.put(sample, { decision: this.made[sample.id]?.decision ?? "", note });
       this.store();
+    },
+    /* The samples that review.csv tells of: a note alone is none of its rows. */
+    get told() {
+      return SAMPLES.filter((sample) => this.made[sample.id] && this.of(sample));
     },
     csv() {
       const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-      const known = SAMPLES.filter((sample) => this.made[sample.id]);
-      const lines = known.map(({ id }) => [id, this.made[id].decision, this.made[id].note].map(cell).join(","));
+      const lines = this.told.map((each) => [each.id, this.of(each), this.note(each)].map(cell).join(","));
       return ["id,decision,note", ...lines, ""].join("\n");
     },
   };
 
   function showProgress() {
     const count = SAMPLES.filter((sample) => reviews.of(sample)).length;
-    byId("progress").textContent = count ? `${count} of ${SAMPLES.length} reviewed` : "none reviewed yet";
-    byId("save").disabled = !SAMPLES.some((sample) => reviews.made[sample.id]);
+    const notes = SAMPLES.filter((sample) => !reviews.of(sample) && reviews.note(sample)).length;
+    const alone = notes ? `, ${notes} with a note but no decision` : "";
+    byId("progress").textContent = (count ? `${count} of ${SAMPLES.length} reviewed` : "none reviewed yet") + alone;
+    byId("apply").hidden = byId("save").disabled = !reviews.told.length;
+  }
+
+  /* What a decision does to the dataset. */
+  function effect(sample) {
+    const decision = reviews.of(sample), out = DATA.taken_out.includes(decision), wasOut = sample.reason === REVIEWED;
+    if (sample.reason && !wasOut) return "The gates keep it out whatever you decide; a decision tells how far they agree with you.";
+    if (!decision) return "";
+    if (out) return wasOut ? "It was taken out of the dataset." : "It leaves the dataset once the review is applied.";
+    return wasOut ? "It comes back into the dataset once the review is applied." : "It stays in the dataset.";
+  }
+
+  function say(text) {
+    for (const box of document.querySelectorAll(".message")) box.textContent = text;
   }
 
   function save() {
@@ -171,8 +196,9 @@
       if (layers.change && !layers.before) made.append(element("img", { src: picture(sample, "change"), alt: "" }));
       made.append(outlines(sample));
     }
-    const decision = reviews.of(sample);
-    if (decision) made.append(element("span", { class: `badge ${decision}` }, DECISIONS[decision] ?? decision));
+    const decision = reviews.of(sample), staysOut = decision === "keep" && sample.reason && sample.reason !== REVIEWED;
+    const text = staysOut ? "Keep, stays out" : (DECISIONS[decision] ?? decision);
+    if (decision) made.append(element("span", { class: `badge ${decision}` }, text));
     return made;
   }
 
@@ -290,7 +316,7 @@
     byId("said").replaceChildren(verdict(sample), document.createTextNode(` · ${sample.defect}`));
     const help = DATA.remedies[sample.reason];
     if (help) byId("said").append(element("small", {}, `what helps where it is common: ${help}`));
-    byId("note").value = reviews.made[sample.id]?.note ?? "";
+    byId("note").value = reviews.note(sample);
     byId("gates").replaceChildren(...DATA.limits[sample.defect].map((limit) => gate(sample, limit)));
     byId("candidates").replaceChildren(...candidates(sample));
     byId("origin").replaceChildren(...origin(sample));
@@ -390,25 +416,40 @@
   }
 
   function showDecision() {
-    const decision = reviews.of(SAMPLES[open]);
-    for (const button of document.querySelectorAll("[data-decision]")) {
+    const sample = SAMPLES[open], decision = reviews.of(sample);
+    for (const button of document.querySelectorAll(".decide [aria-pressed]")) {
       button.setAttribute("aria-pressed", String(button.dataset.decision === decision));
     }
-    byId("note").disabled = !reviews.made[SAMPLES[open].id];
-    byId("note").placeholder = byId("note").disabled ? "after a decision" : "";
+    byId("take-back").disabled = !decision;
+    say(effect(sample));
   }
 
   function decide(decision) {
     if (!dialog.open && !grid.tiles.has(cursor)) return grid.focus(cursor ?? grid.firstInView()); // show it first
-    const index = dialog.open ? open : shown[cursor];
-    const same = reviews.made[SAMPLES[index].id]?.decision === decision;
-    reviews.set(SAMPLES[index], same ? "" : decision);
+    const index = dialog.open ? open : shown[cursor], sample = SAMPLES[index];
+    const made = reviews.made[sample.id]?.decision, same = made === decision;
+    reviews.set(sample, same ? "" : decision);
     grid.refresh(index);
     showProgress();
     if (dialog.open) showDecision();
+    else say("");
+    if (!decision && !made && sample.applied) {
+      say(`${DECISIONS[sample.applied]} is applied to the dataset: decide otherwise to change it (Unsure leaves it to the gates).`);
+    }
     if (same || !decision) return;
     if (dialog.open) step(1);
     else grid.focus(cursor + 1);
+  }
+
+  function writeNote() {
+    const place = cursor ?? grid.firstInView();
+    if (!dialog.open && shown.length) go(`#sample/${encodeURIComponent(SAMPLES[shown[place]].id)}`);
+    byId("note").focus();
+  }
+
+  function noted(event) {
+    reviews.annotate(SAMPLES[open], event.target.value);
+    showProgress();
   }
 
   function step(by) {
@@ -473,6 +514,7 @@
   function samplesKey(key) {
     if (!byId("samples").classList.contains("current")) return false;
     if (key in DECISION_KEYS) decide(DECISION_KEYS[key]);
+    else if (key === "n") writeNote();
     else if (key in LAYER_KEYS) toggle(LAYER_KEYS[key]);
     else return false;
     return true;
@@ -528,7 +570,8 @@
     byId("next").addEventListener("click", () => step(1));
     byId("save").addEventListener("click", save);
     byId("slider").addEventListener("input", (event) => cut(event.target.value));
-    byId("note").addEventListener("input", (event) => reviews.annotate(SAMPLES[open], event.target.value));
+    byId("note").addEventListener("input", noted);
+    byId("note").addEventListener("keydown", (event) => event.key === "Enter" && byId("detail-title").focus());
     for (const kind of ["pointerdown", "pointermove"]) viewer.addEventListener(kind, dragged);
     for (const button of document.querySelectorAll("[data-layer]")) {
       button.addEventListener("click", () => toggle(button.dataset.layer));
