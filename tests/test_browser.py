@@ -191,7 +191,7 @@ def test_samples_are_filtered_and_sorted(page: Any) -> None:
     at(page, "#reset").click()
     assert f"{SAMPLES} of {SAMPLES} shown" in at(page, "#count").text
     at(page, "#sort").send_keys("score, lowest")
-    scores = [float(each) for each in texts_at(page, "#grid .caption span")]
+    scores = [float(each.removeprefix("score ")) for each in texts_at(page, "#grid .score")]
     ids = page.execute_script(
         "return [...document.querySelectorAll('#grid > div')].map((each) => Number(each.ariaPosInSet))"
     )
@@ -329,7 +329,9 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
     at(browser, "#save").click()
     until(lambda: (downloads / "review.csv").is_file())
     assert run.folder.name in at(browser, "#apply").text
-    (downloads / "review.csv").write_text((downloads / "review.csv").read_text("utf-8").replace("reject,", "reject,why"))
+    (downloads / "review.csv").write_text(
+        (downloads / "review.csv").read_text("utf-8").replace("reject,", "reject,why")
+    )
     assert not apply_review(run, downloads / "review.csv", refill=True).is_finished
     assert_shown_as_applied(browser, write_report(run, tmp_path / "applied").as_uri(), rejected[0])
     rows = {row["sample_id"]: row for row in read_table(run.dataset / "rejected.parquet")}

@@ -204,9 +204,8 @@
 
   function tile(sample) {
     const made = element("a", { class: "tile", href: `#sample/${encodeURIComponent(sample.id)}` }, frame(sample));
-    const name = element("span", {}, figure(sample.score));
-    name.title = "selection score";
-    made.append(element("span", { class: "caption" }, verdict(sample), name));
+    const score = element("span", { class: "score", title: "selection score" }, element("i", {}, "score "), figure(sample.score));
+    made.append(element("span", { class: "caption" }, verdict(sample), ...(sample.score === null ? [] : [score])));
     return made;
   }
 
@@ -314,10 +313,10 @@
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place < 0 || place >= shown.length - 1;
     byId("said").replaceChildren(verdict(sample), document.createTextNode(` · ${sample.defect}`));
-    const help = DATA.remedies[sample.reason];
-    if (help) byId("said").append(element("small", {}, `what helps where it is common: ${help}`));
+    byId("said").append(...explanation(sample).map((text) => element("span", {}, text)));
     byId("note").value = reviews.note(sample);
     byId("gates").replaceChildren(...DATA.limits[sample.defect].map((limit) => gate(sample, limit)));
+    byId("references").replaceChildren(...references(sample.defect));
     byId("candidates").replaceChildren(...candidates(sample));
     byId("origin").replaceChildren(...origin(sample));
     showDecision();
@@ -373,9 +372,33 @@
     return limit.reach;
   }
 
+  /* The reason for which a figure speaks against a sample; null where it is within its range. */
+  function against(sample, limit) {
+    const value = valueOf(sample, limit) ?? null;
+    if (value === null) return null;
+    if ((limit.low !== null && value < limit.low) || (limit.key === "drawn" && value === 0)) return limit.reasons[0];
+    return limit.high !== null && value > limit.high ? limit.reasons.at(-1) : null;
+  }
+
+  /* A verdict in plain words, with the figure that decided it. */
+  function explanation(sample) {
+    if (!sample.reason) return [];
+    const limit = DATA.limits[sample.defect].find((each) => against(sample, each) === sample.reason);
+    const plain = DATA.words[sample.reason] ?? words(sample.reason), help = DATA.remedies[sample.reason];
+    const value = limit && valueOf(sample, limit), isLow = limit && (value < limit.low || limit.high === null);
+    const range = limit && (isLow ? `at least ${figure(limit.low)}` : `at most ${figure(limit.high)}`);
+    const lines = [limit ? `${plain}: ${limit.label} ${figure(value)}, allowed ${range}` : plain];
+    return help ? [...lines, `what helps where it is common: ${help}`] : lines;
+  }
+
+  /* The real ones, as the overview shows them. */
+  function references(defect) {
+    const strip = [...document.querySelectorAll(".references")].find((each) => each.dataset.defect === defect);
+    return [...strip.children].map((each) => each.cloneNode(true));
+  }
+
   function gate(sample, limit) {
-    const { label, key, low, high } = limit, value = valueOf(sample, limit);
-    const out = (low !== null && value < low) || (high !== null && value > high) || (key === "drawn" && value === 0);
+    const { label, low, high } = limit, value = valueOf(sample, limit), reason = against(sample, limit);
     const most = reach(sample.defect, limit);
     const at = (x) => Math.min(Math.max((100 * x) / most, 0), 100);
     const gauge = element("span", { class: "gauge" }, element("i"), element("b"));
@@ -386,8 +409,11 @@
     const range = low === null ? `≤ ${figure(high)}` : high === null ? `≥ ${figure(low)}` : `${figure(low)} – ${figure(high)}`;
     const row = element("tr", {}, element("th", { scope: "row" }, label));
     row.append(element("td", {}, gauge), element("td", {}, range));
-    row.append(element("td", {}, `${out ? "✕ " : ""}${figure(value)}`));
-    if (out) row.className = "out";
+    row.append(element("td", {}, `${reason ? (reason === sample.reason ? "✕ " : "○ ") : ""}${figure(value)}`));
+    if (reason) {
+      row.firstChild.append(element("small", {}, DATA.words[reason] ?? words(reason)));
+      row.className = reason === sample.reason ? "out decides" : "out";
+    }
     return row;
   }
 
@@ -409,10 +435,12 @@
       prompt: sample.prompt,
       seed: sample.seed,
       "mask by": sample.sampler,
-      "mask area": `${figure(100 * sample.area)} % of the image, ${figure(sample.cells)} latent cells wide`,
+      "mask area": `${figure(100 * sample.area)} % of the image`,
+      "mask width": sample.cells === null ? "" : `${figure(sample.cells)} latent cells`,
       "label against planned mask": `IoU ${figure(sample.iou)}`,
     };
-    return Object.entries(facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+    const known = Object.entries(facts).filter(([, value]) => value);
+    return known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   }
 
   function showDecision() {
