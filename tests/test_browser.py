@@ -190,6 +190,7 @@ def test_samples_are_filtered_and_sorted(page: Any) -> None:
     assert at(page, "#none").is_displayed()
     at(page, "#reset").click()
     assert f"{SAMPLES} of {SAMPLES} shown" in at(page, "#count").text
+    assert page.execute_script("return location.hash") == "#samples"
     at(page, "#sort").send_keys("score, lowest")
     scores = [float(each.removeprefix("score ")) for each in texts_at(page, "#grid .score")]
     ids = page.execute_script(
@@ -197,6 +198,17 @@ def test_samples_are_filtered_and_sorted(page: Any) -> None:
     )
     assert ids == sorted(ids)
     assert scores == sorted(scores)
+    choose(page, "verdict", "rejected")
+    before = shown_ids(page)
+    page.refresh()
+    assert until(lambda: shown_ids(page)) == before
+    assert page.execute_script("return location.hash").startswith("#samples?verdict=rejected&sort=score")
+
+
+def test_an_address_of_no_sample_says_so(page: Any) -> None:
+    for hash, name in {"sample/unknown": "unknown", "sample/%E0%A4%A": "%E0%A4%A"}.items():
+        go(page, hash)
+        until(lambda: name in at(page, "#samples .message").text)  # noqa: B023
 
 
 def test_a_sample_has_an_address_and_a_slider(page: Any, address: str, run: Run) -> None:
@@ -268,7 +280,7 @@ def test_keys_go_on_after_layers_were_changed(page: Any) -> None:
     at(page, ".toolbar [data-layer=planned]").click()
     press(page, "k")
     until(lambda: reviewed(page).startswith("2 of"))
-    assert texts_at(page, "#grid > div:nth-child(-n + 3) .frame") == ["Reject", "Keep", ""]
+    assert texts_at(page, "#grid > div:nth-child(-n + 3) .frame") == ["Reject", "Keep, stays out", ""]
     assert page.switch_to.active_element.get_attribute("href").endswith(shown_ids(page)[2])
 
 

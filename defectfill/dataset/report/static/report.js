@@ -142,6 +142,18 @@
     byId("count").textContent = `${shown.length} of ${SAMPLES.length} shown`;
     byId("none").hidden = shown.length > 0;
     grid.renew();
+    showAddress();
+  }
+
+  /* The address of the samples as they are filtered and sorted, to be sent or kept. */
+  function showAddress() {
+    if (!byId("samples").classList.contains("current") || dialog.open) return;
+    const values = new URLSearchParams();
+    for (const name of FILTERS) {
+      const { value } = byId(name);
+      if (value && value !== Object.keys(SORTS)[0]) values.set(name, value);
+    }
+    history.replaceState(null, "", String(values) ? `#samples?${values}` : "#samples");
   }
 
   function setFilters(values) {
@@ -504,11 +516,21 @@
   function route() {
     const [path, query] = location.hash.slice(1).split("?");
     const [part, id] = path.split("/");
-    const index = part === "sample" ? POSITION.get(decodeURIComponent(id ?? "")) : undefined;
+    const index = part === "sample" ? POSITION.get(decoded(id)) : undefined;
     showPart(part === "sample" ? "samples" : part);
     if (query !== undefined) setFilters(new URLSearchParams(query));
-    if (index !== undefined) showSample(index);
-    else if (dialog.open) dialog.close();
+    if (index !== undefined) return showSample(index);
+    if (dialog.open) dialog.close();
+    say(part === "sample" ? `No sample here has the id ${decoded(id)}.` : "");
+    if (part === "samples") showAddress();
+  }
+
+  function decoded(text = "") {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
   }
 
   function showPart(name) {
@@ -526,7 +548,7 @@
 
   function closed() {
     const place = shown.indexOf(open);
-    if (location.hash.startsWith("#sample/")) go("#samples");
+    if (location.hash.startsWith("#sample/")) showAddress();
     if (place >= 0) grid.focus(place);
   }
 
@@ -572,20 +594,27 @@
 
   function showFirstResults() {
     for (const strip of document.querySelectorAll(".first-results")) {
-      const kept = SAMPLES.filter((sample) => sample.defect === strip.dataset.defect && !sample.reason);
+      const own = SAMPLES.filter((sample) => sample.defect === strip.dataset.defect);
+      const kept = own.filter((sample) => !sample.reason);
       strip.append(...kept.slice(0, 12).map(tile));
       if (!kept.length) strip.append(element("p", {}, "none was kept"));
+      const ofReason = new Map(own.filter((sample) => sample.reason && sample.picture !== null).map((sample) => [sample.reason, sample]));
+      const rejected = strip.closest(".defect").querySelector(".first-rejected");
+      rejected.append(...[...ofReason.values()].map(tile));
+      rejected.parentElement.hidden = !ofReason.size;
     }
+  }
+
+  function measureHead() {
+    const height = document.querySelector(".masthead").offsetHeight;
+    document.documentElement.style.setProperty("--masthead", `${height}px`);
   }
 
   function listen() {
     window.addEventListener("hashchange", route);
     for (const kind of ["scroll", "resize"]) window.addEventListener(kind, () => grid.soon(), { passive: true });
     new ResizeObserver(() => grid.soon()).observe(grid.box);
-    const head = document.querySelector(".masthead");
-    new ResizeObserver(() => {
-      document.documentElement.style.setProperty("--masthead", `${head.offsetHeight}px`);
-    }).observe(head);
+    new ResizeObserver(measureHead).observe(document.querySelector(".masthead"));
     document.addEventListener("keydown", pressed);
     grid.box.addEventListener("focusin", (event) => {
       const made = event.target.closest("[role=listitem]");
@@ -610,6 +639,7 @@
   }
 
   document.documentElement.classList.add("scripted");
+  measureHead(); // before the browser scrolls to the address's part
   reviews.load();
   fillFilters();
   showFirstResults();
