@@ -158,6 +158,9 @@ def test_only_tiles_in_view_are_in_the_page(page: Any) -> None:
     go(page, "samples")
     assert 0 < len(until(lambda: shown_ids(page))) < SAMPLES
     first = shown_ids(page)
+    page.set_window_size(700, 900)
+    until(lambda: len(shown_ids(page)) > len(first))
+    page.set_window_size(700, 500)
     page.execute_script("window.scrollTo(0, document.body.scrollHeight)")
     until(lambda: not set(shown_ids(page)) & set(first[:1]))
     assert 0 < len(shown_ids(page)) < SAMPLES
@@ -187,13 +190,25 @@ def test_samples_are_filtered_and_sorted(page: Any) -> None:
     assert at(page, "#none").is_displayed()
     at(page, "#reset").click()
     assert f"{SAMPLES} of {SAMPLES} shown" in at(page, "#count").text
+    assert page.execute_script("return location.hash") == "#samples"
     at(page, "#sort").send_keys("score, lowest")
-    scores = [float(each) for each in texts_at(page, "#grid .caption span")]
+    scores = [float(each.removeprefix("score ")) for each in texts_at(page, "#grid .score")]
     ids = page.execute_script(
         "return [...document.querySelectorAll('#grid > div')].map((each) => Number(each.ariaPosInSet))"
     )
     assert ids == sorted(ids)
     assert scores == sorted(scores)
+    choose(page, "verdict", "rejected")
+    before = shown_ids(page)
+    page.refresh()
+    assert until(lambda: shown_ids(page)) == before
+    assert page.execute_script("return location.hash").startswith("#samples?verdict=rejected&sort=score")
+
+
+def test_an_address_of_no_sample_says_so(page: Any) -> None:
+    for hash, name in {"sample/unknown": "unknown", "sample/%E0%A4%A": "%E0%A4%A"}.items():
+        go(page, hash)
+        until(lambda: name in at(page, "#samples .message").text)  # noqa: B023
 
 
 def test_a_sample_has_an_address_and_a_slider(page: Any, address: str, run: Run) -> None:
@@ -206,13 +221,26 @@ def test_a_sample_has_an_address_and_a_slider(page: Any, address: str, run: Run)
     assert "mask lost" in at(page, "#said").text
     assert len(all_at(page, "#candidates li")) == len(sample["scores"])
     assert len(all_at(page, "#gates tr")) == len(data["limits"][sample["defect"]])
-    slider = at(page, "#slider")
-    page.execute_script("arguments[0].value = 70; arguments[0].dispatchEvent(new Event('input'))", slider)
-    assert "70%" in at(page, "#viewer").get_attribute("style")
+    shares = {value: shown_by_the_slider(page, value) for value in (0, 70, 100)}
+    assert shares == {0: (["after"], 0), 70: (["before", "after"], 0.7), 100: (["before"], 1)}
     loaded = "return [...document.querySelectorAll('#viewer .patch img')].every((each) => each.naturalWidth > 0)"
     until(lambda: page.execute_script(loaded))
     press(page, "\ue00c")
     until(lambda: not at(page, "#detail").is_displayed())
+
+
+def shown_by_the_slider(page: Any, value: int) -> tuple[list[str], float]:
+    """Return what the picture says it shows, and the share of it, from the left, that shows the source."""
+    script = """
+        const slider = document.getElementById("slider"), before = document.querySelector("#viewer .patch .before");
+        slider.value = arguments[0];
+        slider.dispatchEvent(new Event("input"));
+        const [, hidden] = getComputedStyle(before).clipPath.match(/inset\\(0px ([^)]*?) 0px 0px\\)/);
+        return hidden;
+    """
+    hidden = page.execute_script(script, value)
+    said = [each.text for each in all_at(page, "#viewer .half") if each.is_displayed()]
+    return said, round(1 - float(hidden.rstrip("%")) / 100, 2)
 
 
 def page_data(page: Any, address: str) -> dict[str, Any]:
@@ -243,6 +271,47 @@ def test_reviews_by_keyboard_outlive_a_reload_and_are_saved(page: Any, downloads
     assert rows == [["id", "decision", "note"], *zip_rows(ids, ["reject", "unsure", "wrong_label"])]
 
 
+def test_keys_go_on_after_layers_were_changed(page: Any) -> None:
+    go(page, "samples")
+    until(lambda: shown_ids(page))
+    at(page, "#grid .tile").send_keys("l")
+    press(page, "r")
+    until(lambda: reviewed(page).startswith("1 of"))
+    at(page, ".toolbar [data-layer=planned]").click()
+    press(page, "k")
+    until(lambda: reviewed(page).startswith("2 of"))
+    assert texts_at(page, "#grid > div:nth-child(-n + 3) .frame") == ["Reject", "Keep, stays out", ""]
+    assert page.switch_to.active_element.get_attribute("href").endswith(shown_ids(page)[2])
+
+
+def test_the_first_decision_key_shows_which_sample_it_would_be_about(page: Any) -> None:
+    go(page, "samples")
+    until(lambda: shown_ids(page))
+    press(page, "r")
+    assert page.switch_to.active_element.get_attribute("href").endswith(shown_ids(page)[0])
+    assert reviewed(page) == "none reviewed yet"
+
+
+def test_a_note_may_come_before_its_decision(page: Any, downloads: Path) -> None:
+    (downloads / "review.csv").unlink(missing_ok=True)
+    go(page, "samples")
+    first = until(lambda: shown_ids(page))[0]
+    at(page, "#grid .tile").send_keys("n")
+    press(page, "seen, twice")
+    assert reviewed(page) == "none reviewed yet, 1 with a note but no decision"
+    press(page, "\ue007")
+    press(page, "r")
+    until(lambda: reviewed(page) == "1 of 60 reviewed")
+    page.refresh()
+    go(page, f"sample/{first}")
+    until(lambda: at(page, "#detail").is_displayed())
+    assert at(page, "#note").get_attribute("value") == "seen, twice"
+    press(page, "\ue00c")
+    at(page, "#save").click()
+    until(lambda: (downloads / "review.csv").is_file())
+    assert (downloads / "review.csv").read_text("utf-8") == f'id,decision,note\n{first},reject,"seen, twice"\n'
+
+
 def reviewed(page: Any) -> str:
     (text,) = texts_at(page, "#progress")
     return text
@@ -271,7 +340,12 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
     until(lambda: reviewed(browser).startswith("3 of"))
     at(browser, "#save").click()
     until(lambda: (downloads / "review.csv").is_file())
+    assert run.folder.name in at(browser, "#apply").text
+    (downloads / "review.csv").write_text(
+        (downloads / "review.csv").read_text("utf-8").replace("reject,", "reject,why")
+    )
     assert not apply_review(run, downloads / "review.csv", refill=True).is_finished
+    assert_shown_as_applied(browser, write_report(run, tmp_path / "applied").as_uri(), rejected[0])
     rows = {row["sample_id"]: row for row in read_table(run.dataset / "rejected.parquet")}
     assert [(rows[each]["reason"], rows[each]["review"]) for each in rejected] == [("review", "reject")] * 3
     start_run(load_config(config))
@@ -281,6 +355,20 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
     assert len(set(kept_ids(run)) - set(before)) == 3
     assert not set(kept_ids(run)) & set(rejected)
     verify_dataset(run.dataset)
+
+
+def assert_shown_as_applied(browser: Any, address: str, sample_id: str) -> None:
+    """Assert that the report shows the note of an applied decision, and says what taking that back does."""
+    open_unreviewed(browser, address)
+    go(browser, f"sample/{sample_id}")
+    until(lambda: at(browser, "#detail").is_displayed())
+    assert at(browser, "#note").get_attribute("value") == "why"
+    press(browser, "x")
+    assert "Reject is applied" in at(browser, "footer .message").text
+    press(browser, "u")
+    browser.get(f"{address}#sample/{sample_id}")
+    stored = "return Object.values(JSON.parse(Object.values(localStorage)[0]))"
+    assert browser.execute_script(stored) == [{"decision": "unsure", "note": "why"}]
 
 
 def kept_ids(run: Run) -> list[str]:

@@ -1,17 +1,19 @@
 """The contact sheet shows references, plans, results and masks of every defect."""
 
 import numpy as np
+import pytest
 
 from defectfill.dataset.contact_sheet import LEAST_TILE_PX, write_contact_sheet
 from defectfill.io.files import read_table
 from defectfill.io.images import read_image, read_mask
-from defectfill.painting.tiles import CAPTION_LINE_PX, GAP_PX, TITLE_PX
+from defectfill.painting.tiles import GAP_PX, caption_line_px, title_px
 from defectfill.painting.window import crop_window
 from defectfill.runs.run import Run
 
+TITLE_PX = title_px(LEAST_TILE_PX)
 WIDTH, TALL = LEAST_TILE_PX + GAP_PX, TITLE_PX + LEAST_TILE_PX + GAP_PX
 """Of tiles; windows of the toys are smaller than a tile."""
-CAPTION_PX = 3 * CAPTION_LINE_PX
+CAPTION_PX = 4 * caption_line_px(LEAST_TILE_PX)
 
 
 def tile(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
@@ -40,3 +42,15 @@ def test_only_as_many_tiles_as_there_are_references(finished: Run) -> None:
     path.unlink()
     assert (tile(sheet, 0, 1) < 255).any()
     assert (tile(sheet, 0, 2) == 255).all()
+
+
+def test_a_window_that_is_larger_than_its_tile_says_so(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_contact_sheet(finished, columns=3)
+    rows = read_image(path).shape[0]
+    monkeypatch.setattr("defectfill.dataset.contact_sheet.LEAST_TILE_PX", 0)
+    monkeypatch.setattr("defectfill.dataset.contact_sheet.MOST_TILE_PX", 24)
+    small = read_image(write_contact_sheet(finished, columns=3))
+    path.unlink()
+    line_px = caption_line_px(24)
+    assert small.shape[0] == 8 * (title_px(24) + 24 + GAP_PX) + 2 * (4 + 1 + 1) * line_px
+    assert rows == 8 * TALL + 2 * CAPTION_PX

@@ -21,7 +21,7 @@ from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.operations.prepare import start_run
 from defectfill.painting.gates import REMEDIES
 from defectfill.painting.painter import FlatPainter
-from defectfill.painting.tiles import CAPTION_LINE_PX, GAP_PX, TITLE_PX
+from defectfill.painting.tiles import GAP_PX, caption_line_px, title_px
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
 from defectfill.runs.shards import Outcome, sample_outcomes
@@ -174,9 +174,9 @@ def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
     ]
     assert all(Path(example).is_file() for example in hole.examples)
     sheet = read_image(write_contact_sheet(run, columns=3))
-    row_px, captions_px = TITLE_PX + LEAST_TILE_PX + GAP_PX, 3 * CAPTION_LINE_PX
+    row_px, captions_px = title_px(LEAST_TILE_PX) + LEAST_TILE_PX + GAP_PX, 4 * caption_line_px(LEAST_TILE_PX)
     assert len(sheet) == 5 * row_px + captions_px
-    assert (sheet[4 * row_px + TITLE_PX : -captions_px] < 250).mean() > 0.2
+    assert (sheet[4 * row_px + title_px(LEAST_TILE_PX) : -captions_px] < 250).mean() > 0.2
     verify_dataset(run.dataset)
     for strict, code in ((["--strict"], 1), ([], 0)):
         monkeypatch.setattr("sys.argv", ["defectfill", "run", str(toy_config), *strict])

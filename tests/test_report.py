@@ -88,6 +88,7 @@ def test_every_painted_sample_is_there_with_its_figures_and_pictures(run: Run, r
         assert data["sources"][sample["source"]]["path"].startswith("train/good/")
         for kind in ("before", "after", "change"):
             assert (report / "pictures" / f"{sample['picture']}-{kind}.webp").is_file()
+    assert data["words"].keys() == {*REASONS, "review"}
     assert sum(not sample["reason"] for sample in data["samples"]) == 8
     assert {sample["reason"] for sample in data["samples"]} == {"", *REASONS[:4]}
 

@@ -25,7 +25,7 @@ from defectfill.model.lora import ADAPTER_FILE
 from defectfill.operations.prepare import start_run
 from defectfill.operations.status import _setting_changes
 from defectfill.painting.painter import FlatPainter
-from defectfill.painting.tiles import CAPTION_LINE_PX, GAP_PX, TITLE_PX
+from defectfill.painting.tiles import GAP_PX, caption_line_px, title_px
 from defectfill.records.manifest import SCHEMA
 from defectfill.runs.planner import plan_samples
 from defectfill.runs.run import Run
@@ -154,8 +154,8 @@ def test_what_is_made_of_12_bits_is_what_is_made_of_16_in_the_range_of_its_camer
     )
     np.testing.assert_array_equal(narrow_mask, wide_mask)
     np.testing.assert_allclose(narrow / 4095, wide / FULL, atol=0.005)
-    results_end = 3 * (TITLE_PX + LEAST_TILE_PX + GAP_PX) - GAP_PX
-    figures = np.s_[results_end : results_end + 3 * CAPTION_LINE_PX]
+    results_end = 3 * (title_px(LEAST_TILE_PX) + LEAST_TILE_PX + GAP_PX) - GAP_PX
+    figures = np.s_[results_end : results_end + 4 * caption_line_px(LEAST_TILE_PX)]
     apart = np.abs(narrow_sheet.astype(int) - wide_sheet.astype(int)) > 2
     assert np.delete(apart, figures, axis=0).mean() < 1e-4  # 12 bits round otherwise than 16 do
     assert seen[16][0] == {4095}

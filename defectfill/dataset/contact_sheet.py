@@ -15,7 +15,7 @@ from defectfill.io.names import drawn_name
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import REASONS
 from defectfill.painting.label import grown
-from defectfill.painting.tiles import Tile, outlined, titled_row
+from defectfill.painting.tiles import GAP_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import ImageRecord, read_picture, references_of
@@ -23,9 +23,11 @@ from defectfill.runs.plan import plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
-COLUMNS = 8
-LEAST_TILE_PX, MOST_TILE_PX = 192, 320
+COLUMNS, LEAST_COLUMNS = 6, 3
+LEAST_TILE_PX, MOST_TILE_PX = 176, 448
 """A tile has the pixels of the largest window on the sheet, within these."""
+ROW_PX = 1640
+"""Of larger tiles there are fewer in a row, so that it is no wider, down to LEAST_COLUMNS."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,25 @@ class SheetRow:
     """Lines of text under each tile."""
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A reference with its mask [H, W] and the window that is shown."""
+
+    record: ImageRecord
+    mask: NDArray[np.bool_]
+    box: Box
+
+
 def write_contact_sheet(run: Run, columns: int = COLUMNS) -> Path:
     """Write `contact_sheet.png` beside the dataset of a run and return its path.
 
     Per defect four rows of at most `columns` crops: references, normals with the planned mask outlined, results
     with the figures that the gates judge, drawn masks. Where fewer are kept than wanted, and than a row holds, a row
-    of rejected ones follows for each reason.
+    of rejected ones follows for each reason. A window that is larger than a tile is shown reduced, and its caption
+    says so.
     """
     side = _tile_px(run, columns)
+    columns = min(columns, max(ROW_PX // (side + GAP_PX), LEAST_COLUMNS))
     rows = [row for defect in run.config.data.defects for row in _defect_rows(run, defect, columns, side)]
     path = run.folder / "contact_sheet.png"
     write_png(path, np.concatenate([titled_row(row.title, row.tiles, columns, side, row.captions) for row in rows]))
@@ -55,8 +68,9 @@ def write_contact_sheet(run: Run, columns: int = COLUMNS) -> Path:
 def _tile_px(run: Run, columns: int) -> int:
     """Return the side of a tile: none of the windows shown loses sharpness up to MOST_TILE_PX."""
     defects = run.config.data.defects
-    shown = (row.window for defect in defects for row in _first(run, "manifest", defect, columns))
-    widest = max((window[2] - window[0] for window in shown if window), default=0)
+    shown = [row.window for defect in defects for row in _first(run, "manifest", defect, columns) if row.window]
+    shown += [each.box for defect in defects for each in _references(run, defect, columns)]
+    widest = max((window[2] - window[0] for window in shown), default=0)
     return min(max(widest, LEAST_TILE_PX), MOST_TILE_PX)
 
 
@@ -71,8 +85,9 @@ def _first(run: Run, table: str, defect: str, columns: int, reason: str | None =
 def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[SheetRow]:
     """Yield the rows of one defect."""
     name, painted = drawn_name(defect), _first(run, "manifest", defect, columns)
-    references = references_of(run.snapshot(), defect)[:columns]
-    yield SheetRow(f"{name}: references", [_reference(run, record, side) for record in references])
+    references = _references(run, defect, columns)
+    reduced = tuple(_reduced(each.box, side) for each in references)
+    yield SheetRow(f"{name}: references", [_reference_tile(run, each, side) for each in references], reduced)
     planned = [read_mask(run.dataset / row.planned_mask_path) for row in painted]
     drawn = [read_mask(run.dataset / row.drawn_mask_path) for row in painted]
     normals = [
@@ -80,7 +95,7 @@ def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[She
     ]
     yield SheetRow(f"{name}: normals, planned mask outlined", [outlined(window) for window in normals])
     results = [_crop(run.dataset / row.image_path, mask, row, side) for row, mask in zip(painted, drawn, strict=True)]
-    figures = tuple(_figures(run, *scene) for scene in zip(painted, drawn, planned, strict=True))
+    figures = tuple(_caption(run, *scene, side) for scene in zip(painted, drawn, planned, strict=True))
     yield SheetRow(f"{name}: results, with what the gates measure", [window.image for window in results], figures)
     masks = [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in results]
     yield SheetRow(f"{name}: drawn masks", masks)
@@ -88,12 +103,24 @@ def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[She
         yield from _rejected_rows(run, defect, columns, side)
 
 
-def _reference(run: Run, record: ImageRecord, side: int) -> Tile:
+def _references(run: Run, defect: str, columns: int) -> list[Reference]:
+    """Return the first references of a defect."""
+    config, records = run.config, references_of(run.snapshot(), defect)[:columns]
+    masks = [read_mask(config.category_folder / record.mask_path) for record in records]
+    boxes = [window_box(mask, config.window, config.latent_side) for mask in masks]
+    return [Reference(*each) for each in zip(records, masks, boxes, strict=True)]
+
+
+def _reference_tile(run: Run, reference: Reference, side: int) -> Tile:
     """Return the window of a reference with its mask outlined."""
-    config = run.config
-    mask = read_mask(config.category_folder / record.mask_path)
-    box = window_box(mask, config.window, config.latent_side)
-    return outlined(crop_window(read_picture(config.category_folder, record), mask, box, side))
+    image = read_picture(run.config.category_folder, reference.record)
+    return outlined(crop_window(image, reference.mask, reference.box, side))
+
+
+def _reduced(box: Box, side: int) -> tuple[str, ...]:
+    """Return what is said of a window that is larger than a tile of such a side."""
+    width = box[2] - box[0]
+    return (f"shown at {100 * side / width:.0f} %",) if width > side else ()
 
 
 def _rejected_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[SheetRow]:
@@ -109,7 +136,7 @@ def _rejected_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[S
         scenes = zip(found, drawn, strict=True)
         tiles = [outlined(_crop(image, mask, row, side)) for (row, (image, _)), mask in scenes]
         figures = tuple(
-            _figures(run, row, mask, read_planned_mask(run, planned[row.sample_id]))
+            _caption(run, row, mask, read_planned_mask(run, planned[row.sample_id]), side)
             for (row, _), mask in zip(found, drawn, strict=True)
         )
         yield SheetRow(f"{drawn_name(defect)}: rejected as {reason}", tiles, figures)
@@ -124,24 +151,25 @@ def _crop(path: Path, mask: NDArray[np.bool_], row: ManifestRow, side: int) -> W
     return crop_window(image, mask, box, side)
 
 
-def _figures(run: Run, row: ManifestRow, drawn: NDArray[np.bool_], planned: NDArray[np.bool_]) -> tuple[str, ...]:
+def _caption(
+    run: Run, row: ManifestRow, drawn: NDArray[np.bool_], planned: NDArray[np.bool_], side: int
+) -> tuple[str, ...]:
     """Return the figures that the gates judge, of those measured at several resolutions the source's finest, in lines.
 
     drawn, planned: the masks [H, W] of the sample; the drawn one counts as loose as the references' masks are.
     """
     loose = grown(drawn, annotation_margin_px(run.folder, row.defect))
     lines = (
-        {
-            "drawn": float((loose & planned).sum() / max(planned.sum(), 1)),
-            "off": row.off_mask_fraction,
-            "seam": row.seam_gradient,
-        },
-        {"contrast": row.contrast, "texture": _finest(row.texture)},
-        {"edge": _finest(row.edge_sharpness), "like": row.reference_correlation, "apart": row.appearance_distance},
+        {"drawn": float((loose & planned).sum() / max(planned.sum(), 1)), "contrast": row.contrast},
+        {"off": row.off_mask_fraction, "texture": _finest(row.texture)},
+        {"seam": row.seam_gradient, "edge": _finest(row.edge_sharpness)},
+        {"like": row.reference_correlation, "apart": row.appearance_distance},
     )
-    return tuple(
+    figures = tuple(
         "   ".join(f"{name} {value:.2g}" for name, value in line.items() if value is not None) for line in lines
     )
+    assert row.window is not None
+    return (*figures, *_reduced(row.window, side))
 
 
 def _finest(values: Sequence[float]) -> float | None:

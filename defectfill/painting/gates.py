@@ -23,6 +23,18 @@ Reason = Literal[
 
 REASONS: tuple[str, ...] = get_args(Reason)
 
+PLAIN_WORDS: dict[str, str] = {
+    "mask_lost": "too little was drawn",
+    "off_mask": "drawn beside the planned mask",
+    "seam_visible": "its seam shows",
+    "near_copy": "a copy of a reference",
+    "too_faint": "too pale",
+    "no_texture": "too smooth",
+    "blurred_edge": "its edge is too soft",
+    "out_of_range": "unlike the references",
+}
+"""The reasons as those say them who do not know the gates."""
+
 _CLOSER = "a closer window (window.context), a base of higher resolution"
 REMEDIES: dict[str, str] = {
     "mask_lost": f"longer training (train.steps), {_CLOSER}, a lower gates.min_drawn_fraction",

@@ -1,5 +1,6 @@
 """The report of one run: `report/` beside its dataset, opened by `index.html`."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -28,9 +29,10 @@ from defectfill.dataset.report.scenes import draw_scenes
 from defectfill.dataset.report.training import trainings
 from defectfill.dataset.summary import DefectSummary, summary
 from defectfill.io.files import new_folder, write_bytes
-from defectfill.painting.gates import REMEDIES
+from defectfill.painting.gates import PLAIN_WORDS, REMEDIES
 from defectfill.records.evaluation import Verdict
 from defectfill.records.leakage import read_certificate
+from defectfill.records.manifest import REVIEWED, TAKEN_OUT
 from defectfill.runs.run import Run
 from defectfill.runs.verdict import read_verdict
 
@@ -111,12 +113,15 @@ def _page(run: Run, pictures: Path) -> bytes:
         steps=step_times(run),
         facts=list(facts_of(run, adapters)),
         config=config_text(run),
+        run_argument=shlex.quote(str(run.folder)),
         plot=_numbering(),
         data={
             "key": f"{run.config.category}/{run.folder.name}",
             "defects": list(references),
             "limits": {name: _limits(each) for name, each in references.items()},
             "remedies": REMEDIES,
+            "taken_out": TAKEN_OUT,
+            "words": {**PLAIN_WORDS, REVIEWED: "taken out by a person"},
             "sources": source_records(scenes, names),
             "samples": sample_records(samples, scenes),
         },

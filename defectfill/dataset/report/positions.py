@@ -19,7 +19,8 @@ from defectfill.runs.run import Run
 MEAN_OF = 24
 """Normals at most."""
 SIDE_PX = 256
-HEAT_COLOUR = (255, 110, 0)
+HEAT_COLOUR = (0, 205, 180)
+"""That of kept samples in the plots, bright enough for a grey picture; orange is that of rejected ones."""
 BUDGET = Budget(SIDE_PX, 30_000)
 MEAN_FILE = "mean.webp"
 

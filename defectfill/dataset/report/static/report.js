@@ -6,6 +6,7 @@
   const POSITION = new Map(SAMPLES.map((sample, index) => [sample.id, index]));
   const DECISIONS = { keep: "Keep", reject: "Reject", unsure: "Unsure", wrong_label: "Wrong label" };
   const DECISION_KEYS = { k: "keep", r: "reject", u: "unsure", w: "wrong_label", x: "" };
+  const REVIEWED = "review"; // the reason of what the gates kept and a person took out
   const LAYER_KEYS = { p: "planned", l: "label", c: "change", b: "before", i: "whole" };
   const FILTERS = ["defect", "verdict", "reason", "review", "low", "high", "sort"];
   const SORTS = {
@@ -22,7 +23,7 @@
 
   const layers = { planned: false, label: false, change: false, before: false, whole: false };
   let shown = SAMPLES.map((_, index) => index);
-  let cursor = 0;
+  let cursor = null; // a place in `shown`: the tile that keys act on
   let open = null;
 
   function by(key, sign) {
@@ -54,6 +55,7 @@
       } catch {
         this.made = {};
       }
+      for (const sample of SAMPLES) if (this.made[sample.id]) this.put(sample, this.made[sample.id]);
     },
     store() {
       try {
@@ -63,31 +65,54 @@
       }
     },
     of(sample) {
-      return this.made[sample.id]?.decision ?? sample.applied;
+      return this.made[sample.id]?.decision || sample.applied;
+    },
+    note(sample) {
+      return this.made[sample.id]?.note ?? sample.note;
+    },
+    /* Keep what differs from what was applied to the dataset. */
+    put(sample, { decision, note }) {
+      if ((decision || sample.applied) === sample.applied && note === sample.note) delete this.made[sample.id];
+      else this.made[sample.id] = { decision, note };
     },
     set(sample, decision) {
-      const note = this.made[sample.id]?.note ?? "";
-      if (decision) this.made[sample.id] = { decision, note };
-      else delete this.made[sample.id];
+      this.put(sample, { decision, note: this.note(sample) });
       this.store();
     },
     annotate(sample, note) {
-      if (!this.made[sample.id]) return;
-      this.made[sample.id].note = note;
+      this.put(sample, { decision: this.made[sample.id]?.decision ?? "", note });
       this.store();
+    },
+    /* The samples that review.csv tells of: a note alone is none of its rows. */
+    get told() {
+      return SAMPLES.filter((sample) => this.made[sample.id] && this.of(sample));
     },
     csv() {
       const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-      const known = SAMPLES.filter((sample) => this.made[sample.id]);
-      const lines = known.map(({ id }) => [id, this.made[id].decision, this.made[id].note].map(cell).join(","));
+      const lines = this.told.map((each) => [each.id, this.of(each), this.note(each)].map(cell).join(","));
       return ["id,decision,note", ...lines, ""].join("\n");
     },
   };
 
   function showProgress() {
     const count = SAMPLES.filter((sample) => reviews.of(sample)).length;
-    byId("progress").textContent = count ? `${count} of ${SAMPLES.length} reviewed` : "none reviewed yet";
-    byId("save").disabled = !SAMPLES.some((sample) => reviews.made[sample.id]);
+    const notes = SAMPLES.filter((sample) => !reviews.of(sample) && reviews.note(sample)).length;
+    const alone = notes ? `, ${notes} with a note but no decision` : "";
+    byId("progress").textContent = (count ? `${count} of ${SAMPLES.length} reviewed` : "none reviewed yet") + alone;
+    byId("apply").hidden = byId("save").disabled = !reviews.told.length;
+  }
+
+  /* What a decision does to the dataset. */
+  function effect(sample) {
+    const decision = reviews.of(sample), out = DATA.taken_out.includes(decision), wasOut = sample.reason === REVIEWED;
+    if (sample.reason && !wasOut) return "The gates keep it out whatever you decide; a decision tells how far they agree with you.";
+    if (!decision) return "";
+    if (out) return wasOut ? "It was taken out of the dataset." : "It leaves the dataset once the review is applied.";
+    return wasOut ? "It comes back into the dataset once the review is applied." : "It stays in the dataset.";
+  }
+
+  function say(text) {
+    for (const box of document.querySelectorAll(".message")) box.textContent = text;
   }
 
   function save() {
@@ -113,10 +138,22 @@
   function refilter() {
     const order = SORTS[byId("sort").value];
     shown = SAMPLES.map((_, index) => index).filter((index) => passes(SAMPLES[index])).sort(order);
-    cursor = 0;
+    cursor = null;
     byId("count").textContent = `${shown.length} of ${SAMPLES.length} shown`;
     byId("none").hidden = shown.length > 0;
     grid.renew();
+    showAddress();
+  }
+
+  /* The address of the samples as they are filtered and sorted, to be sent or kept. */
+  function showAddress() {
+    if (!byId("samples").classList.contains("current") || dialog.open) return;
+    const values = new URLSearchParams();
+    for (const name of FILTERS) {
+      const { value } = byId(name);
+      if (value && value !== Object.keys(SORTS)[0]) values.set(name, value);
+    }
+    history.replaceState(null, "", String(values) ? `#samples?${values}` : "#samples");
   }
 
   function setFilters(values) {
@@ -171,16 +208,16 @@
       if (layers.change && !layers.before) made.append(element("img", { src: picture(sample, "change"), alt: "" }));
       made.append(outlines(sample));
     }
-    const decision = reviews.of(sample);
-    if (decision) made.append(element("span", { class: `badge ${decision}` }, DECISIONS[decision] ?? decision));
+    const decision = reviews.of(sample), staysOut = decision === "keep" && sample.reason && sample.reason !== REVIEWED;
+    const text = staysOut ? "Keep, stays out" : (DECISIONS[decision] ?? decision);
+    if (decision) made.append(element("span", { class: `badge ${decision}` }, text));
     return made;
   }
 
   function tile(sample) {
     const made = element("a", { class: "tile", href: `#sample/${encodeURIComponent(sample.id)}` }, frame(sample));
-    const name = element("span", {}, figure(sample.score));
-    name.title = "selection score";
-    made.append(element("span", { class: "caption" }, verdict(sample), name));
+    const score = element("span", { class: "score", title: "selection score" }, element("i", {}, "score "), figure(sample.score));
+    made.append(element("span", { class: "caption" }, verdict(sample), ...(sample.score === null ? [] : [score])));
     return made;
   }
 
@@ -202,9 +239,11 @@
       return this.side + CAPTION_PX;
     },
     renew() {
+      const focused = this.box.contains(document.activeElement);
       for (const made of this.tiles.values()) made.remove();
       this.tiles.clear();
       this.draw();
+      if (focused) this.tiles.get(cursor)?.firstChild.focus({ preventScroll: true });
     },
     draw() {
       if (!this.box.clientWidth) return;
@@ -224,6 +263,7 @@
     add(place) {
       const made = element("div", { role: "listitem", "aria-setsize": shown.length, "aria-posinset": place + 1 });
       made.append(tile(SAMPLES[shown[place]]));
+      made.classList.toggle("at", place === cursor);
       this.tiles.set(place, made);
       const after = [...this.tiles.keys()].filter((other) => other > place).sort((a, b) => a - b)[0];
       this.box.insertBefore(made, after === undefined ? null : this.tiles.get(after));
@@ -248,11 +288,24 @@
       made.replaceChildren(tile(SAMPLES[index]));
       if (focused) made.firstChild.focus({ preventScroll: true });
     },
+    mark(place) {
+      cursor = place;
+      for (const [other, made] of this.tiles) made.classList.toggle("at", other === place);
+    },
+    /* The lower end of what lies over the grid, in the window. */
+    get head() {
+      const bars = [...document.querySelectorAll(".masthead, .toolbar")];
+      return Math.max(0, ...bars.map((bar) => bar.getBoundingClientRect().bottom));
+    },
+    firstInView() {
+      const rows = Math.max(Math.ceil((this.head - this.box.getBoundingClientRect().top - GAP_PX) / this.row), 0);
+      return Math.min(rows * this.columns, shown.length - 1);
+    },
     focus(place) {
       if (place < 0 || place >= shown.length || !this.box.clientWidth) return;
-      cursor = place;
+      this.mark(place);
       const top = this.box.getBoundingClientRect().top + Math.floor(place / this.columns) * this.row;
-      const head = document.querySelector(".toolbar").getBoundingClientRect().bottom;
+      const head = this.head;
       if (top < head) window.scrollBy(0, top - head - GAP_PX);
       else if (top + this.row > window.innerHeight) window.scrollBy(0, top + this.row - window.innerHeight + GAP_PX);
       this.draw();
@@ -265,17 +318,17 @@
 
   function showSample(index) {
     open = index;
-    cursor = Math.max(shown.indexOf(index), 0);
     const sample = SAMPLES[index], place = shown.indexOf(index);
+    grid.mark(place < 0 ? null : place);
     byId("detail-title").textContent = sample.id;
     byId("place").textContent = place < 0 ? "" : `${place + 1} of ${shown.length}`;
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place < 0 || place >= shown.length - 1;
     byId("said").replaceChildren(verdict(sample), document.createTextNode(` · ${sample.defect}`));
-    const help = DATA.remedies[sample.reason];
-    if (help) byId("said").append(element("small", {}, `what helps where it is common: ${help}`));
-    byId("note").value = reviews.made[sample.id]?.note ?? "";
+    byId("said").append(...explanation(sample).map((text) => element("span", {}, text)));
+    byId("note").value = reviews.note(sample);
     byId("gates").replaceChildren(...DATA.limits[sample.defect].map((limit) => gate(sample, limit)));
+    byId("references").replaceChildren(...references(sample.defect));
     byId("candidates").replaceChildren(...candidates(sample));
     byId("origin").replaceChildren(...origin(sample));
     showDecision();
@@ -315,7 +368,8 @@
   function cut(value) {
     byId("slider").value = value;
     viewer.style.setProperty("--cut", `${value}%`);
-    viewer.querySelector(".divider").hidden = Number(value) === 0;
+    viewer.querySelector(".left").hidden = viewer.querySelector(".divider").hidden = Number(value) === 0;
+    viewer.querySelector(".right").hidden = Number(value) === 100;
   }
 
   const valueOf = (sample, { key, position }) => (position === null ? sample[key] : sample[key]?.[position]);
@@ -330,9 +384,33 @@
     return limit.reach;
   }
 
+  /* The reason for which a figure speaks against a sample; null where it is within its range. */
+  function against(sample, limit) {
+    const value = valueOf(sample, limit) ?? null;
+    if (value === null) return null;
+    if ((limit.low !== null && value < limit.low) || (limit.key === "drawn" && value === 0)) return limit.reasons[0];
+    return limit.high !== null && value > limit.high ? limit.reasons.at(-1) : null;
+  }
+
+  /* A verdict in plain words, with the figure that decided it. */
+  function explanation(sample) {
+    if (!sample.reason) return [];
+    const limit = DATA.limits[sample.defect].find((each) => against(sample, each) === sample.reason);
+    const plain = DATA.words[sample.reason] ?? words(sample.reason), help = DATA.remedies[sample.reason];
+    const value = limit && valueOf(sample, limit), isLow = limit && (value < limit.low || limit.high === null);
+    const range = limit && (isLow ? `at least ${figure(limit.low)}` : `at most ${figure(limit.high)}`);
+    const lines = [limit ? `${plain}: ${limit.label} ${figure(value)}, allowed ${range}` : plain];
+    return help ? [...lines, `what helps where it is common: ${help}`] : lines;
+  }
+
+  /* The real ones, as the overview shows them. */
+  function references(defect) {
+    const strip = [...document.querySelectorAll(".references")].find((each) => each.dataset.defect === defect);
+    return [...strip.children].map((each) => each.cloneNode(true));
+  }
+
   function gate(sample, limit) {
-    const { label, key, low, high } = limit, value = valueOf(sample, limit);
-    const out = (low !== null && value < low) || (high !== null && value > high) || (key === "drawn" && value === 0);
+    const { label, low, high } = limit, value = valueOf(sample, limit), reason = against(sample, limit);
     const most = reach(sample.defect, limit);
     const at = (x) => Math.min(Math.max((100 * x) / most, 0), 100);
     const gauge = element("span", { class: "gauge" }, element("i"), element("b"));
@@ -343,8 +421,11 @@
     const range = low === null ? `≤ ${figure(high)}` : high === null ? `≥ ${figure(low)}` : `${figure(low)} – ${figure(high)}`;
     const row = element("tr", {}, element("th", { scope: "row" }, label));
     row.append(element("td", {}, gauge), element("td", {}, range));
-    row.append(element("td", {}, `${out ? "✕ " : ""}${figure(value)}`));
-    if (out) row.className = "out";
+    row.append(element("td", {}, `${reason ? (reason === sample.reason ? "✕ " : "○ ") : ""}${figure(value)}`));
+    if (reason) {
+      row.firstChild.append(element("small", {}, DATA.words[reason] ?? words(reason)));
+      row.className = reason === sample.reason ? "out decides" : "out";
+    }
     return row;
   }
 
@@ -366,32 +447,49 @@
       prompt: sample.prompt,
       seed: sample.seed,
       "mask by": sample.sampler,
-      "mask area": `${figure(100 * sample.area)} % of the image, ${figure(sample.cells)} latent cells wide`,
+      "mask area": `${figure(100 * sample.area)} % of the image`,
+      "mask width": sample.cells === null ? "" : `${figure(sample.cells)} latent cells`,
       "label against planned mask": `IoU ${figure(sample.iou)}`,
     };
-    return Object.entries(facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+    const known = Object.entries(facts).filter(([, value]) => value);
+    return known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   }
 
   function showDecision() {
-    const decision = reviews.of(SAMPLES[open]);
-    for (const button of document.querySelectorAll("[data-decision]")) {
+    const sample = SAMPLES[open], decision = reviews.of(sample);
+    for (const button of document.querySelectorAll(".decide [aria-pressed]")) {
       button.setAttribute("aria-pressed", String(button.dataset.decision === decision));
     }
-    byId("note").disabled = !reviews.made[SAMPLES[open].id];
-    byId("note").placeholder = byId("note").disabled ? "after a decision" : "";
+    byId("take-back").disabled = !decision;
+    say(effect(sample));
   }
 
   function decide(decision) {
-    if (!dialog.open && !grid.box.contains(document.activeElement)) return;
-    const index = dialog.open ? open : shown[cursor];
-    const same = reviews.made[SAMPLES[index].id]?.decision === decision;
-    reviews.set(SAMPLES[index], same ? "" : decision);
+    if (!dialog.open && !grid.tiles.has(cursor)) return grid.focus(cursor ?? grid.firstInView()); // show it first
+    const index = dialog.open ? open : shown[cursor], sample = SAMPLES[index];
+    const made = reviews.made[sample.id]?.decision, same = made === decision;
+    reviews.set(sample, same ? "" : decision);
     grid.refresh(index);
     showProgress();
     if (dialog.open) showDecision();
+    else say("");
+    if (!decision && !made && sample.applied) {
+      say(`${DECISIONS[sample.applied]} is applied to the dataset: decide otherwise to change it (Unsure leaves it to the gates).`);
+    }
     if (same || !decision) return;
     if (dialog.open) step(1);
     else grid.focus(cursor + 1);
+  }
+
+  function writeNote() {
+    const place = cursor ?? grid.firstInView();
+    if (!dialog.open && shown.length) go(`#sample/${encodeURIComponent(SAMPLES[shown[place]].id)}`);
+    byId("note").focus();
+  }
+
+  function noted(event) {
+    reviews.annotate(SAMPLES[open], event.target.value);
+    showProgress();
   }
 
   function step(by) {
@@ -404,7 +502,7 @@
     for (const button of document.querySelectorAll(`[data-layer="${name}"]`)) {
       button.setAttribute("aria-pressed", String(layers[name]));
     }
-    if (dialog.open && name === "before") cut(layers.before ? 100 : 0);
+    if (name === "before") cut(layers.before ? 100 : 0);
     if (dialog.open) showPictures();
     if (name !== "whole") grid.renew();
   }
@@ -418,11 +516,21 @@
   function route() {
     const [path, query] = location.hash.slice(1).split("?");
     const [part, id] = path.split("/");
-    const index = part === "sample" ? POSITION.get(decodeURIComponent(id ?? "")) : undefined;
+    const index = part === "sample" ? POSITION.get(decoded(id)) : undefined;
     showPart(part === "sample" ? "samples" : part);
     if (query !== undefined) setFilters(new URLSearchParams(query));
-    if (index !== undefined) showSample(index);
-    else if (dialog.open) dialog.close();
+    if (index !== undefined) return showSample(index);
+    if (dialog.open) dialog.close();
+    say(part === "sample" ? `No sample here has the id ${decoded(id)}.` : "");
+    if (part === "samples") showAddress();
+  }
+
+  function decoded(text = "") {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text;
+    }
   }
 
   function showPart(name) {
@@ -440,7 +548,7 @@
 
   function closed() {
     const place = shown.indexOf(open);
-    if (location.hash.startsWith("#sample/")) go("#samples");
+    if (location.hash.startsWith("#sample/")) showAddress();
     if (place >= 0) grid.focus(place);
   }
 
@@ -456,6 +564,7 @@
   function samplesKey(key) {
     if (!byId("samples").classList.contains("current")) return false;
     if (key in DECISION_KEYS) decide(DECISION_KEYS[key]);
+    else if (key === "n") writeNote();
     else if (key in LAYER_KEYS) toggle(LAYER_KEYS[key]);
     else return false;
     return true;
@@ -472,7 +581,7 @@
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -grid.columns, ArrowDown: grid.columns }[key];
     if (!by || !byId("samples").classList.contains("current") || !shown.length) return false;
     const fresh = !grid.box.contains(document.activeElement);
-    grid.focus(fresh ? cursor : Math.min(Math.max(cursor + by, 0), shown.length - 1));
+    grid.focus(fresh ? (cursor ?? grid.firstInView()) : Math.min(Math.max(cursor + by, 0), shown.length - 1));
     return true;
   }
 
@@ -485,24 +594,31 @@
 
   function showFirstResults() {
     for (const strip of document.querySelectorAll(".first-results")) {
-      const kept = SAMPLES.filter((sample) => sample.defect === strip.dataset.defect && !sample.reason);
+      const own = SAMPLES.filter((sample) => sample.defect === strip.dataset.defect);
+      const kept = own.filter((sample) => !sample.reason);
       strip.append(...kept.slice(0, 12).map(tile));
       if (!kept.length) strip.append(element("p", {}, "none was kept"));
+      const ofReason = new Map(own.filter((sample) => sample.reason && sample.picture !== null).map((sample) => [sample.reason, sample]));
+      const rejected = strip.closest(".defect").querySelector(".first-rejected");
+      rejected.append(...[...ofReason.values()].map(tile));
+      rejected.parentElement.hidden = !ofReason.size;
     }
+  }
+
+  function measureHead() {
+    const height = document.querySelector(".masthead").offsetHeight;
+    document.documentElement.style.setProperty("--masthead", `${height}px`);
   }
 
   function listen() {
     window.addEventListener("hashchange", route);
-    window.addEventListener("scroll", () => grid.soon(), { passive: true });
+    for (const kind of ["scroll", "resize"]) window.addEventListener(kind, () => grid.soon(), { passive: true });
     new ResizeObserver(() => grid.soon()).observe(grid.box);
-    const head = document.querySelector(".masthead");
-    new ResizeObserver(() => {
-      document.documentElement.style.setProperty("--masthead", `${head.offsetHeight}px`);
-    }).observe(head);
+    new ResizeObserver(measureHead).observe(document.querySelector(".masthead"));
     document.addEventListener("keydown", pressed);
     grid.box.addEventListener("focusin", (event) => {
       const made = event.target.closest("[role=listitem]");
-      for (const [place, other] of grid.tiles) if (other === made) cursor = place;
+      for (const [place, other] of grid.tiles) if (other === made) grid.mark(place);
     });
     dialog.addEventListener("close", closed);
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
@@ -511,7 +627,8 @@
     byId("next").addEventListener("click", () => step(1));
     byId("save").addEventListener("click", save);
     byId("slider").addEventListener("input", (event) => cut(event.target.value));
-    byId("note").addEventListener("input", (event) => reviews.annotate(SAMPLES[open], event.target.value));
+    byId("note").addEventListener("input", noted);
+    byId("note").addEventListener("keydown", (event) => event.key === "Enter" && byId("detail-title").focus());
     for (const kind of ["pointerdown", "pointermove"]) viewer.addEventListener(kind, dragged);
     for (const button of document.querySelectorAll("[data-layer]")) {
       button.addEventListener("click", () => toggle(button.dataset.layer));
@@ -522,6 +639,7 @@
   }
 
   document.documentElement.classList.add("scripted");
+  measureHead(); // before the browser scrolls to the address's part
   reviews.load();
   fillFilters();
   showFirstResults();
