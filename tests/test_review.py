@@ -205,7 +205,8 @@ KNOWN = {"hole-1", "hole-2"}
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("id;decision;note\n", ["line 1: expected id,decision,note, found 'id;decision;note'"]),
+        ("id;decision\n", ["line 1: expected id,decision,note, found 'id,decision'"]),
+        ("id;decision;note\nhole-1;good;\n", ["line 2: expected keep, reject, unsure, wrong_label, found 'good'"]),
         ("", ["line 1: expected id,decision,note, found ''"]),
         (
             "id,decision,note\nhole-1,keep,\nhole-9,keep,\nhole-2,good,\n\nhole-1,reject,\nhole-2,keep\n",
@@ -231,7 +232,16 @@ def test_a_table_is_read_as_spreadsheets_write_it_and_a_decision_may_stand_twice
     path = tmp_path / "review.csv"
     path.write_bytes('\ufeffid,decision,note\r\nhole-1,keep,\r\nhole-1,keep,"ä\nb"\r\n'.encode())
     assert read_decisions(path, KNOWN) == {"hole-1": Decided(decision="keep", note="ä\nb")}
-    for broken, message in ((b"\xff", "expected UTF-8"), (b"id,decision,note\n\0", "line")):
+    path.write_bytes('id;decision;note\r\nhole-1;keep;"a; b, c"\r\nhole-2;reject;ä\r\n'.encode())
+    assert read_decisions(path, KNOWN) == {
+        "hole-1": Decided(decision="keep", note="a; b, c"),
+        "hole-2": Decided(decision="reject", note="ä"),
+    }
+    latin = "\ufeffid,decision,note\r\nhole-1,keep,\r\n".encode() + "hole-2,keep,ä\r\n".encode("latin-1")
+    for broken, message in (
+        (latin, r"line 3: expected UTF-8, found the byte 0xe4; save it as UTF-8 \(CSV UTF-8\)"),
+        (b"id,decision,note\n\0", "line"),
+    ):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=message):
             read_decisions(path, KNOWN)
