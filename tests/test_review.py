@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import contents, paint, run_all_steps, write_toy_config
+from test_report import page_at
 
 from defectfill.cli import main
-from defectfill.cli_format import status_lines
+from defectfill.cli_format import review_lines, status_lines
 from defectfill.config.gates import GatesConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.opened import Dataset
+from defectfill.dataset.report.build import write_report
 from defectfill.dataset.summary import summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
@@ -89,6 +91,9 @@ def test_what_is_taken_out_leaves_the_dataset_and_others_are_painted_where_that_
     report = apply_review(run, table)
     assert report.decisions == {"keep": 1, "reject": 1, "unsure": 1, "wrong_label": 1}
     assert report.is_finished
+    assert (report.kept, report.taken_out, report.wanted) == ({"hole": 3, "scratch": 5}, 2, 5)
+    left = "8 of 10 wanted images are in the dataset; apply with --refill to have others painted for those taken out"
+    assert left in review_lines(report)
     assert (report.agreement.kept, report.agreement.taken_out, report.agreement.agree) == (1, 2, 1)
     assert report.agreement.best is None
     gone = [hole[0]["sample_id"], hole[3]["sample_id"]]
@@ -176,6 +181,31 @@ def test_a_call_that_was_killed_before_the_dataset_was_written_is_finished_by_th
     assert contents(run.dataset) == made
 
 
+def test_a_run_that_has_not_painted_all_is_not_reviewed_and_its_report_says_why_there_are_fewer(
+    run: Run, config_path: Path
+) -> None:
+    run = start_run(load_config(config_path, 7))  # and interrupted
+    before = contents(run.folder)
+    with pytest.raises(DataError, match="expected a run that has painted all it was asked for; run again, then apply"):
+        apply_review(run, table_of(config_path.parent, {}))
+    assert contents(run.folder) == before
+    notes = [note for note in summary(run.dataset).notes if "fewer" in note]
+    why = "2 fewer than wanted, since not all of them are painted yet: run again to go on"
+    assert notes == [f"hole: {why}", f"scratch: {why}"]
+
+
+def test_a_report_counts_what_a_person_took_out_apart_from_what_the_gates_rejected(
+    run: Run, config_path: Path, tmp_path: Path
+) -> None:
+    before = painted(run)[0]
+    apply_review(run, table_of(config_path.parent, {before["sample_id"]: "reject"}))
+    page = page_at(write_report(run, tmp_path / "report"))
+    assert "10 painted, 0 rejected by the gates, 1 taken out by a person, 2 defects" in page.text
+    decided = [(each["id"], each["applied"], each["note"]) for each in page.data["samples"] if each["note"]]
+    assert decided == [(before["sample_id"], "reject", "a note, with a comma")]
+    assert page.data["apply"] == f"defectfill review apply {run.folder} review.csv"
+
+
 def test_the_command_says_what_was_decided_and_where_the_dataset_is(
     run: Run, config_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +216,7 @@ def test_the_command_says_what_was_decided_and_where_the_dataset_is(
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["decided: 1 reject", "of 1 samples kept or taken out the gates say the same of 0"]
+    assert lines[-3] == "9 of 10 wanted images are in the dataset"
     assert lines[-2:] == ["run again to have others painted for the samples that were taken out", str(run.dataset)]
     table.write_text("id,decision,note\nnone,reject,\n")
     before = contents(run.folder)

@@ -1,5 +1,6 @@
 """Report and review of runs whose painters need no base: they judge by the gates that those samples were judged by."""
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,13 +13,15 @@ from test_review import table_of
 
 from defectfill.config.run import load_config
 from defectfill.dataset.report.build import write_report
+from defectfill.dataset.report.compare import write_comparison
 from defectfill.dataset.report.limits import Limit
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.files import read_table
 from defectfill.operations.prepare import start_run
 from defectfill.operations.review.apply import apply_review
-from defectfill.painting.gates import MEANINGLESS
+from defectfill.painting.gates import MEANINGLESS, REMEDIES_WITHOUT_BASE
 from defectfill.runs.run import Run
+from defectfill.runs.shards import finished_shards, shard_rows
 
 
 @pytest.fixture(scope="module", params=["paste", "perlin"])
@@ -47,6 +50,35 @@ def test_no_kept_sample_lies_outside_of_what_is_allowed_and_each_rejected_one_do
         assert outside >= {sample["reason"]} if sample["reason"] else not outside
         said[bool(outside)] += 1
     assert min(said[True], said[False]) > 0
+
+
+def test_the_page_counts_every_painted_sample_once_and_tells_of_no_base(
+    without_base: Run, finished: Run, tmp_path: Path
+) -> None:
+    in_tables = [
+        row for name in ("manifest", "rejected") for row in read_table(without_base.dataset / f"{name}.parquet")
+    ]
+    listed = sum(row["origin"] == "synthetic" for row in in_tables)
+    kept = sum(row["origin"] == "synthetic" and not row.get("reason") for row in in_tables)
+    defects = without_base.config.data.defects
+    made = sum(
+        len(shard_rows(without_base, each)) for defect in defects for each in finished_shards(without_base, defect)
+    )
+    assert made > listed
+    page = page_at(write_report(without_base, tmp_path / "report"))
+    said = f"{made} painted, {listed - kept} rejected by the gates, {made - listed} more than needed, 2 defects"
+    assert said in page.text
+    assert "surplus " in page.text
+    assert f"The painter {without_base.config.generate.painter} needs no base and no training." in page.text
+    assert "inherit their licence." in page.text
+    assert "base model" not in page.text
+    assert page.data["remedies"] == REMEDIES_WITHOUT_BASE
+    text = re.sub(r"\s+", " ", page_at(write_comparison(finished, without_base)).text)
+    assert f"distance{finished.record.distance}pixels" in text
+    assert re.search(r"base\S+/small [0-9a-f]+–", text)
+    assert "train." not in text
+    assert "median contrast" in text
+    assert "median score" not in text
 
 
 def test_people_are_held_against_the_gates_that_apply(without_base: Run, tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ REMEDIES_WITHOUT_BASE: dict[str, str] = {
 }
 """The same of a painter that needs no base."""
 
+
+def remedies_of(painter: str) -> dict[str, str]:
+    """Return what helps against each reason of REASONS, with a painter."""
+    return REMEDIES if painter == "diffusion" else REMEDIES_WITHOUT_BASE
+
+
 MEANINGLESS: dict[str, frozenset[Reason]] = {
     "diffusion": frozenset(),
     "paste": frozenset({"near_copy"}),

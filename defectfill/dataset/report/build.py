@@ -1,5 +1,6 @@
 """The report of one run: `report/` beside its dataset, opened by `index.html`."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -28,9 +29,10 @@ from defectfill.dataset.report.scenes import draw_scenes
 from defectfill.dataset.report.training import trainings
 from defectfill.dataset.summary import DefectSummary, summary
 from defectfill.io.files import new_folder, write_bytes
-from defectfill.painting.gates import REMEDIES
+from defectfill.painting.gates import remedies_of
 from defectfill.records.evaluation import Verdict
 from defectfill.records.leakage import read_certificate
+from defectfill.records.manifest import REVIEWED
 from defectfill.runs.run import Run
 from defectfill.runs.verdict import read_verdict
 
@@ -104,6 +106,8 @@ def _page(run: Run, pictures: Path) -> bytes:
         outcome=outcome,
         leakage=read_certificate(run.dataset / "manifest.parquet"),
         painted=painted,
+        taken_out=sum(each.rejected.get(REVIEWED, 0) for each in outcome.defects.values()),
+        surplus=sum(each.surplus for each in outcome.defects.values()),
         defects=defects,
         trainings=adapters,
         mean_file=MEAN_FILE,
@@ -114,9 +118,10 @@ def _page(run: Run, pictures: Path) -> bytes:
         plot=_numbering(),
         data={
             "key": f"{run.config.category}/{run.folder.name}",
+            "apply": f"defectfill review apply {shlex.quote(run.uri)} review.csv",
             "defects": list(references),
             "limits": {name: _limits(each) for name, each in references.items()},
-            "remedies": REMEDIES,
+            "remedies": remedies_of(run.config.generate.painter),
             "sources": source_records(scenes, names),
             "samples": sample_records(samples, scenes),
         },

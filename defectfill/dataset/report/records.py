@@ -24,6 +24,7 @@ def _record(sample: PaintedSample, scenes: Scenes) -> dict[str, Any]:
         "defect": row.defect,
         "reason": row.reason,
         "applied": sample.review,
+        "note": sample.note,
         "source": source.number,
         "window": row.window,
         "sampler": row.mask_sampler,

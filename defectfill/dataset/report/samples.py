@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from defectfill.io.files import damage_named
 from defectfill.records.manifest import ManifestRow
 from defectfill.runs.plan import plan_table
+from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
 
 MOST_SAMPLES = 10_000
@@ -38,6 +39,8 @@ class PaintedSample:
     row: ManifestRow
     review: str
     """The decision that was applied to the dataset; empty for none."""
+    note: str
+    """That came with it."""
     source: Path
     files: Files | None
     """None where its image was not kept, or not on this machine."""
@@ -59,10 +62,11 @@ def _of_defect(run: Run, defect: str, most: int) -> Iterator[PaintedSample]:
     planned = dict(zip(placed["sample_id"].to_pylist(), placed["planned_mask_path"].to_pylist(), strict=True))
     tables = (_rows(run, name, list(planned)) for name in ("manifest", "rejected"))
     rows = {row["sample_id"]: row for table in tables for row in table}
-    folders = _shard_folders(run, defect)
+    folders, decisions = _shard_folders(run, defect), read_review(run).decisions
     for sample_id, path in planned.items():
         if sample_id in rows:
-            yield _sample(run, rows[sample_id], run.folder / path, folders.get(sample_id))
+            note = decisions[sample_id].note if sample_id in decisions else ""
+            yield _sample(run, rows[sample_id], run.folder / path, folders.get(sample_id), note)
 
 
 def _rows(run: Run, table: str, sample_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -82,11 +86,13 @@ def _shard_folders(run: Run, defect: str) -> dict[str, Path]:
     return {path.stem: path.parents[2] for path in images if path.parent.name == defect}
 
 
-def _sample(run: Run, row: dict[str, Any], planned: Path, shard: Path | None) -> PaintedSample:
+def _sample(run: Run, row: dict[str, Any], planned: Path, shard: Path | None, note: str) -> PaintedSample:
     made = ManifestRow.model_validate(row)
     files = _files(run, made, planned, shard)
     whole = files is not None and all(path.is_file() for path in vars(files).values())
-    return PaintedSample(made, row.get("review") or "", run.dataset / made.source_path, files if whole else None)
+    review = row.get("review") or ""
+    source = run.dataset / made.source_path
+    return PaintedSample(made, review, note if review else "", source, files if whole else None)
 
 
 def _files(run: Run, row: ManifestRow, planned: Path, shard: Path | None) -> Files | None:
