@@ -32,9 +32,11 @@ from defectfill.operations.status import status
 from defectfill.painting.gates import REASONS, Gate
 from defectfill.painting.measures import Measures
 from defectfill.records.manifest import ManifestRow
+from defectfill.runs.planner import plan_samples
 from defectfill.runs.review import Decided, Review, write_review
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
+from defectfill.synthesis.shards import inpaint_shard
 
 Rows = list[dict[str, Any]]
 
@@ -184,12 +186,17 @@ def test_a_call_that_was_killed_before_the_dataset_was_written_is_finished_by_th
 def test_a_run_that_has_not_painted_all_is_not_reviewed_and_its_report_says_why_there_are_fewer(
     run: Run, config_path: Path
 ) -> None:
-    run = start_run(load_config(config_path, 7))  # and interrupted
+    run = start_run(load_config(config_path, 7))
+    inpaint_shard(run, plan_samples(run)[0])  # and interrupted
     before = contents(run.folder)
     with pytest.raises(DataError, match="expected a run that has painted all it was asked for; run again, then apply"):
         apply_review(run, table_of(config_path.parent, {}))
     assert contents(run.folder) == before
-    notes = [note for note in summary(run.dataset).notes if "fewer" in note]
+    outcome = summary(run.dataset)
+    assert {defect: (each.kept, each.surplus) for defect, each in outcome.defects.items()} == {
+        "hole": (5, 0), "scratch": (5, 0)
+    }  # fmt: skip
+    notes = [note for note in outcome.notes if "fewer" in note]
     why = "2 fewer than wanted, since not all of them are painted yet: run again to go on"
     assert notes == [f"hole: {why}", f"scratch: {why}"]
 

@@ -110,7 +110,8 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
     kept = pq.read_table(dataset / "manifest.parquet", columns=["defect"], filters=of_defect).num_rows
     rows = pq.read_table(dataset / "rejected.parquet", columns=["sample_id", "reason"], filters=of_defect)
     rejected, hopeless = Counter(rows["reason"].to_pylist()), is_hopeless(run, defect)
-    painted = kept + rejected.total()
+    painted, wanted = kept + rejected.total(), run.config.generate.count
+    is_over = hopeless or kept + rejected[REVIEWED] >= wanted
     plan = plan_table(run, defect, columns=["reason"])["reason"].to_pylist()
     no_room = sum(map(bool, plan[: _end(plan, painted)]))
     return DefectSummary(
@@ -118,8 +119,9 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
         no_room=no_room,
         rejected={reason: rejected[reason] for reason in LOST if rejected[reason]},
         kept=kept,
-        wanted=run.config.generate.count,
-        surplus=max(painted_count(run, defect) - painted, 0),  # of one on storage the shards need not be here
+        wanted=wanted,
+        # Of an interrupted run what the dataset does not have yet is none; of one on storage shards need not be here.
+        surplus=max(painted_count(run, defect) - painted, 0) if is_over else 0,
         hopeless=hopeless,
         examples=tuple(map(str, _examples(run, defect, rows))) if hopeless else (),
     )
