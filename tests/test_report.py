@@ -18,6 +18,7 @@ from benchmarks.report import multiplied
 from defectfill.cli import main
 from defectfill.config.gates import GatesConfig
 from defectfill.config.run import load_config
+from defectfill.dataset.card import dataset_card
 from defectfill.dataset.report.build import write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.dataset.report.limits import Limit, limits_of
@@ -151,8 +152,9 @@ def test_names_and_texts_that_are_markup_stay_text(hostile: Run) -> None:
 
 
 def test_names_and_texts_stay_text_in_the_card_too(hostile: Run) -> None:
-    card = dataset_page(hostile).split("## Does it help?")
-    parsed = [token for part in card for token in MarkdownIt("commonmark").enable("table").parse(part)]
+    judged = dataset_card(hostile, hostile.dataset).split("---\n", 2)[2]
+    pages = (dataset_page(hostile), judged)
+    parsed = [token for page in pages for token in MarkdownIt("commonmark").enable("table").parse(page)]
     inline = [child for token in parsed for child in token.children or ()]
     assert not [token for token in (*parsed, *inline) if token.type.startswith("html")]
     shown = [token.content for token in inline if token.type == "text"]
