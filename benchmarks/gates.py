@@ -73,7 +73,7 @@ def judge(config: RunConfig, records: Sequence[ImageRecord], references: Sequenc
     for split in range(splits):
         for wanted in references:
             taken = choose(groups, wanted, split)
-            gate = Gate.calibrated([measured[index]["real"] for index in taken], GatesConfig())
+            gate = Gate.calibrated([measured[index]["real"] for index in taken], GatesConfig(), "diffusion")
             for index in sorted(set(range(len(records))) - set(taken)):
                 for version, measures in measured[index].items():
                     kind = version.split()[0]

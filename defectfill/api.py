@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError
+from defectfill.io.names import printable
 from defectfill.operations.environment import check_connections, set_environment
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run_category(config: RunConfig) -> str:
         return run.dataset_uri
     records, decided = check_run(config, run)
     for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     with locked(config):
         run = start_run(config, run, records)
     with _settings_of_prefect():

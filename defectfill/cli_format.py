@@ -107,6 +107,9 @@ def review_lines(report: "ReviewReport") -> Iterator[str]:
             f"with these the gates agree on {found.best} of {found.kept + found.taken_out}, and on {found.best_unseen} "
             "where each fifth of the decisions is judged by settings that the others chose"
         )
+    left = f"{sum(report.kept.values())} of {report.wanted * len(report.kept)} wanted images are in the dataset"
+    taken_out = report.taken_out and report.is_finished and any(kept < report.wanted for kept in report.kept.values())
+    yield f"{left}; apply with --refill to have others painted for those taken out" if taken_out else left
     if not report.is_finished:
         yield "run again to have others painted for the samples that were taken out"
     yield report.dataset

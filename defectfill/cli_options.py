@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from defectfill.io.names import printable
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The category's YAML file.", show_default=False)]
 DatasetUri = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
@@ -19,4 +21,4 @@ def print_report(report: object, lines: Iterable[str], json: bool) -> None:
         print(to_json(report, indent=2, inf_nan_mode="null").decode())
         return
     for line in lines:
-        print(line)
+        print(printable(line))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, is_full_disk
+from defectfill.io.names import printable
 
 INTERRUPTED = 130
 PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -28,7 +29,7 @@ def exit_codes() -> Iterator[None]:
         raise
     except DefectFillError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(printable(problem), file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
     except OSError as error:
         if is_full_disk(error):
@@ -36,7 +37,8 @@ def exit_codes() -> Iterator[None]:
             sys.exit(1)
         if error.errno not in (*PATH_ERRORS, *MACHINE_ERRORS):
             raise
-        print(f"{error.filename2 or error.filename or 'the file system'}: {error.strerror}", file=sys.stderr)
+        place = printable(str(error.filename2 or error.filename or "the file system"))
+        print(f"{place}: {error.strerror}", file=sys.stderr)
         sys.exit(2 if error.errno in PATH_ERRORS else 1)
 
 

@@ -16,6 +16,7 @@ from prefect.artifacts import (
 
 from defectfill.dataset.summary import defect_summaries, funnel
 from defectfill.io.embedded import data_uri
+from defectfill.io.markdown import code, plain
 from defectfill.io.names import safe_name
 from defectfill.io.progress import listening
 from defectfill.runs.run import Run
@@ -42,7 +43,7 @@ def progress_artifacts(category: str) -> Iterator[None]:
             update_progress_artifact(artifacts[label], progress=100 * share)
         else:
             artifacts[label] = create_progress_artifact(
-                progress=100 * share, key=artifact_key(f"{category}-{label}"), description=f"{category}: {label}"
+                progress=100 * share, key=artifact_key(f"{category}-{label}"), description=plain(f"{category}: {label}")
             )
 
     with listening(show):
@@ -53,17 +54,19 @@ def show_dataset(run: Run) -> None:
     """Show a finished dataset on the page of the flow's run: what became of its samples, pictures, where all lies."""
     category = run.config.category
     create_table_artifact(
-        key=artifact_key(f"samples-{category}"), table=samples_table(run), description=f"{category}: samples"
+        key=artifact_key(f"samples-{category}"), table=samples_table(run), description=f"{plain(category)}: samples"
     )
+    sheet = run.folder / "contact_sheet.png"
     # Of what Prefect's pages show pictures by, an image's address alone may hold the picture itself: they take it out
     # of Markdown.
-    create_image_artifact(
-        key=artifact_key(f"contact-sheet-{category}"),
-        image_url=data_uri(run.folder / "contact_sheet.png", MOST_BYTES),
-        description=f"{category}: {run.uri}/contact_sheet.png",
-    )
+    if sheet.is_file():  # of a dataset that was made on another machine it lies on storage
+        create_image_artifact(
+            key=artifact_key(f"contact-sheet-{category}"),
+            image_url=data_uri(sheet, MOST_BYTES),
+            description=plain(f"{category}: {run.uri}/{sheet.name}"),
+        )
     create_markdown_artifact(
-        key=artifact_key(f"dataset-{category}"), markdown=dataset_page(run), description=run.dataset_uri
+        key=artifact_key(f"dataset-{category}"), markdown=dataset_page(run), description=plain(run.dataset_uri)
     )
 
 
@@ -77,6 +80,6 @@ def samples_table(run: Run) -> list[dict[str, Any]]:
 
 def dataset_page(run: Run) -> str:
     """Return the dataset's card in Markdown, after where dataset and report lie."""
-    report = [f"- Report: `{run.uri}/{REPORT_FILE}`"] if (run.folder / REPORT_FILE).is_file() else []
+    report = [f"- Report: {code(f'{run.uri}/{REPORT_FILE}')}"] if (run.folder / REPORT_FILE).is_file() else []
     card = (run.dataset / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2]
-    return "\n".join([f"- Dataset: `{run.dataset_uri}`", *report, "", card])
+    return "\n".join([f"- Dataset: {code(run.dataset_uri)}", *report, "", card])

@@ -40,6 +40,7 @@ def synthesize_category(
                 evaluate(run, synthesize_category, gpu_limit)
             refuse_harmful(run)
             run.mend_latest()
+            show_dataset(run)
             return run.dataset_uri
         for defect in config.data.defects if config.generate.uses_base else ():
             train_adapter(run_uri, defect, gpu_limit)

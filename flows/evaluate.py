@@ -12,10 +12,11 @@ from defectfill.operations.requirements import check_evaluation
 from defectfill.runs.keys import RunRecord
 from defectfill.runs.run import Run
 from flows.category import synthesize_category
+from flows.names import evaluation_run_name
 from flows.trials import evaluate
 
 
-@flow(name="evaluate-dataset", persist_result=False)
+@flow(name="evaluate-dataset", flow_run_name=evaluation_run_name, persist_result=False)
 def evaluate_dataset(config_path: Path | SkipJsonSchema[RunRecord], gpu_limit: str | None = None) -> str:
     """Train detectors on a finished dataset and on what it is compared with, and return the verdicts, a line each.
 

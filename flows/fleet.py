@@ -15,6 +15,7 @@ from prefect.deployments import run_deployment
 from defectfill.config.run import load_config
 from defectfill.io.errors import DefectFillError
 from defectfill.operations.prepare import prepare_run
+from flows.names import fleet_run_name
 
 TAG = "defectfill"
 """Of every category's deployment."""
@@ -23,7 +24,7 @@ PAGE = 200
 POLL_SECONDS = 5
 
 
-@flow(name="synthesize-fleet", persist_result=False)
+@flow(name="synthesize-fleet", flow_run_name=fleet_run_name, persist_result=False)
 def synthesize_fleet(changed_only: bool = True, at_once: int = 4) -> None:
     """Run every deployed category as a child run of its own deployment.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from defectfill.io.markdown import plain
 from defectfill.operations.evaluation import Evaluator, finish_evaluation
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.storage.upload import upload_dataset
@@ -47,5 +48,5 @@ def _show(run: Run, evaluation: Evaluation, page: str) -> None:
         {"defect": defect, "verdict": each.verdict, "best arm": each.best_arm, "in words": each.sentence}
         for defect, each in evaluation.defects.items()
     ]
-    create_table_artifact(key=f"{key}-verdict", table=table, description=run.dataset_uri)
-    create_markdown_artifact(key=key, markdown=page, description=run.dataset_uri)
+    create_table_artifact(key=f"{key}-verdict", table=table, description=plain(run.dataset_uri))
+    create_markdown_artifact(key=key, markdown=page, description=plain(run.dataset_uri))

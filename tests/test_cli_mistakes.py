@@ -343,3 +343,19 @@ def test_a_full_disk_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> No
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.code == 1
     assert capsys.readouterr().err == "No space left on device: make room and run again; what is finished is kept\n"
+
+
+def test_names_of_files_do_not_control_the_terminal(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = toy_config.parent / "data" / "washer" / "train" / "good"
+    (good / "\x1b[2J\u202etxt.gif").write_text("passed over, and named")
+    monkeypatch.setattr(sys, "argv", ["defectfill", "check", str(toy_config)])
+    with pytest.raises(SystemExit):
+        main()
+    assert r"\x1b[2J\u202etxt.gif" in capsys.readouterr().out
+    (good / "\x1b[2J.png").write_text("not a picture, and refused")
+    code, errors = call(capsys, monkeypatch, "check", toy_config)
+    assert code == 2
+    assert r"\x1b[2J.png" in errors
+    assert "\x1b" not in errors

@@ -132,7 +132,8 @@ with get_client(sync_client=True) as client:
         made = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
         (artifact,) = (each for each in made if str(each.flow_run_id) == worked)  # other tests use the server too
         print(artifact.type, str(artifact.data)[:22], artifact.description)
-    print("washer: 5 of hole, scratch" in (each.name for each in client.read_flow_runs()))
+    again = {each.id for each in client.read_flow_runs() if each.name == "washer: 5 of hole, scratch"}
+    print(bool(again & {each.flow_run_id for each in made}))
 """
 
 

@@ -112,7 +112,7 @@ def test_a_copy_is_more_alike_than_any_other_defect() -> None:
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_no_reference_is_rejected_by_its_own_gate_but_as_a_copy(defect: str) -> None:
     references = toys(defect, 6)
-    gate = Gate.calibrated(references, GatesConfig())
+    gate = Gate.calibrated(references, GatesConfig(), "diffusion")
     assert {gate.judge(each, 1.0, 0.0).reason for each in references} == {"near_copy"}
     assert all(gate.judge(each, 1.0, 0.0).appearance_distance == 0 for each in references)
     passed = [gate.judge(each, 1.0, 0.0).reason for each in toys(defect, 40, first=6)]
@@ -122,7 +122,7 @@ def test_no_reference_is_rejected_by_its_own_gate_but_as_a_copy(defect: str) -> 
 @pytest.mark.parametrize(("category", "defect"), [("washer", "scratch"), ("leather", "hole"), ("tile", "scratch")])
 def test_smooth_blobs_are_refused_and_real_ones_pass(category: str, defect: str) -> None:
     """Toys as the references, and blobs made of toys that are none."""
-    gate = Gate.calibrated(toys(defect, 6, category=category), GatesConfig())
+    gate = Gate.calibrated(toys(defect, 6, category=category), GatesConfig(), "diffusion")
     verdicts = defaultdict(list)
     for index in range(6, 18):
         toy = make_sample((3, index), category, defect)
@@ -138,7 +138,7 @@ def test_smooth_blobs_are_refused_and_real_ones_pass(category: str, defect: str)
 
 def test_every_reason_has_its_case() -> None:
     references = toys("hole", 6)
-    gate = Gate.calibrated(references, GatesConfig())
+    gate = Gate.calibrated(references, GatesConfig(), "diffusion")
     good = replace(references[0], appearance=toys("hole", 1, first=50)[0].appearance)
     assert gate.judge(good, 1.0, 0.1).against == ()
     least, largest = gate.contrast_range
@@ -165,7 +165,7 @@ def test_every_reason_has_its_case() -> None:
 @pytest.mark.parametrize("tolerance", [0.0, 1.0, 2.0])
 def test_lower_limits_lie_below_the_least_reference_by_a_factor_to_the_tolerance(tolerance: float) -> None:
     references = toys("stain", 3)
-    gate = Gate.calibrated(references, GatesConfig(tolerance=tolerance))
+    gate = Gate.calibrated(references, GatesConfig(tolerance=tolerance), "diffusion")
     assert gate.contrast_range[0] == pytest.approx(min(each.contrast for each in references) / LEAST_EXCESS**tolerance)
     for band, limit in enumerate(gate.min_texture):
         assert limit == pytest.approx(min(each.texture[band] for each in references) / SMOOTHER**tolerance)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import contents, judge, paint, write_toy_config
+from markdown_it import MarkdownIt
 
 from benchmarks.report import multiplied
 from defectfill.cli import main
 from defectfill.config.gates import GatesConfig
 from defectfill.config.run import load_config
+from defectfill.dataset.card import dataset_card
 from defectfill.dataset.report.build import write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.dataset.report.limits import Limit, limits_of
@@ -27,6 +29,7 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.io.files import read_table
 from defectfill.painting.gates import REASONS, Gate
 from defectfill.runs.run import Run
+from flows.artifacts import dataset_page
 
 HOSTILE = '"><img src=x onerror="document.title=\'hacked\'">'
 """A defect's name; folders hold no slash, prompts do."""
@@ -149,6 +152,17 @@ def test_names_and_texts_that_are_markup_stay_text(hostile: Run) -> None:
     assert page.text.count(f"{HOSTILE} {BREAK_OUT}") == 1, "the sentence of the evaluation"
 
 
+def test_names_and_texts_stay_text_in_the_card_too(hostile: Run) -> None:
+    judged = dataset_card(hostile, hostile.dataset).split("---\n", 2)[2]
+    pages = (dataset_page(hostile), judged)
+    parsed = [token for page in pages for token in MarkdownIt("commonmark").enable("table").parse(page)]
+    inline = [child for token in parsed for child in token.children or ()]
+    assert not [token for token in (*parsed, *inline) if token.type.startswith("html")]
+    shown = [token.content for token in inline if token.type == "text"]
+    assert HOSTILE in shown
+    assert f"{BREAK_OUT}." in shown, "the sentence of the evaluation"
+
+
 def test_a_dataset_without_a_report_does_not_keep_that_of_an_earlier_one(hostile: Run, tmp_path: Path) -> None:
     shutil.copytree(hostile.category_output, tmp_path / "washer")
     copied = Run.at(tmp_path / "washer" / "runs" / hostile.folder.name)
@@ -175,7 +189,7 @@ def refusals(limits: list[Limit], figures: dict[str, Any]) -> set[str]:
 
 def test_the_ranges_shown_are_those_by_which_the_gate_judges(finished: Run) -> None:
     references = [each.measures for each in measured_references(finished, "hole").references]
-    gate = Gate.calibrated(references, GatesConfig())
+    gate = Gate.calibrated(references, GatesConfig(), "diffusion")
     random, seen = np.random.default_rng(0), set()
     for _ in range(300):
         scale = random.uniform(0.2, 3, 5)
@@ -267,6 +281,10 @@ def test_the_command_writes_the_report_of_a_run_or_of_a_configs_newest(
     assert call(monkeypatch, "report", folder) == 0
     assert capsys.readouterr().out.splitlines() == [f"{folder}/report/index.html"]
     assert (folder / "report" / "index.html").is_file()
+    assert call(monkeypatch, "report", folder / "report" / "index.html") == 0
+    moved = shutil.copytree(folder / "report", tmp_path / "moved") / "index.html"
+    assert call(monkeypatch, "report", moved) == 2
+    assert f"{moved}: expected the folder of a run, with run.json, or what lies in it" in capsys.readouterr().err
 
 
 def test_what_is_no_finished_run_is_refused_by_name(
@@ -277,7 +295,7 @@ def test_what_is_no_finished_run_is_refused_by_name(
         (toy_config, "--compare", "a", "b"): "expected either CONFIG or RUN, or --compare with two runs",
         (
             toy_config.parent / "data",
-        ): f"{toy_config.parent / 'data'}: expected the folder of a run, with run.json, found none",
+        ): f"{toy_config.parent / 'data'}: expected the folder of a run, with run.json, or ",
         (toy_config,): "expected a finished run of it, found none",
     }.items():
         assert call(monkeypatch, "report", *arguments) == 2

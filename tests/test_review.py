@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import contents, paint, run_all_steps, write_toy_config
+from test_report import page_at
 
 from defectfill.cli import main
-from defectfill.cli_format import status_lines
+from defectfill.cli_format import review_lines, status_lines
 from defectfill.config.gates import GatesConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.opened import Dataset
+from defectfill.dataset.report.build import write_report
 from defectfill.dataset.summary import summary
 from defectfill.dataset.verify import verify_dataset
 from defectfill.dataset.writer import write_dataset
@@ -30,9 +32,11 @@ from defectfill.operations.status import status
 from defectfill.painting.gates import REASONS, Gate
 from defectfill.painting.measures import Measures
 from defectfill.records.manifest import ManifestRow
+from defectfill.runs.planner import plan_samples
 from defectfill.runs.review import Decided, Review, write_review
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
+from defectfill.synthesis.shards import inpaint_shard
 
 Rows = list[dict[str, Any]]
 
@@ -89,6 +93,9 @@ def test_what_is_taken_out_leaves_the_dataset_and_others_are_painted_where_that_
     report = apply_review(run, table)
     assert report.decisions == {"keep": 1, "reject": 1, "unsure": 1, "wrong_label": 1}
     assert report.is_finished
+    assert (report.kept, report.taken_out, report.wanted) == ({"hole": 3, "scratch": 5}, 2, 5)
+    left = "8 of 10 wanted images are in the dataset; apply with --refill to have others painted for those taken out"
+    assert left in review_lines(report)
     assert (report.agreement.kept, report.agreement.taken_out, report.agreement.agree) == (1, 2, 1)
     assert report.agreement.best is None
     gone = [hole[0]["sample_id"], hole[3]["sample_id"]]
@@ -176,6 +183,36 @@ def test_a_call_that_was_killed_before_the_dataset_was_written_is_finished_by_th
     assert contents(run.dataset) == made
 
 
+def test_a_run_that_has_not_painted_all_is_not_reviewed_and_its_report_says_why_there_are_fewer(
+    run: Run, config_path: Path
+) -> None:
+    run = start_run(load_config(config_path, 7))
+    inpaint_shard(run, plan_samples(run)[0])  # and interrupted
+    before = contents(run.folder)
+    with pytest.raises(DataError, match="expected a run that has painted all it was asked for; run again, then apply"):
+        apply_review(run, table_of(config_path.parent, {}))
+    assert contents(run.folder) == before
+    outcome = summary(run.dataset)
+    assert {defect: (each.kept, each.surplus) for defect, each in outcome.defects.items()} == {
+        "hole": (5, 0), "scratch": (5, 0)
+    }  # fmt: skip
+    notes = [note for note in outcome.notes if "fewer" in note]
+    why = "2 fewer than wanted, since not all of them are painted yet: run again to go on"
+    assert notes == [f"hole: {why}", f"scratch: {why}"]
+
+
+def test_a_report_counts_what_a_person_took_out_apart_from_what_the_gates_rejected(
+    run: Run, config_path: Path, tmp_path: Path
+) -> None:
+    before = painted(run)[0]
+    apply_review(run, table_of(config_path.parent, {before["sample_id"]: "reject"}))
+    page = page_at(write_report(run, tmp_path / "report"))
+    assert "10 painted, 0 rejected by the gates, 1 taken out by a person, 2 defects" in page.text
+    decided = [(each["id"], each["applied"], each["note"]) for each in page.data["samples"] if each["note"]]
+    assert decided == [(before["sample_id"], "reject", "a note, with a comma")]
+    assert f"defectfill review apply {run.folder} review.csv" in page.text
+
+
 def test_the_command_says_what_was_decided_and_where_the_dataset_is(
     run: Run, config_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +223,7 @@ def test_the_command_says_what_was_decided_and_where_the_dataset_is(
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["decided: 1 reject", "of 1 samples kept or taken out the gates say the same of 0"]
+    assert lines[-3] == "9 of 10 wanted images are in the dataset"
     assert lines[-2:] == ["run again to have others painted for the samples that were taken out", str(run.dataset)]
     table.write_text("id,decision,note\nnone,reject,\n")
     before = contents(run.folder)
@@ -205,7 +243,8 @@ KNOWN = {"hole-1", "hole-2"}
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("id;decision;note\n", ["line 1: expected id,decision,note, found 'id;decision;note'"]),
+        ("id;decision\n", ["line 1: expected id,decision,note, found 'id,decision'"]),
+        ("id;decision;note\nhole-1;good;\n", ["line 2: expected keep, reject, unsure, wrong_label, found 'good'"]),
         ("", ["line 1: expected id,decision,note, found ''"]),
         (
             "id,decision,note\nhole-1,keep,\nhole-9,keep,\nhole-2,good,\n\nhole-1,reject,\nhole-2,keep\n",
@@ -231,7 +270,16 @@ def test_a_table_is_read_as_spreadsheets_write_it_and_a_decision_may_stand_twice
     path = tmp_path / "review.csv"
     path.write_bytes('\ufeffid,decision,note\r\nhole-1,keep,\r\nhole-1,keep,"ä\nb"\r\n'.encode())
     assert read_decisions(path, KNOWN) == {"hole-1": Decided(decision="keep", note="ä\nb")}
-    for broken, message in ((b"\xff", "expected UTF-8"), (b"id,decision,note\n\0", "line")):
+    path.write_bytes('id;decision;note\r\nhole-1;keep;"a; b, c"\r\nhole-2;reject;ä\r\n'.encode())
+    assert read_decisions(path, KNOWN) == {
+        "hole-1": Decided(decision="keep", note="a; b, c"),
+        "hole-2": Decided(decision="reject", note="ä"),
+    }
+    latin = "\ufeffid,decision,note\r\nhole-1,keep,\r\n".encode() + "hole-2,keep,ä\r\n".encode("latin-1")
+    for broken, message in (
+        (latin, r"line 3: expected UTF-8, found the byte 0xe4; save it as UTF-8 \(CSV UTF-8\)"),
+        (b"id,decision,note\n\0", "line"),
+    ):
         path.write_bytes(broken)
         with pytest.raises(DataError, match=message):
             read_decisions(path, KNOWN)
@@ -286,7 +334,9 @@ def test_a_gate_refuses_exactly_the_samples_whose_need_exceeds_its_setting() -> 
     rng = np.random.default_rng(0)
     references, seen = [measures(rng) for _ in range(3)], Counter[str]()
     for tolerance in (0.0, 0.7, 1.0, 2.5):
-        gate = Gate.calibrated(references, GatesConfig(tolerance=tolerance, max_reference_correlation=0.01))
+        gate = Gate.calibrated(
+            references, GatesConfig(tolerance=tolerance, max_reference_correlation=0.01), "diffusion"
+        )
         settings = {"mask_lost": -0.3, "off_mask": 0.75, "near_copy": 0.01}
         for _ in range(60):
             row, against = row_of(measures(rng), gate, float(rng.choice([0, 0.2, 0.6])), float(rng.uniform()))

@@ -29,7 +29,7 @@ RESOLUTION = 24
 
 ANYTHING = Measures(0.2, np.zeros(3, np.float32), 0.01, (0.0,) * 5, (0.0, 0.0), np.full((32, 32), np.nan, np.float32))
 OPEN = replace(
-    Gate.calibrated([ANYTHING], GatesConfig(max_off_mask_fraction=1, max_reference_correlation=1)),
+    Gate.calibrated([ANYTHING], GatesConfig(max_off_mask_fraction=1, max_reference_correlation=1), "diffusion"),
     contrast_range=(0.0, np.inf),
     max_seam_gradient=np.inf,
     max_appearance_distance=np.inf,

@@ -66,6 +66,16 @@ def test_a_terminal_shows_all_open_bars_and_leaves_messages_and_log_lines_above_
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
 
 
+def test_a_narrow_terminal_shows_each_bar_on_one_line() -> None:
+    drawn, _ = on_terminal(CI="", COLUMNS="80")
+    plain = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", drawn)
+    lines = {line.strip() for line in re.split("[\r\n]+", plain) if re.search("kept|wan|left", line)}
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"inpaint hole \[a\] .*/8 .*\d:\d\d( left)? +\d kept, .*(wanted|…)", line), line
+    assert max(map(len, lines)) <= 80
+
+
 def test_under_ci_a_terminal_gets_plain_lines() -> None:
     drawn, printed = on_terminal(CI="true")
     assert printed == "a result\n"

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.dataset.leakage import leakage_section
+from defectfill.io.markdown import plain
 from defectfill.records.leakage import read_certificate
 from defectfill.records.manifest import SPLIT_TABLES, count_rows
 from defectfill.records.snapshot import white_level_in
@@ -20,7 +21,7 @@ def dataset_card(run: Run, folder: Path) -> str:
     config = run.config
     counts = count_rows(pq.read_table(folder / "manifest.parquet", columns=["defect", "split", "origin"]))
     table = [
-        f"| {_cell(defect)} | {split} | {origin} | {count} |"
+        f"| {plain(defect)} | {split} | {origin} | {count} |"
         for (defect, split, origin), count in sorted(counts.items())
     ]
     reasons: Counter[str] = Counter(
@@ -30,7 +31,7 @@ def dataset_card(run: Run, folder: Path) -> str:
     labels = {"drawn": "masks", "planned": "planned_masks", "annotated": "annotated_masks"}[config.dataset.label]
     margins = ""
     if config.dataset.label == "annotated":
-        each = (f"{annotation_margin_px(run.folder, defect)} px for {defect}" for defect in config.data.defects)
+        each = (f"{annotation_margin_px(run.folder, defect)} px for {plain(defect)}" for defect in config.data.defects)
         margins = (
             "\n  `annotated_masks/` is that grown by as much as the references' masks reach beyond what one sees: "
             f"{', '.join(each)}."
@@ -50,7 +51,7 @@ configs:
   data_files:
 {os.linesep.join(splits)}
 ---
-# {config.category}: real and synthetic defects
+# {plain(config.category)}: real and synthetic defects
 
 | defect | split | origin | images |
 | --- | --- | --- | --- |
@@ -78,7 +79,7 @@ def _judged(run: Run, folder: Path) -> str:
     verdict = read_verdict(run, folder)
     if verdict is None:
         return ""
-    sentences = "\n".join(f"- {each.sentence}." for each in verdict.defects.values())
+    sentences = "\n".join(f"- {plain(each.sentence)}." for each in verdict.defects.values())
     return f"""
 ## Does it help?
 
@@ -96,7 +97,7 @@ def _painted_by(run: Run) -> str:
     if generate.uses_base:
         chosen = {"lfs": "the least reconstructed", "balanced": best}[generate.choice]
         return (
-            f"{base.model} ({base.revision[:12]}) with one DefectFill adapter per defect,\n"
+            f"{plain(base.model)} ({base.revision[:12]}) with one DefectFill adapter per defect,\n"
             f"  {generate.steps} steps of {generate.solver}, guidance {generate.guidance_scale:g}, of\n"
             f"  {generate.candidates} candidates {chosen}"
         )
@@ -116,8 +117,3 @@ def _leakage(folder: Path) -> tuple[str, str]:
     if certificate is None:
         return "", ""
     return ", leaky" if certificate.is_leaky else "", f"\n{leakage_section(certificate)}\n"
-
-
-def _cell(name: str) -> str:
-    """Return a name as a cell of a table."""
-    return name.replace("|", "\\|")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from defectfill.io.markdown import plain
 from defectfill.records.evaluation import ArmFigures, Evaluation
 
 COLUMNS = {
@@ -21,16 +22,16 @@ COLUMNS = {
 def evaluation_table(evaluation: Evaluation) -> str:
     """Return the verdicts and all figures of an evaluation, a table per defect and detector."""
     settings = evaluation.settings
-    lines = [f"# {evaluation.category}: does the dataset help?", ""]
-    lines += [f"- {each.sentence}." for each in evaluation.defects.values()]
-    lines += [f"- {note.rstrip('.')}." for note in evaluation.notes]
+    lines = [f"# {plain(evaluation.category)}: does the dataset help?", ""]
+    lines += [f"- {plain(each.sentence)}." for each in evaluation.defects.values()]
+    lines += [f"- {plain(note.rstrip('.'))}." for note in evaluation.notes]
     lines += ["", *_how(evaluation)]
     for defect in evaluation.defects:
         for detector, what in evaluation.detectors.items():
             figures = [each for each in evaluation.figures if (each.defect, each.detector) == (defect, detector)]
             if figures:
                 images, normals = figures[0].scores.images, figures[0].scores.normals
-                lines += ["", f"## {defect}: {what}", "", f"{images} images with it and {normals} normals.", ""]
+                lines += ["", f"## {plain(defect)}: {what}", "", f"{images} images with it and {normals} normals.", ""]
                 lines += _figures(figures, int(str(settings["seeds"])))
     lines += _subsets(evaluation)
     if evaluation.fidelity_table:
@@ -81,4 +82,4 @@ def _head(*names: str) -> Iterable[str]:
 
 
 def _row(*cells: str) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(plain, cells))} |"

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import mask_files
 from defectfill.ingest.leaks import FOLDER_KEY, find_leaks
+from defectfill.io.markdown import plain
 from defectfill.masks.held_out import HELD_OUT
 from defectfill.records.leakage import Certificate, Leak
 from defectfill.records.manifest import ManifestRow
@@ -142,8 +143,7 @@ def _table(leaks: Sequence[Leak]) -> Iterator[str]:
     yield "| used as | file | is, in the test split | likeness | synthetic images made from it |"
     yield "| --- | --- | --- | --- | --- |"
     for leak in leaks[:NAMED]:
-        names = (name.replace("|", "\\|") for name in (leak.path, leak.held_out))
-        yield f"| {leak.kind} | {' | '.join(names)} | {leak.likeness:.2f} | {leak.samples} |"
+        yield f"| {leak.kind} | {plain(leak.path)} | {plain(leak.held_out)} | {leak.likeness:.2f} | {leak.samples} |"
     if len(leaks) > NAMED:
         yield f"| and {len(leaks) - NAMED} more | in the file metadata of manifest.parquet | | | |"
 

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.probe import probe_vae
-from defectfill.painting.gates import REASONS, REMEDIES, REMEDIES_WITHOUT_BASE
+from defectfill.painting.gates import REASONS, remedies_of
 from defectfill.records.manifest import REVIEWED
 from defectfill.runs.plan import plan_table
+from defectfill.runs.planner import is_filled
 from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
-from defectfill.runs.shards import TRIED, is_hopeless, rejected_files
+from defectfill.runs.shards import TRIED, is_hopeless, painted_count, rejected_files
 
 REVIEW_REMEDY = "the gates that `defectfill review apply` proposes"
 LOST = (*REASONS, REVIEWED)
@@ -38,6 +39,8 @@ class DefectSummary(BaseModel):
     kept: int
     wanted: int
     """generate.count"""
+    surplus: int = 0
+    """Painted beyond those, and in no table; a higher count takes them up."""
     hopeless: bool = False
     """So few of its first samples were kept that no more were painted."""
     examples: tuple[str, ...] = ()
@@ -70,7 +73,7 @@ def defect_summaries(run: Run, dataset: Path) -> dict[str, DefectSummary]:
 
 
 def funnel(defects: Mapping[str, DefectSummary]) -> list[dict[str, Any]]:
-    """Return a table, a row per defect: planned, without room, rejected by reason, kept and wanted."""
+    """Return a table, a row per defect: planned, without room, rejected by reason, kept, wanted and surplus."""
     given = [reason for reason in LOST if any(reason in each.rejected for each in defects.values())]
     return [
         {
@@ -80,6 +83,7 @@ def funnel(defects: Mapping[str, DefectSummary]) -> list[dict[str, Any]]:
             **{reason: each.rejected.get(reason, 0) for reason in given},
             "kept": each.kept,
             "wanted": each.wanted,
+            "surplus": each.surplus,
         }
         for defect, each in defects.items()
     ]
@@ -88,11 +92,12 @@ def funnel(defects: Mapping[str, DefectSummary]) -> list[dict[str, Any]]:
 def format_summary(outcome: Summary) -> list[str]:
     """Return the lines of a table, a row per defect, and the notes below it."""
     rows = funnel(outcome.defects)
-    stages = [stage for stage in rows[0] if stage not in ("defect", "wanted")]
+    stages = [stage for stage in rows[0] if stage not in ("defect", "wanted", "surplus")]
     lines = [f"{'':16}" + "".join(f"{stage:>{max(len(stage), 7) + 2}}" for stage in stages)]
     for row in rows:
         numbers = "".join(f"{row[stage]:>{max(len(stage), 7) + 2}}" for stage in stages)
-        lines.append(f"{row['defect']:16}{numbers} of {row['wanted']}")
+        more = f", {row['surplus']} more painted than needed" if row["surplus"] else ""
+        lines.append(f"{row['defect']:16}{numbers} of {row['wanted']}{more}")
     lines += outcome.notes
     if outcome.probe_accuracy is not None:
         accuracy = f"{outcome.probe_accuracy:.0%} (50% is chance)"
@@ -105,7 +110,8 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
     kept = pq.read_table(dataset / "manifest.parquet", columns=["defect"], filters=of_defect).num_rows
     rows = pq.read_table(dataset / "rejected.parquet", columns=["sample_id", "reason"], filters=of_defect)
     rejected, hopeless = Counter(rows["reason"].to_pylist()), is_hopeless(run, defect)
-    painted = kept + rejected.total()
+    painted, wanted = kept + rejected.total(), run.config.generate.count
+    is_over = hopeless or kept + rejected[REVIEWED] >= wanted
     plan = plan_table(run, defect, columns=["reason"])["reason"].to_pylist()
     no_room = sum(map(bool, plan[: _end(plan, painted)]))
     return DefectSummary(
@@ -113,7 +119,9 @@ def _defect_summary(run: Run, dataset: Path, defect: str) -> DefectSummary:
         no_room=no_room,
         rejected={reason: rejected[reason] for reason in LOST if rejected[reason]},
         kept=kept,
-        wanted=run.config.generate.count,
+        wanted=wanted,
+        # Of an interrupted run what the dataset does not have yet is none; of one on storage shards need not be here.
+        surplus=max(painted_count(run, defect) - painted, 0) if is_over else 0,
         hopeless=hopeless,
         examples=tuple(map(str, _examples(run, defect, rows))) if hopeless else (),
     )
@@ -137,7 +145,7 @@ def _end(reasons: Sequence[str], placed: int) -> int:
 def _notes(run: Run, defect: str, outcome: DefectSummary) -> Iterator[str]:
     if outcome.kept < outcome.wanted and outcome.hopeless:
         reason = max(outcome.rejected, key=lambda reason: outcome.rejected[reason])
-        remedies = REMEDIES if run.config.generate.uses_base else REMEDIES_WITHOUT_BASE
+        remedies = remedies_of(run.config.generate.painter)
         yield (
             f"{defect}: given up after {TRIED} samples, of which {outcome.kept} passed the gates and "
             f"{outcome.rejected[reason]} were rejected as {reason}; what helps: {remedies.get(reason, REVIEW_REMEDY)}"
@@ -155,6 +163,8 @@ def _why_fewer(run: Run, outcome: DefectSummary) -> str:
     """Return why there are fewer samples than wanted of a defect that is not hopeless."""
     if outcome.wanted <= outcome.kept + outcome.rejected.get(REVIEWED, 0) and not read_review(run).refill:
         return "taken out by a review; apply it with --refill and run again to have others painted"
+    if not run.is_marked_finished() and not is_filled(run):
+        return "since not all of them are painted yet: run again to go on"
     lost = {"no room": outcome.no_room, **outcome.rejected}
     most = max(lost, key=lambda reason: lost[reason])
     attempts = f"generate.max_attempts {run.config.generate.max_attempts:g}"

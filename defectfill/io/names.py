@@ -31,6 +31,18 @@ def safe_name(name: str) -> str:
     return f"{words or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def printable(text: str) -> str:
+    """Return a text as a terminal may print it: characters that control one, or turn letters around, as escapes.
+
+    Names of files can hold any; line feeds and tabs stay.
+    """
+    return re.sub(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]",
+        lambda found: found[0].encode("unicode_escape").decode(),
+        text,
+    )
+
+
 def drawn_name(name: str) -> str:
     """Return a name as it is drawn into pictures, by fonts that have Latin letters: others give its safe form."""
     return name if all(letter < "\u0250" for letter in name) else safe_name(name)

@@ -19,6 +19,8 @@ REDRAWN_EVERY_S = 0.2
 MEASURABLE_S = 0.01
 """Of what took less, all found done at once for instance, no items per second are told."""
 MEMORY_READ_EVERY_S = 1.0
+WIDE = 130
+"""Columns of a terminal that has room for long bars and the device's memory beside them."""
 
 
 class Bar(Protocol):
@@ -146,7 +148,16 @@ def console() -> "Console":
 
 def _new_progress() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress_bar import ProgressBar
+    from rich.table import Column
     from rich.text import Text
+
+    class Share(BarColumn):
+        """The bar itself, shorter where there is little room."""
+
+        def render(self, task: Task) -> ProgressBar:
+            self.bar_width = 24 if console().width >= WIDE else 8
+            return super().render(task)
 
     class Pace(ProgressColumn):
         """Items per second, and the time that is left, or that all took."""
@@ -157,19 +168,28 @@ def _new_progress() -> "Progress":
             speed = task.finished_speed or task.speed
             return Text(f"{speed:.3g} {task.fields['unit']}/s, {clock}" if speed else clock)
 
+    class Note(ProgressColumn):
+        """What is said of the items, cut off where it does not fit: a second line would be taken for another bar's."""
+
+        def render(self, task: Task) -> Text:
+            return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
+
     class Memory(ProgressColumn):
         max_refresh = MEMORY_READ_EVERY_S
 
         def render(self, task: Task) -> Text:
-            return Text(_VIEW.read_memory(), style="dim")
+            return Text(_VIEW.read_memory() if console().width >= WIDE else "", style="dim")
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
 
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        Pace(),
-        TextColumn("{task.fields[note]}", markup=False),
-        Memory(),
+        Share(table_column=whole()),
+        MofNCompleteColumn(table_column=whole()),
+        Pace(table_column=whole()),
+        Note(),
+        Memory(table_column=whole()),
         console=console(),
         refresh_per_second=1 / REDRAWN_EVERY_S,
         redirect_stdout=False,

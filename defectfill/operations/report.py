@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from defectfill.config.run import load_config
-from defectfill.dataset.report.build import write_report
+from defectfill.dataset.report.build import PAGE, write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.s3 import is_remote
 from defectfill.operations.storage.fetch import fetch_dataset, fetch_latest, fetch_run, open_run
 from defectfill.operations.storage.upload import upload_folder
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
+
+PAGE_SUFFIX = Path(PAGE).suffix
 
 
 def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
@@ -33,12 +35,13 @@ def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
 def finished_run(target: str) -> Run:
     """Return a finished run, with its dataset on this machine.
 
-    target: the folder or URL of the run or of its dataset, or the YAML file of a category, whose newest finished run it
-    is. Raises DataError where there is none, or another version of defectfill made it.
+    target: the folder or URL of the run or of its dataset, anything in that folder, such as the page of its report, or
+    the YAML file of a category, whose newest finished run it is. Raises DataError where there is
+    none, or another version of defectfill made it.
     """
     if is_remote(target):
         run = open_run(target.rstrip("/").removesuffix("/dataset"))
-    elif Path(target).is_dir():
+    elif Path(target).is_dir() or Path(target).suffix == PAGE_SUFFIX:
         run = _run_in(Path(target))
     else:
         run = _newest(Path(target))
@@ -52,11 +55,11 @@ def finished_run(target: str) -> Run:
     return run
 
 
-def _run_in(folder: Path) -> Run:
-    """Return the run in a folder, or that of the dataset there."""
-    found = next((each for each in (folder, folder.resolve().parent) if (each / RUN_FILE).is_file()), None)
+def _run_in(path: Path) -> Run:
+    """Return the run in a folder, or that whose dataset or page a path is."""
+    found = next((each for each in (path, *path.resolve().parents) if (each / RUN_FILE).is_file()), None)
     if found is None:
-        raise DataError(f"{folder}: expected the folder of a run, with {RUN_FILE}, found none")
+        raise DataError(f"{path}: expected the folder of a run, with {RUN_FILE}, or what lies in it, found neither")
     return _current(Run.open_if_current(found), found)
 
 

@@ -184,6 +184,12 @@ class ReviewReport(BaseModel):
     """Folder or URL."""
     decisions: dict[str, int]
     """Samples by decision, those of earlier reviews too."""
+    kept: dict[str, int]
+    """Samples in the dataset by defect."""
+    taken_out: int
+    """Samples that the gates kept and that are not in it by a decision, over all defects."""
+    wanted: int
+    """generate.count, of each defect."""
     is_finished: bool
     """Whether the dataset is as it is to be; else the next run paints others for those taken out."""
     agreement: Agreement

@@ -55,6 +55,12 @@ REMEDIES_WITHOUT_BASE: dict[str, str] = {
 }
 """The same of a painter that needs no base."""
 
+
+def remedies_of(painter: str) -> dict[str, str]:
+    """Return what helps against each reason of REASONS, with a painter."""
+    return REMEDIES if painter == "diffusion" else REMEDIES_WITHOUT_BASE
+
+
 MEANINGLESS: dict[str, frozenset[Reason]] = {
     "diffusion": frozenset(),
     "paste": frozenset({"near_copy"}),
@@ -62,6 +68,12 @@ MEANINGLESS: dict[str, frozenset[Reason]] = {
 }
 """Reasons that say nothing against samples of a painter: what is pasted is a copy of a reference by design, and a
 random material is unlike all of them."""
+
+
+def reasons_of(painter: str) -> tuple[str, ...]:
+    """Return the reasons that samples of a painter are rejected for, in the order of REASONS."""
+    return tuple(reason for reason in REASONS if reason not in MEANINGLESS[painter])
+
 
 # How far unseen real defects lie outside the range of three to six references, measured over six kinds of defects on
 # four products by benchmarks.gates: with narrower limits more of them are refused, with wider ones smooth blobs pass.
@@ -94,11 +106,16 @@ class Gate:
     max_appearance_distance: float
     """The largest distance to the nearest reference."""
     references: tuple[Measures, ...]
-    meaningless: frozenset[Reason] = frozenset()
-    """Reasons that reject nothing."""
+    painter: str
+    """Whose samples are judged."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All that it rejects for."""
+        return reasons_of(self.painter)
 
     @classmethod
-    def calibrated(cls, references: Sequence[Measures], settings: GatesConfig, painter: str = "diffusion") -> "Gate":
+    def calibrated(cls, references: Sequence[Measures], settings: GatesConfig, painter: str) -> "Gate":
         """Return the gate of at least one measured reference, none of which it would reject but as its own copy.
 
         Contrast, texture and sharpness of the edge are at least the least of the references over LEAST_EXCESS, SMOOTHER
@@ -123,7 +140,7 @@ class Gate:
             max_reference_correlation=most + settings.max_reference_correlation * (1 - most),
             max_appearance_distance=max([*apart, LEAST_APPEARANCE_DISTANCE]) * LEAST_EXCESS**tolerance,
             references=tuple(references),
-            meaningless=MEANINGLESS[painter],
+            painter=painter,
         )
 
     def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Verdict":
@@ -145,9 +162,8 @@ class Gate:
             "blurred_edge": _any_below(measures.edge_sharpness, self.min_edge_sharpness),
             "out_of_range": measures.contrast > largest or apart > self.max_appearance_distance,
         }
-        return Verdict(
-            most_alike, apart, tuple(reason for reason in against if against[reason] and reason not in self.meaningless)
-        )
+        reasons = self.reasons
+        return Verdict(most_alike, apart, tuple(name for name in against if against[name] and name in reasons))
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,13 @@ def plan_samples(run: Run, open_planner: Callable[[Run, str, int], Planner] | No
             return shards
 
 
-def is_filled(run: Run) -> bool:
-    """Return whether plan_samples would have nothing to plan and nothing to paint."""
-    outcomes = {defect: sample_outcomes(run, defect) for defect in run.config.data.defects}
+def is_filled(run: Run, *, refill: bool = True) -> bool:
+    """Return whether plan_samples would have nothing to plan and nothing to paint.
+
+    Without `refill` what is to be painted for samples that a review took out does not count: that a run is not filled
+    even so is not the review's doing.
+    """
+    outcomes = {defect: sample_outcomes(run, defect, refill=refill) for defect in run.config.data.defects}
     return not shards_to_do(run, outcomes) and not any(
         _missing(run.config.generate, each) for each in outcomes.values()
     )

@@ -52,16 +52,16 @@ def are_hopeless(outcomes: NDArray[np.int8]) -> bool:
     return len(first) == TRIED and counts[Outcome.PENDING] == 0 and counts[Outcome.KEPT] < HOPELESS_RATE * TRIED
 
 
-def sample_outcomes(run: Run, defect: str, most: int | None = None) -> NDArray[np.int8]:
+def sample_outcomes(run: Run, defect: str, most: int | None = None, *, refill: bool = True) -> NDArray[np.int8]:
     """Return the `Outcome` [N] of each planned sample of a defect, as far as finished shards tell it.
 
-    Those that a person took out count as rejected where others are to be painted for them, else as kept.
-    most: so many placed samples are enough, the first ones.
+    Those that a person took out count as rejected where others are to be painted for them, else as kept; without
+    `refill` as kept in any case. most: so many placed samples are enough, the first ones.
     """
     placed = placed_samples(run, defect)
     if most is not None:
         placed = placed[: np.searchsorted(np.cumsum(placed), most) + 1]
-    replaced = pa.array(read_review(run).replaced, pa.string())
+    replaced = pa.array(read_review(run).replaced if refill else [], pa.string())
     outcomes = np.where(placed, Outcome.PENDING, Outcome.UNPLACED).astype(np.int8)
     for shard in finished_shards(run, defect):
         if shard.start >= len(placed):
@@ -73,6 +73,12 @@ def sample_outcomes(run: Run, defect: str, most: int | None = None) -> NDArray[n
         outcomes[painted] = Outcome.REJECTED
         outcomes[painted[: len(kept)][kept[: len(painted)]]] = Outcome.KEPT
     return outcomes
+
+
+def painted_count(run: Run, defect: str) -> int:
+    """Return how many samples of a defect are painted, as far as the finished shards on this machine tell it."""
+    placed = placed_samples(run, defect)
+    return sum(int(placed[shard.start : shard.stop].sum()) for shard in finished_shards(run, defect))
 
 
 def finished_shards(run: Run, defect: str) -> list[Shard]:

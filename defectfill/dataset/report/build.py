@@ -29,7 +29,7 @@ from defectfill.dataset.report.scenes import draw_scenes
 from defectfill.dataset.report.training import trainings
 from defectfill.dataset.summary import DefectSummary, summary
 from defectfill.io.files import new_folder, write_bytes
-from defectfill.painting.gates import PLAIN_WORDS, REMEDIES
+from defectfill.painting.gates import PLAIN_WORDS, remedies_of
 from defectfill.records.evaluation import Verdict
 from defectfill.records.leakage import read_certificate
 from defectfill.records.manifest import REVIEWED, TAKEN_OUT
@@ -106,6 +106,8 @@ def _page(run: Run, pictures: Path) -> bytes:
         outcome=outcome,
         leakage=read_certificate(run.dataset / "manifest.parquet"),
         painted=painted,
+        taken_out=sum(each.rejected.get(REVIEWED, 0) for each in outcome.defects.values()),
+        surplus=sum(each.surplus for each in outcome.defects.values()),
         defects=defects,
         trainings=adapters,
         mean_file=MEAN_FILE,
@@ -113,13 +115,13 @@ def _page(run: Run, pictures: Path) -> bytes:
         steps=step_times(run),
         facts=list(facts_of(run, adapters)),
         config=config_text(run),
-        run_argument=shlex.quote(str(run.folder)),
+        run_argument=shlex.quote(run.uri),
         plot=_numbering(),
         data={
             "key": f"{run.config.category}/{run.folder.name}",
             "defects": list(references),
             "limits": {name: _limits(each) for name, each in references.items()},
-            "remedies": REMEDIES,
+            "remedies": remedies_of(run.config.generate.painter),
             "taken_out": TAKEN_OUT,
             "words": {**PLAIN_WORDS, REVIEWED: "taken out by a person"},
             "sources": source_records(scenes, names),

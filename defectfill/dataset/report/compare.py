@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectfill.config.affects import Affects, settings_that_affect
+from defectfill.config.affects import Affects
 from defectfill.dataset.report.build import PAGE
 from defectfill.dataset.report.page import render
 from defectfill.dataset.report.references import measured_references
@@ -16,12 +16,13 @@ from defectfill.dataset.summary import DefectSummary, summary
 from defectfill.io.files import new_folder, write_bytes
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import references_of
+from defectfill.runs.keys import counted_settings
 from defectfill.runs.run import Run
 
 MOST_PAIRS = 1000
 COUNTED = Affects.RUN | Affects.DATASET
 MEDIANS = ("score", "planned_iou", "contrast", "appearance_distance", "mask_area_fraction")
-"""Of the kept samples."""
+"""Of the kept samples; of the score only where both runs select by the same distance."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def _page(before: Run, after: Run, folder: Path) -> bytes:
     samples = [painted_samples(run) for run in runs]
     defects = list(dict.fromkeys([*outcomes[0], *outcomes[1]]))
     common = _common(*samples)
+    same_distance = before.record.distance == after.record.distance
+    medians = MEDIANS if same_distance else tuple(name for name in MEDIANS if name != "score")
     pairs = _pairs(runs, common[:MOST_PAIRS], folder)
     return render(
         "compare.html",
@@ -67,9 +70,10 @@ def _page(before: Run, after: Run, folder: Path) -> bytes:
         settings=list(_settings(*runs)),
         versions=list(_versions(*runs)),
         references=list(_references(*runs)),
-        figures={defect: list(_figures(defect, outcomes, samples)) for defect in defects},
+        figures={defect: list(_figures(defect, outcomes, samples, medians)) for defect in defects},
         pairs=sorted(pairs, key=lambda pair: not pair.is_judged_otherwise),
         common=len(common),
+        same_distance=same_distance,
     )
 
 
@@ -82,15 +86,19 @@ def _differences(before: dict[str, str], after: dict[str, str]) -> Iterator[Diff
 
 
 def _settings(*runs: Run) -> Iterator[Difference]:
+    """Yield the settings that are otherwise; where one painter alone needs a base, none that only that one minds."""
+    counted = [counted_settings(run.config, COUNTED) for run in runs]
+    if len({run.config.generate.uses_base for run in runs}) > 1:
+        counted = [{key: each[key] for key in each if all(key in other for other in counted)} for each in counted]
     tables = [
         {
-            **{key: str(value) for key, value in settings_that_affect(run.config, COUNTED).items()},
-            "base": f"{run.record.base.model} {run.record.base.revision}",
+            **{key: str(value) for key, value in settings.items()},
+            "base": f"{run.record.base.model} {run.record.base.revision}".strip(),
             "distance": run.record.distance,
             "device": run.record.device,
             "data": run.record.data_digest[:12],
         }
-        for run in runs
+        for settings, run in zip(counted, runs, strict=True)
     ]
     yield from _differences(*tables)
 
@@ -117,7 +125,10 @@ def _references(*runs: Run) -> Iterator[Difference]:
 
 
 def _figures(
-    defect: str, outcomes: Sequence[dict[str, DefectSummary]], samples: Sequence[Sequence[PaintedSample]]
+    defect: str,
+    outcomes: Sequence[dict[str, DefectSummary]],
+    samples: Sequence[Sequence[PaintedSample]],
+    medians: Sequence[str],
 ) -> Iterator[Difference]:
     """Yield the figures of a defect in both runs, equal ones too."""
     tables: list[dict[str, str]] = []
@@ -127,13 +138,13 @@ def _figures(
             {"wanted": found.wanted, "planned": found.planned, "kept": found.kept, **found.rejected} if found else {}
         )
         kept = [sample.row for sample in own if sample.row.defect == defect and not sample.row.reason]
-        tables.append({**{name: str(count) for name, count in counts.items()}, **dict(_medians(kept))})
+        tables.append({**{name: str(count) for name, count in counts.items()}, **dict(_medians(kept, medians))})
     for name in dict.fromkeys([*tables[0], *tables[1]]):
         yield Difference(name, *(table.get(name, "") for table in tables))
 
 
-def _medians(rows: Sequence[ManifestRow]) -> Iterator[tuple[str, str]]:
-    for name in MEDIANS:
+def _medians(rows: Sequence[ManifestRow], names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
         if values := [value for row in rows if (value := getattr(row, name)) is not None]:
             yield f"median {name}", f"{statistics.median(values):.3g}"
 

@@ -24,13 +24,13 @@ class Stage:
     name: str
     count: int
     share: float
-    """Of those planned, in percent."""
+    """Of those planned or painted, in percent."""
 
 
 def funnel(outcome: DefectSummary) -> list[Stage]:
     """Return what became of the planned samples of a defect: kept first, then by reason."""
-    counts = {"kept": outcome.kept, **outcome.rejected, "no room": outcome.no_room}
-    total = max(outcome.planned, 1)
+    counts = {"kept": outcome.kept, **outcome.rejected, "no room": outcome.no_room, "surplus": outcome.surplus}
+    total = max(outcome.planned + outcome.surplus, 1)
     return [Stage(name, count, 100 * count / total) for name, count in counts.items() if count]
 
 
@@ -98,13 +98,8 @@ def facts_of(run: Run, trainings: list[Training]) -> Iterator[tuple[str, str]]:
     packages = {**{name: version(name) for name in PACKAGES}, **(trainings[0].versions if trainings else {})}
     yield "defectfill", f"{version('defectfill')}, method {record.method_version}"
     yield "packages", ", ".join(f"{name} {number}" for name, number in sorted(packages.items()))
-    yield (
-        "licences",
-        (
-            "The images derive from the photographs they were painted on and inherit their licence; "
-            f"the base model {record.base.model} has its own."
-        ),
-    )
+    bases = f"; the base model {record.base.model} has its own" if run.config.generate.uses_base else ""
+    yield "licences", f"The images derive from the photographs they were painted on and inherit their licence{bases}."
 
 
 def config_text(run: Run) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from defectfill.dataset.report.limits import limits_of
 from defectfill.dataset.report.plots import histogram
 from defectfill.dataset.report.references import DefectReferences, MeasuredReference
 from defectfill.painting.measures import SOURCE_BANDS_PX
@@ -55,29 +56,40 @@ def _scores_not_chosen(rows: Sequence[ManifestRow]) -> Iterator[float]:
 
 
 def _subjects(references: DefectReferences) -> Iterator[_Subject]:
-    gate = references.gate
+    limits = {
+        (each.key, each.position): tuple(limit for limit in (each.low, each.high) if limit is not None)
+        for each in limits_of(references.gate)
+    }
     yield _Subject(
         "area of the mask, share of the image",
         lambda row: row.mask_area_fraction,
         lambda each: each.area_fraction,
         logarithmic=True,
     )
-    yield _Subject("contrast", lambda row: row.contrast, lambda each: each.measures.contrast, gate.contrast_range, True)
+    yield _Subject(
+        "contrast",
+        lambda row: row.contrast,
+        lambda each: each.measures.contrast,
+        limits.get(("contrast", None), ()),
+        logarithmic=True,
+    )
     yield _Subject(
         f"texture below {SOURCE_BANDS_PX[0]:g} px",
         lambda row: row.texture[0] if row.texture else None,
         lambda each: each.measures.texture[0],
-        gate.min_texture[:1],
-        True,
+        limits.get(("texture", 0), ()),
+        logarithmic=True,
     )
     yield _Subject(
         "edge sharpness",
         lambda row: row.edge_sharpness[0] if row.edge_sharpness else None,
         lambda each: each.measures.edge_sharpness[0],
-        gate.min_edge_sharpness[:1],
+        limits.get(("edge", 0), ()),
     )
     yield _Subject(
-        "distance to the nearest reference", lambda row: row.appearance_distance, None, (gate.max_appearance_distance,)
+        "distance to the nearest reference",
+        lambda row: row.appearance_distance,
+        limits=limits.get(("distance", None), ()),
     )
     yield _Subject("label against planned mask, IoU", lambda row: row.planned_iou)
 

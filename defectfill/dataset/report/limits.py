@@ -24,9 +24,12 @@ class Limit(BaseModel):
 
 
 def limits_of(gate: Gate) -> list[Limit]:
-    """Return the range of every figure that a gate judges, in the order in which it asks."""
+    """Return the range of every figure that a gate judges, in the order in which it asks.
+
+    Figures that say nothing against samples of its painter have none.
+    """
     settings, (least, largest) = gate.settings, gate.contrast_range
-    return [
+    limits = [
         Limit(reasons=("mask_lost",), label="planned mask drawn", key="drawn", low=settings.min_drawn_fraction),
         Limit(reasons=("off_mask",), label="drawn off the mask", key="off", high=settings.max_off_mask_fraction),
         Limit(reasons=("seam_visible",), label="seam gradient", key="seam", high=gate.max_seam_gradient),
@@ -42,6 +45,7 @@ def limits_of(gate: Gate) -> list[Limit]:
             high=gate.max_appearance_distance,
         ),
     ]  # fmt: skip
+    return [limit for limit in limits if set(limit.reasons) & set(gate.reasons)]
 
 
 def _bands() -> Iterator[str]:

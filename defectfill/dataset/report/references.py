@@ -56,7 +56,7 @@ def measured_references(run: Run, defect: str) -> DefectReferences:
     found = tuple(_measured(run, ManifestRow.model_validate(row)) for row in rows)
     return DefectReferences(
         references=found,
-        gate=Gate.calibrated([each.measures for each in found], run.config.gates),
+        gate=Gate.calibrated([each.measures for each in found], run.config.gates, run.config.generate.painter),
         margin_px=round(statistics.median(annotation_margin(each.image, each.mask) for each in found)),
     )
 

@@ -90,7 +90,9 @@ def _sample(run: Run, row: dict[str, Any], planned: Path, shard: Path | None, no
     made = ManifestRow.model_validate(row)
     files = _files(run, made, planned, shard)
     whole = files is not None and all(path.is_file() for path in vars(files).values())
-    return PaintedSample(made, row.get("review") or "", note, run.dataset / made.source_path, files if whole else None)
+    review = row.get("review") or ""
+    source = run.dataset / made.source_path
+    return PaintedSample(made, review, note if review else "", source, files if whole else None)
 
 
 def _files(run: Run, row: ManifestRow, planned: Path, shard: Path | None) -> Files | None:

@@ -5,6 +5,7 @@ sample is kept where no need exceeds its setting, so settings can be tried witho
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from defectfill.config.gates import GatesConfig
 from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.operations.reports import Agreement, GateAgreement, Proposal
-from defectfill.painting.gates import REASONS, Gate
+from defectfill.painting.gates import Gate, reasons_of
 from defectfill.records.manifest import TAKEN_OUT, ManifestRow
 from defectfill.runs.run import Run
 from defectfill.synthesis.calibration import calibrated_gate
@@ -52,7 +53,7 @@ class Decisions:
     """Samples that a person decided on, N of them."""
 
     needs: dict[str, NDArray[np.float64]]
-    """[N] by gate. Of mask_lost, whose setting is a least value, the negative one."""
+    """[N] by gate that judges the run's painter. Of mask_lost, whose setting is a least value, the negative one."""
     refused: NDArray[np.bool_]
     """[N], by the person."""
 
@@ -76,8 +77,9 @@ Limits = dict[str, float]
 
 def agreement(run: Run) -> Agreement:
     """Return how far the gates of a run and the people who reviewed its dataset agree, and what would agree best."""
-    decisions, present = read_decisions(run), _limits_of(run.config.gates)
-    gates = tuple(_gate_agreement(decisions, gate, present) for gate in REASONS)
+    decisions = read_decisions(run)
+    present = _limits_of(run.config.gates, decisions.needs)
+    gates = tuple(_gate_agreement(decisions, gate, present) for gate in decisions.needs)
     taken_out, kept = int(decisions.refused.sum()), int((~decisions.refused).sum())
     found = Agreement(kept=kept, taken_out=taken_out, agree=_agreeing(decisions, present), gates=gates)
     if min(kept, taken_out) < LEAST_DECISIONS:
@@ -104,17 +106,25 @@ def read_decisions(run: Run) -> Decisions:
     loose = {defect: annotation_margin_px(run.folder, defect) > 0 for defect in defects}
     needs = [needs_of(row, *ends[row.defect], loose=loose[row.defect]) for row in rows]
     return Decisions(
-        {gate: np.array([each[gate] for each in needs], np.float64) for gate in REASONS},
+        {
+            gate: np.array([each[gate] for each in needs], np.float64)
+            for gate in reasons_of(run.config.generate.painter)
+        },
         np.array([row.review in TAKEN_OUT for row in rows], bool),
     )
 
 
 def ends_of(gate: Gate) -> tuple[Gate, Gate]:
     """Return the gate with its tolerance and its share of correlation at 0, and with both at 1."""
-    first, last = (
-        gate.settings.model_copy(update={TOLERANCE: end, "max_reference_correlation": end}) for end in (0.0, 1.0)
+    strict, wide = (
+        Gate.calibrated(
+            gate.references,
+            gate.settings.model_copy(update={TOLERANCE: end, "max_reference_correlation": end}),
+            gate.painter,
+        )
+        for end in (0.0, 1.0)
     )
-    return Gate.calibrated(gate.references, first), Gate.calibrated(gate.references, last)
+    return strict, wide
 
 
 def needs_of(row: ManifestRow, strict: Gate, wide: Gate, *, loose: bool = False) -> dict[str, float]:
@@ -162,7 +172,7 @@ def best_limits(decisions: Decisions, present: Limits) -> Limits:
     best = present
     for _ in range(ROUNDS):
         before = best
-        for name in SEEN:
+        for name in (each for each in SEEN if each in present):
             best = {**best, name: _best_value(decisions, name, best, present[name])}
         if best == before:
             break
@@ -211,10 +221,13 @@ def _gate_agreement(decisions: Decisions, gate: str, present: Limits) -> GateAgr
     )
 
 
-def _limits_of(gates: GatesConfig) -> Limits:
-    return {
-        TOLERANCE: gates.tolerance,
-        "min_drawn_fraction": -gates.min_drawn_fraction,
-        "max_off_mask_fraction": gates.max_off_mask_fraction,
-        "max_reference_correlation": gates.max_reference_correlation,
+def _limits_of(config: GatesConfig, gates: Collection[str]) -> Limits:
+    """Return the values of the settings that some of these gates have."""
+    limits = {
+        TOLERANCE: config.tolerance,
+        "min_drawn_fraction": -config.min_drawn_fraction,
+        "max_off_mask_fraction": config.max_off_mask_fraction,
+        "max_reference_correlation": config.max_reference_correlation,
     }
+    used = {SETTINGS.get(gate, TOLERANCE) for gate in gates}
+    return {name: limit for name, limit in limits.items() if name in used}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from defectfill.dataset.summary import defect_summaries
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import DataError
 from defectfill.operations.lock import locked
@@ -14,6 +15,7 @@ from defectfill.operations.review.agreement import agreement
 from defectfill.operations.review.table import WORDS, read_table
 from defectfill.operations.storage.fetch import fetch_for_review
 from defectfill.operations.storage.upload import upload_dataset
+from defectfill.records.manifest import REVIEWED
 from defectfill.runs.planner import is_filled
 from defectfill.runs.review import Review, read_review, write_review
 from defectfill.runs.run import Run
@@ -27,13 +29,18 @@ def apply_review(run: Run, table: Path, *, refill: bool = False) -> ReviewReport
     written anew by the next call or run. Where nothing changes nothing is written.
 
     refill: runs paint others for the samples that are not in the dataset by a decision, of now or of earlier reviews.
-    Raises DataError for lines that are wrong, where there is no dataset, or the images it is made of have changed.
+    Raises DataError for lines that are wrong, where there is no dataset, where its run was interrupted before all was
+    painted that is wanted, or where the images it is made of have changed.
     """
     _check_place(run)
     with locked(run.config):
         fetch_for_review(run)
         if not run.dataset.is_dir():
             raise DataError(f"{run.dataset}: expected the dataset that was reviewed, found none; run first")
+        if not run.is_marked_finished() and not is_filled(run, refill=False):
+            raise DataError(
+                f"{run.folder}: expected a run that has painted all it was asked for; run again, then apply"
+            )
         decided, before = read_table(table, set(_painted(run))), read_review(run)
         review = Review(refill=before.refill or refill, decisions={**before.decisions, **decided})
         if review != before:
@@ -45,10 +52,14 @@ def apply_review(run: Run, table: Path, *, refill: bool = False) -> ReviewReport
 
 
 def _report(run: Run, review: Review) -> ReviewReport:
+    outcome = defect_summaries(run, run.dataset)
     words = Counter[str](each.decision for each in review.decisions.values())
     return ReviewReport(
         dataset=run.dataset_uri,
         decisions={word: words[word] for word in WORDS if words[word]},
+        kept={defect: each.kept for defect, each in outcome.items()},
+        taken_out=sum(each.rejected.get(REVIEWED, 0) for each in outcome.values()),
+        wanted=run.config.generate.count,
         is_finished=run.is_finished(),
         agreement=agreement(run),
     )

@@ -1,4 +1,5 @@
-"""review.csv, as a person's decisions come in: id,decision,note."""
+"""review.csv, as a person's decisions come in: id,decision,note; in UTF-8, with commas or, as spreadsheets in much of
+Europe write it, with semicolons."""
 
 import csv
 from collections.abc import Collection, Iterator
@@ -45,11 +46,10 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of its last line; what is no row of three values is added to `problems`."""
     if not path.is_file():
         raise DataError(f"{path}: expected the decisions of a review, found no file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before UTF-8
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8, found {error.object[error.start : error.end]!r}") from error
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    text = _text(path)
+    first = text.partition("\n")[0]
+    delimiter = ";" if ";" in first and "," not in first else ","
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         if (header := next(reader, [])) != HEADER:
             raise DataError(f"{path}: line 1: expected {','.join(HEADER)}, found {','.join(header)!r}")
@@ -60,3 +60,13 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
                 problems.append(f"{path}: line {reader.line_num}: expected 3 values, found {len(row)}")
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")  # spreadsheets put a mark before UTF-8
+    except UnicodeDecodeError as error:
+        line, found = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
+        raise DataError(
+            f"{path}: line {line}: expected UTF-8, found the byte {found:#04x}; save it as UTF-8 (CSV UTF-8)"
+        ) from error
