@@ -13,27 +13,29 @@ fill     what the base paints; flat: the mean colour around the box; moved: the 
          elsewhere, which shows what the distance makes of a texture that is right but lies otherwise
 edges    inside the box, of the fill over those of the truth; without meaning for flat fills
 
-Captions: share of fills of a mark's mask that a classifier, trained on true marks, calls by the caption's mark ("with a
-line"; none: no mark was asked for, in masks of all kinds).
+Captions: share of fills of a box that a plain classifier calls by the mark that the caption asked for ("with a line";
+none: by no mark), having learnt from other fills; and what such a classifier makes of true marks.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from defectfill.config.base import BaseConfig
 from defectfill.config.generate import GenerateConfig
 from defectfill.ingest.find import find_images
 from defectfill.io.images import read_image
 from defectfill.model.base.base import Base, decode_latents, encode_images, load_base
-from defectfill.model.evaluation.recognition import fit_recognizer, pooled_features
+from defectfill.model.evaluation.features import open_extractor
+from defectfill.model.evaluation.recognition import pooled_features
 from defectfill.model.inpaint.painter import DiffusionPainter, to_tensor
 from defectfill.model.inpaint.perceptual import Distance, vae_distance
 from defectfill.model.pretraining.pictures import MATERIALS_CAPTION
@@ -48,9 +50,10 @@ KINDS = ("fill", "flat", "moved")
 MOVED_PX = (37, 23)
 SHOWN = 6
 """Pictures of each category on the sheet."""
-LEARNT = 120
-"""Pictures of each word that the classifier of marks learns from."""
 NO_MARK = "none"
+WORDS = (*MARKS, NO_MARK)
+BOX_PX = 72
+"""Side of the box that is filled by captions."""
 UNSEEN = 987_654_321
 """Seed of pictures that no pretraining config uses."""
 
@@ -111,9 +114,9 @@ def _fills(base: Base, pictures: Pictures, sheet: Path | None) -> dict[str, dict
 
 
 def _captions(base: Base, count: int) -> dict[str, float]:
-    """Return word -> share of fills called by it, with the mean of all, and print them."""
-    shares = caption_shares(base, count)
-    shares["all"] = float(np.mean(list(shares.values())))
+    """Return word -> share of fills called by it, with the mean of all and that of true marks, and print them."""
+    shares, true = caption_shares(base, count)
+    shares |= {"all": float(np.mean(list(shares.values()))), "true marks": true}
     print("captions:", ", ".join(f"{word} {share:.2f}" for word, share in shares.items()))
     return shares
 
@@ -197,38 +200,75 @@ def fill_figures(
     return result, [rows[0], rows[2], rows[1]]
 
 
-def caption_shares(base: Base, count: int) -> dict[str, float]:
+def caption_shares(base: Base, count: int) -> tuple[dict[str, float], float]:
     """Return for each mark's word, and for none, the share of `count` fills that a classifier calls by it.
 
-    It is fitted on true marks: LEARNT of each word, and as many unmarked pictures with the masks of marks.
+    With it the share of true marks in the same boxes that another such classifier calls by their word. The classifier
+    learns from as many others. Each picture is filled four times, in the same box, from the same noise.
     """
-    true, fills = {}, {}
-    for word in (*MARKS, NO_MARK):
-        true[word] = [marked for _, marked, _ in _marks(word, LEARNT, first=count)]
-        plain, _, names = zip(*_marks(word, count, first=0), strict=True)
-        captions = [f"A {name}" + ("" if word == NO_MARK else f" with a {word}") for name in names]
-        painted = _paint(base, plain, captions)
-        fills[word] = [
-            Window(window.box, np.where(window.mask[..., None], picture, window.image), window.mask)
-            for window, picture in zip(plain, painted, strict=True)
-        ]
-    recognizer = fit_recognizer(base, true)
-    return {word: recognizer.classify(windows).count(word) / count for word, windows in fills.items()}
+    scenes = [_scene(index) for index in range(2 * count)]
+    windows = [window for window, _ in scenes]
+    fills, true = {}, {}
+    for word in WORDS:
+        captions = [f"A {name}" + ("" if word == NO_MARK else f" with a {word}") for _, name in scenes]
+        fills[word] = list(map(_cut, windows, _paint(base, windows, captions)))
+        true[word] = [_cut(window, _marked(window, word, index)) for index, window in enumerate(windows)]
+    return _told_apart(fills), float(np.mean(list(_told_apart(true).values())))
 
 
-def _marks(word: str, count: int, first: int) -> Iterator[tuple[Window, Window, str]]:
-    """Yield windows without and with a mark of this word (with none: twice without), and the picture's caption."""
-    for index in range(first, first + count):
-        rng = np.random.default_rng([UNSEEN, index, [*MARKS, NO_MARK].index(word)])
-        name = [MATERIALS_CAPTION, *CATEGORIES][index % (1 + len(CATEGORIES))]
-        if name == MATERIALS_CAPTION:
-            picture = unit_rgb(world.draw_scene(rng, RESOLUTION))
-        else:
-            picture = _toys(name, 1, first=index)[0]
-        mark = world.draw_mark(picture, rng, list(MARKS)[index % len(MARKS)] if word == NO_MARK else word)
-        box = (0, 0, RESOLUTION, RESOLUTION)
-        plain = Window(box, picture, mark.mask)
-        yield plain, plain if word == NO_MARK else Window(box, mark.picture, mark.mask), name
+def _scene(index: int) -> tuple[Window, str]:
+    """Return an unmarked picture with a box in it, and what it shows."""
+    rng = np.random.default_rng([UNSEEN, index])
+    name = [MATERIALS_CAPTION, *CATEGORIES][index % (1 + len(CATEGORIES))]
+    is_toy = name != MATERIALS_CAPTION
+    picture = _toys(name, 1, first=index)[0] if is_toy else unit_rgb(world.draw_scene(rng, RESOLUTION))
+    top, left = rng.integers(RESOLUTION // 8, RESOLUTION - RESOLUTION // 8 - BOX_PX, 2, endpoint=True)
+    mask = np.zeros((RESOLUTION, RESOLUTION), dtype=bool)
+    mask[top : top + BOX_PX, left : left + BOX_PX] = True
+    return Window((0, 0, RESOLUTION, RESOLUTION), picture, mask), name
+
+
+def _marked(window: Window, word: str, index: int) -> NDArray[np.float32]:
+    """Return the window's picture with a true mark inside its mask, or without one."""
+    rng = np.random.default_rng([UNSEEN, index, WORDS.index(word)])
+    while word != NO_MARK:
+        mark = world.draw_mark(window.image, rng, word)
+        if not (mark.mask & ~window.mask).any():
+            return mark.picture
+    return window.image
+
+
+def _cut(window: Window, inside: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much a picture differs from the window's inside its mask, a box [BOX_PX, BOX_PX, 3]."""
+    return np.abs(inside - window.image)[window.mask].reshape(BOX_PX, BOX_PX, 3)
+
+
+def _told_apart(cuts: dict[str, list[NDArray[np.float32]]]) -> dict[str, float]:
+    """Return word -> share of its second half of cuts that a classifier of the first halves calls by it.
+
+    It is a logistic regression on means, deviations and largest values of EfficientNet-Lite0's maps.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    extractor = open_extractor(None, "efficientnet")
+    features = {}
+    for word, pictures in cuts.items():
+        pixels = torch.from_numpy(np.stack([resize(picture, RESOLUTION) for picture in pictures])).permute(0, 3, 1, 2)
+        features[word] = torch.cat([_summaries(extractor.maps(part)) for part in pixels.split(16)]).numpy()
+    half = len(next(iter(cuts.values()))) // 2
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500))
+    learnt = np.concatenate([rows[:half] for rows in features.values()])
+    classifier.fit(learnt, np.repeat(list(features), half))
+    return {word: float(np.mean(classifier.predict(rows[half:]) == word)) for word, rows in features.items()}
+
+
+def _summaries(maps: Sequence[Tensor]) -> Tensor:
+    """Return features [B, F] of L maps [B, C, h, w]: mean, deviation and largest value of every channel."""
+    return torch.cat(
+        [each for level in maps for each in (level.mean((2, 3)), level.std((2, 3)), level.amax((2, 3)))], 1
+    )
 
 
 def _paint(base: Base, windows: Sequence[Window], prompts: Sequence[str]) -> list[NDArray[np.float32]]:

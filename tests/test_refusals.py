@@ -54,6 +54,7 @@ ONLY_WORK = {
         "operations/review/apply.py _check_place",
         "operations/review/apply.py apply_review",
         "operations/review/table.py _rows",
+        "operations/review/table.py _text",
         "operations/review/table.py read_table",
         "operations/storage/fetch.py fetch_dataset",
         "demo.py make_toy_category",
