@@ -27,7 +27,8 @@ from flows.server import check_home, check_server
 START = "from flows.server import temporary_server; print(temporary_server().url(), flush=True); input()"
 
 WORK = """
-import time
+import faulthandler, time
+faulthandler.enable()
 from defectfill.exit_codes import exit_codes
 from flows.server import prefect_server
 from prefect import flow
@@ -144,6 +145,15 @@ def answers(url: str) -> bool:
         return False
 
 
+def ended(process: "subprocess.Popen[str]", seconds: float) -> int:
+    """Return how a process ended; of one that does not, tell where its threads are, if it has faulthandler do so."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(process.communicate()[1])
+
+
 @pytest.mark.server
 def test_the_temporary_server_outlives_an_interrupt_but_not_its_run_and_tells_why_it_cannot_start(
     tmp_path: Path,
@@ -167,7 +177,7 @@ def test_the_temporary_server_outlives_an_interrupt_but_not_its_run_and_tells_wh
         assert process.stdout.readline() == "working\n"
         begun, started = time.monotonic(), psutil.Process(process.pid).children()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
-        assert process.wait(60) == 130
+        assert ended(process, 60) == 130
         assert time.monotonic() - begun < 30
         assert process.stderr.read().splitlines() == [
             "starting Prefect's temporary server ...",
