@@ -30,20 +30,23 @@ def lines_of(clone: Path, **more: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+def commands(data: str | Path) -> list[str]:
+    """Return what is made, in order, with the folder of real images."""
+    return [f"make {each}: {data}" for each in ("check", "test BESIDE=test-server test-browser")]
+
+
 def test_a_clone_without_real_images_says_that_their_tests_are_skipped(clone: Path) -> None:
     said, *made = lines_of(clone)
     assert said.startswith("tests on real images are skipped")
-    assert made == ["make check: none", "make test: none", "make test-browser: none"]
+    assert made == commands("none")
 
 
 def test_real_images_beside_the_clone_are_tested_on(clone: Path) -> None:
     shared = clone.parent / "shared" / "data"
     shared.mkdir(parents=True)
-    assert lines_of(clone) == [f"make check: {shared}", f"make test: {shared}", f"make test-browser: {shared}"]
+    assert lines_of(clone) == commands(shared)
 
 
 def test_a_folder_that_is_named_comes_first(clone: Path) -> None:
     (clone.parent / "shared" / "data").mkdir(parents=True)
-    assert lines_of(clone, DEFECTFILL_REAL_DATA="/mine") == [
-        f"make {each}: /mine" for each in ("check", "test", "test-browser")
-    ]
+    assert lines_of(clone, DEFECTFILL_REAL_DATA="/mine") == commands("/mine")
