@@ -36,7 +36,8 @@ from prefect import flow
 @flow
 def work():
     print("working", flush=True)
-    time.sleep(600)
+    for _ in range(6000):
+        time.sleep(0.1)  # a signal that comes just before a sleep is heard of when that ends
 
 with exit_codes(), prefect_server():
     work()
