@@ -149,7 +149,10 @@ def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[n
 
 
 def draw_box_around(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return a random box [S, S] that a mask [S, S] lies in; a side is at most WIDEST_BOX of S, or as the mask's."""
+    """Return a random box [S, S] that a mask [S, S] lies in; a side is at most WIDEST_BOX of S, or as the mask's.
+
+    Most are not much wider than the mask: what is left open is then its shape, which a caption tells, not its place.
+    """
     box = np.zeros_like(mask)
     rows, columns = (_span_around(positions, len(mask), rng) for positions in np.nonzero(mask))
     box[rows, columns] = True
@@ -159,6 +162,7 @@ def draw_box_around(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArra
 def _span_around(positions: NDArray[np.intp], side: int, rng: np.random.Generator) -> slice:
     """Return a random span of `side` positions that holds these, [N]."""
     first, stop = int(positions.min()), int(positions.max()) + 1
-    length = int(rng.integers(stop - first, max(stop - first, int(WIDEST_BOX * side)) + 1))
+    least = stop - first
+    length = least + round(max(0, int(WIDEST_BOX * side) - least) * rng.random() ** 2)
     start = int(rng.integers(max(0, stop - length), min(first, side - length) + 1))
     return slice(start, start + length)
