@@ -14,7 +14,8 @@ fill     what the base paints; flat: the mean colour around the box; moved: the 
 edges    inside the box, of the fill over those of the truth; without meaning for flat fills
 
 Captions: share of fills of a box that a plain classifier calls by the mark that the caption asked for ("with a line";
-none: by no mark), having learnt from other fills; and what such a classifier makes of true marks.
+none: by no mark), having learnt from other fills; and what such a classifier makes of true marks. It takes the extras
+`features` and `detector`.
 """
 
 import argparse

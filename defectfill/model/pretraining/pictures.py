@@ -22,6 +22,7 @@ MATERIALS_CAPTION = "part"
 """Caption of the pictures of random materials: what a user's own noun comes nearest to."""
 
 WIDEST_BOX = 0.6
+"""Of the side of a view: the widest box round a mark that is not wider itself."""
 
 
 @dataclass(frozen=True)
