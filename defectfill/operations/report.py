@@ -35,9 +35,8 @@ def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
 def finished_run(target: str) -> Run:
     """Return a finished run, with its dataset on this machine.
 
-    target: the folder or URL of the run or of its dataset, anything in that folder, such as the page of its report, or
-    the YAML file of a category, whose newest finished run it is. Raises DataError where there is
-    none, or another version of defectfill made it.
+    target: the folder or URL of the run or of its dataset, the page of its report, or the YAML file of a category,
+    whose newest finished run it is. Raises DataError where there is none, or another version of defectfill made it.
     """
     if is_remote(target):
         run = open_run(target.rstrip("/").removesuffix("/dataset"))
