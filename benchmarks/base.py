@@ -13,9 +13,10 @@ fill     what the base paints; flat: the mean colour around the box; moved: the 
          elsewhere, which shows what the distance makes of a texture that is right but lies otherwise
 edges    inside the box, of the fill over those of the truth; without meaning for flat fills
 
-Captions: share of fills of a box that a plain classifier calls by the mark that the caption asked for ("with a line";
-none: by no mark), having learnt from other fills; and what such a classifier makes of true marks. It takes the extras
-`features` and `detector`.
+Captions: share of fills of a box that a plain classifier calls by the mark that the caption asked for ("A nut with a
+line"; none: "A nut"), having learnt from other fills. It sees by how much they differ from a fill by "A photo of nut"
+from the same noise: of the fills themselves even true marks are called by their word no more than three times of five.
+And what such a classifier makes of true marks. It takes the extras `features` and `detector`.
 """
 
 import argparse
@@ -205,15 +206,20 @@ def caption_shares(base: Base, count: int) -> tuple[dict[str, float], float]:
     """Return for each mark's word, and for none, the share of `count` fills that a classifier calls by it.
 
     With it the share of true marks in the same boxes that another such classifier calls by their word. The classifier
-    learns from as many others. Each picture is filled four times, in the same box, from the same noise.
+    learns from as many others. Each picture is filled five times, in the same box, from the same noise: by the four
+    captions and by one more without a mark, from which the others' difference is judged.
     """
     scenes = [_scene(index) for index in range(2 * count)]
     windows = [window for window, _ in scenes]
+    plain = _paint(base, windows, [f"A photo of {name}" for _, name in scenes])
     fills, true = {}, {}
     for word in WORDS:
         captions = [f"A {name}" + ("" if word == NO_MARK else f" with a {word}") for _, name in scenes]
-        fills[word] = list(map(_cut, windows, _paint(base, windows, captions)))
-        true[word] = [_cut(window, _marked(window, word, index)) for index, window in enumerate(windows)]
+        pairs = zip(windows, _paint(base, windows, captions), plain, strict=True)
+        fills[word] = [_difference(window, fill, other) for window, fill, other in pairs]
+        true[word] = [
+            _difference(window, _marked(window, word, index), window.image) for index, window in enumerate(windows)
+        ]
     return _told_apart(fills), float(np.mean(list(_told_apart(true).values())))
 
 
@@ -239,9 +245,9 @@ def _marked(window: Window, word: str, index: int) -> NDArray[np.float32]:
     return window.image
 
 
-def _cut(window: Window, inside: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return by how much a picture differs from the window's inside its mask, a box [BOX_PX, BOX_PX, 3]."""
-    return np.abs(inside - window.image)[window.mask].reshape(BOX_PX, BOX_PX, 3)
+def _difference(window: Window, picture: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much a picture differs from another inside the window's mask, a box [BOX_PX, BOX_PX, 3]."""
+    return np.abs(picture - other)[window.mask].reshape(BOX_PX, BOX_PX, 3)
 
 
 def _told_apart(cuts: dict[str, list[NDArray[np.float32]]]) -> dict[str, float]:
