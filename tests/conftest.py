@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 import pytest
@@ -134,6 +134,40 @@ def paint(run: "Run") -> None:
     while shards := plan_samples(run):
         for shard in shards:
             inpaint_shard(run, shard)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    """What it printed."""
+    err: str
+    """What it wrote to stderr, without progress."""
+
+
+class CommandLine(Protocol):
+    """`command_line("check", config)` calls `defectfill check config` in this process."""
+
+    def __call__(self, *arguments: object) -> Ended: ...
+
+
+@pytest.fixture
+def command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """Return what calls a command and returns how it ended."""
+    from defectfill.cli import main
+
+    def call(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        lines = err.replace("\r", "\n").splitlines()
+        told = "\n".join(line for line in lines if "it/s" not in line and "?it" not in line)
+        return Ended(int(str(ended.value.code or 0)), out, told)
+
+    return call
 
 
 def put_stand_in_adapter(run: "Run", defect: str, base_folder: Path) -> None:

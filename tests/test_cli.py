@@ -1,109 +1,86 @@
 """The command line: what its commands print, as text and as JSON."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import contents
+from conftest import CommandLine, contents
 
 import defectfill
-from defectfill.cli import main
 from defectfill.runs.run import Run
 
 
-def test_check_says_what_would_be_done_and_writes_nothing(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_says_what_would_be_done_and_writes_nothing(toy_config: Path, command_line: CommandLine) -> None:
     before = contents(toy_config.parent)
-    monkeypatch.setattr(sys, "argv", ["defectfill", "check", str(toy_config)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    said = capsys.readouterr().out
-    assert caught.value.code == 0
-    assert "washer: 6 normals to paint on, 2 normals set aside for test" in said
-    assert "hole: adapter to be trained for 2 steps; 5 of 5 samples to paint, 40 UNet passes" in said
+    ended = command_line("check", toy_config)
+    assert ended.code == 0
+    assert "washer: 6 normals to paint on, 2 normals set aside for test" in ended.out
+    assert "hole: adapter to be trained for 2 steps; 5 of 5 samples to paint, 40 UNet passes" in ended.out
     assert contents(toy_config.parent) == before
 
 
-def test_running_a_finished_config_again_prints_its_dataset(
-    finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_a_finished_config_again_prints_its_dataset(finished: Run, command_line: CommandLine) -> None:
     config_path = Path(finished.config.output.root).parent / "toy.yaml"
     before = contents(finished.category_output)
-    monkeypatch.setattr(sys, "argv", ["defectfill", "run", str(config_path)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 0
-    _, hole, scratch, *paths = capsys.readouterr().out.splitlines()
+    ended = command_line("run", config_path)
+    assert ended.code == 0
+    _, hole, scratch, *paths = ended.out.splitlines()
     assert [hole.split(), scratch.split()] == [[each, "5", "0", "5", "of", "5"] for each in ("hole", "scratch")]
     assert paths == [str(finished.folder / "contact_sheet.png"), str(finished.dataset)]
     assert contents(finished.category_output) == before
 
 
-def as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, Any]:
+def as_json(command_line: CommandLine, *arguments: object) -> dict[str, Any]:
     """Return the object that a command prints with --json, and nothing else."""
-    monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments), "--json"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert not caught.value.code
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    ended = command_line(*arguments, "--json")
+    assert ended.code == 0
+    found: dict[str, Any] = json.loads(ended.out)
     return found
 
 
-def test_check_status_masks_and_gc_print_one_json_object(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check = as_json(capsys, monkeypatch, "check", toy_config)
+def test_check_status_masks_and_gc_print_one_json_object(toy_config: Path, command_line: CommandLine) -> None:
+    check = as_json(command_line, "check", toy_config)
     assert [check[key] for key in ("category", "normals", "test_normals", "forecast")] == ["washer", 6, 2, None]
     assert check["defects"][0].keys() == {"defect", "references", "held_out"}
     assert check["work"]["defects"][1] == {"defect": "scratch", "is_trained": False, "samples": 5, "unet_passes": 40}
-    status = as_json(capsys, monkeypatch, "status", toy_config)
+    status = as_json(command_line, "status", toy_config)
     assert (status["state"], status["dataset"], status["work"]) == ("never finished", None, check["work"])
     sheet = toy_config.with_name("masks.png")
-    masks = as_json(capsys, monkeypatch, "masks", toy_config, "--out", sheet, "--count", 4)
+    masks = as_json(command_line, "masks", toy_config, "--out", sheet, "--count", 4)
     assert masks.keys() == {"sheet", "masks"}
     assert masks["sheet"] == str(sheet)
     assert [each["count"] for each in masks["masks"].values()] == [4, 4]
-    assert as_json(capsys, monkeypatch, "gc", toy_config) == {"category": "washer", "removed": []}
+    assert as_json(command_line, "gc", toy_config) == {"category": "washer", "removed": []}
 
 
-def test_run_and_verify_of_a_finished_dataset_print_one_json_object(
-    finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_and_verify_of_a_finished_dataset_print_one_json_object(finished: Run, command_line: CommandLine) -> None:
     config_path = Path(finished.config.output.root).parent / "toy.yaml"
-    run = as_json(capsys, monkeypatch, "run", config_path, "--count", finished.config.generate.count)
+    run = as_json(command_line, "run", config_path, "--count", finished.config.generate.count)
     assert run.keys() == {"dataset", "contact_sheet", "summary"}
     assert run["dataset"] == str(finished.dataset)
     assert Path(run["contact_sheet"]).is_file()
     assert run["summary"]["defects"]["hole"]["kept"] == 5
-    assert as_json(capsys, monkeypatch, "verify", finished.dataset) == {
+    assert as_json(command_line, "verify", finished.dataset) == {
         "dataset": run["dataset"],
         "rows": 26,
         "rejected": 0,
         "is_leaky": False,
         "leakage": "no leak: nothing of the test split was found in what the synthetic images were made from",
     }
-    status = as_json(capsys, monkeypatch, "status", config_path)
+    status = as_json(command_line, "status", config_path)
     assert (status["state"], status["dataset"]) == ("up to date", run["dataset"])
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["defectfill", "--version"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert not caught.value.code
-    assert capsys.readouterr().out == f"defectfill {defectfill.__version__}\n"
+def test_the_version_is_printed(command_line: CommandLine) -> None:
+    ended = command_line("--version")
+    assert ended.code == 0
+    assert ended.out == f"defectfill {defectfill.__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["run", "check", "masks", "status", "gc", "demo", "pretrain", "deploy"])
-def test_usage_and_help_both_say_config(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["defectfill", command, "--help"])
-    with pytest.raises(SystemExit):
-        main()
-    usage, *text = (line for line in capsys.readouterr().out.split("Arguments")[0].splitlines() if line.strip())
+def test_usage_and_help_both_say_config(command_line: CommandLine, command: str) -> None:
+    said = command_line(command, "--help").out
+    usage, *text = (line for line in said.split("Arguments")[0].splitlines() if line.strip())
     assert "CONFIG" in usage
     assert "CONFIG" in " ".join(text)

@@ -4,28 +4,15 @@ import errno
 import os
 import shutil
 import struct
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import contents
+from conftest import CommandLine, contents
 
-from defectfill.cli import main
 from defectfill.exit_codes import exit_codes
 from defectfill.io.images import write_png
-
-
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, str]:
-    """Call a command; return (exit code, stderr without progress bars)."""
-    monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
-    return int(str(caught.value.code or 0)), "\n".join(
-        line for line in lines if "it/s" not in line and "?it" not in line
-    )
 
 
 def png_header(side: int) -> bytes:
@@ -179,83 +166,72 @@ MISTAKES = [
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_a_mistake_is_named_exits_with_2_and_leaves_nothing_behind(
     toy_config: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    command_line: CommandLine,
     command: str,
     mistake: object,
 ) -> None:
     named = mistake(toy_config.parent / "data" / "washer")  # type: ignore[operator]
     before = contents(toy_config.parent)
-    code, errors = call(capsys, monkeypatch, command, toy_config)
-    assert code == 2
-    assert named in errors
-    assert "Traceback" not in errors
+    ended = command_line(command, toy_config)
+    assert ended.code == 2
+    assert named in ended.err
+    assert "Traceback" not in ended.err
     assert contents(toy_config.parent) == before
     assert not (toy_config.parent / "out").exists()
 
 
-def test_problems_of_base_data_and_token_are_told_together(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_problems_of_base_data_and_token_are_told_together(toy_config: Path, command_line: CommandLine) -> None:
     first, second = truncate(toy_config.parent / "data" / "washer"), write_text(toy_config.parent / "data" / "washer")
     toy_config.write_text(toy_config.read_text().replace("steps: 2, batch", "token: gap, steps: 2, batch"))
-    code, errors = call(capsys, monkeypatch, "check", toy_config)
-    assert code == 2
-    assert first in errors
-    assert second in errors
-    assert "train.token: expected a word that is one token, 'gap' becomes" in errors
+    ended = command_line("check", toy_config)
+    assert ended.code == 2
+    assert first in ended.err
+    assert second in ended.err
+    assert "train.token: expected a word that is one token, 'gap' becomes" in ended.err
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_link_to_nothing_is_told_once(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+def test_a_link_to_nothing_is_told_once(toy_config: Path, command_line: CommandLine, command: str) -> None:
     path = toy_config.parent / "data/washer/train/good/001.png"
     path.unlink()
     path.symlink_to(toy_config.parent / "nowhere.png")
-    code, errors = call(capsys, monkeypatch, command, toy_config)
-    assert (code, errors) == (2, f"{path}: expected a readable file, found: No such file or directory")
+    ended = command_line(command, toy_config)
+    assert (ended.code, ended.err) == (2, f"{path}: expected a readable file, found: No such file or directory")
 
 
-def test_a_hub_model_needs_a_pinned_revision(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_model_needs_a_pinned_revision(toy_config: Path, command_line: CommandLine) -> None:
     text = toy_config.read_text()
     model = text.split("model: ")[1].split(",")[0]
     toy_config.write_text(text.replace(model, "someone/some-inpainting"))
-    code, errors = call(capsys, monkeypatch, "check", toy_config)
-    assert code == 2
-    assert "base.revision" in errors
+    ended = command_line("check", toy_config)
+    assert ended.code == 2
+    assert "base.revision" in ended.err
 
 
-def test_lpips_without_its_packages_names_the_extra(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lpips_without_its_packages_names_the_extra(toy_config: Path, command_line: CommandLine) -> None:
     toy_config.write_text(toy_config.read_text().replace("candidates: 2", "candidates: 2, distance: lpips"))
-    code, errors = call(capsys, monkeypatch, "check", toy_config)
-    assert code == 2
-    assert "generate.distance: lpips needs" in errors
-    assert "defectfill[lpips]" in errors
+    ended = command_line("check", toy_config)
+    assert ended.code == 2
+    assert "generate.distance: lpips needs" in ended.err
+    assert "defectfill[lpips]" in ended.err
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_verify_of_what_is_no_dataset_exits_with_2_and_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, there: bool
+    tmp_path: Path, command_line: CommandLine, there: bool
 ) -> None:
     folder = tmp_path if there else tmp_path / "none"
-    code, errors = call(capsys, monkeypatch, "verify", folder)
-    assert code == 2
+    ended = command_line("verify", folder)
+    assert ended.code == 2
     found = "an empty folder" if there else "nothing"
-    assert errors == f"{folder}: expected a dataset folder with manifest.parquet, found {found}"
+    assert ended.err == f"{folder}: expected a dataset folder with manifest.parquet, found {found}"
 
 
-def test_a_count_that_cannot_be_is_a_mistake(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 0)
-    assert (code, errors) == (2, "count: expected at least 1, found 0")
-    code, errors = call(capsys, monkeypatch, "run", toy_config, "--count", 10**20)
-    assert (code, errors) == (2, f"count: expected at most 10000000, found {10**20}")
+def test_a_count_that_cannot_be_is_a_mistake(toy_config: Path, command_line: CommandLine) -> None:
+    ended = command_line("run", toy_config, "--count", 0)
+    assert (ended.code, ended.err) == (2, "count: expected at least 1, found 0")
+    ended = command_line("run", toy_config, "--count", 10**20)
+    assert (ended.code, ended.err) == (2, f"count: expected at most 10000000, found {10**20}")
 
 
 @pytest.mark.parametrize(
@@ -268,61 +244,57 @@ def test_a_count_that_cannot_be_is_a_mistake(
 )
 def test_the_demo_names_what_it_cannot_make_and_leaves_nothing_behind(
     toy_config: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    command_line: CommandLine,
     old: str,
     new: str,
     named: str,
 ) -> None:
     shutil.rmtree(toy_config.parent / "data")
     toy_config.write_text(toy_config.read_text().replace(old, new))
-    code, errors = call(capsys, monkeypatch, "demo", toy_config)
-    assert code == 2
-    assert named in errors
+    ended = command_line("demo", toy_config)
+    assert ended.code == 2
+    assert named in ended.err
     assert [path.name for path in toy_config.parent.iterdir()] == ["toy.yaml"]
 
 
 def test_a_prefect_server_that_does_not_answer_is_named(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    toy_config: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    code, errors = call(capsys, monkeypatch, "run", toy_config)
-    assert code == 2
-    assert "PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api" in errors
+    ended = command_line("run", toy_config)
+    assert ended.code == 2
+    assert "PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api" in ended.err
 
 
 @pytest.mark.parametrize("folder", ["gone", "empty", "toy.yaml"])
 def test_masks_of_ones_own_that_are_not_there_are_named_by_masks_too(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: str
+    toy_config: Path, command_line: CommandLine, folder: str
 ) -> None:
     (toy_config.parent / "empty").mkdir()
     toy_config.write_text(f"{toy_config.read_text()}masks: {{samplers: {{folder: 1}}, folder: {folder}}}\n")
-    code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", toy_config.with_name("masks.png"))
-    assert (code, errors) == (2, f"masks.folder: expected images in {toy_config.parent / folder}, found none")
+    ended = command_line("masks", toy_config, "--out", toy_config.with_name("masks.png"))
+    assert (ended.code, ended.err) == (2, f"masks.folder: expected images in {toy_config.parent / folder}, found none")
 
 
-def test_a_sheet_takes_no_folders_place_and_gc_makes_no_folder(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sheet_takes_no_folders_place_and_gc_makes_no_folder(toy_config: Path, command_line: CommandLine) -> None:
     out, file = toy_config.parent / "sheets", toy_config.parent / "file"
     out.mkdir()
     file.touch()
-    code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", out)
-    assert code == 2
-    assert errors.startswith(f"--out {out}: expected the name of a PNG file")
-    code, errors = call(capsys, monkeypatch, "masks", toy_config, "--out", file / "masks.png", "--count", 1)
-    assert code == 2
-    assert errors == f"--out {file / 'masks.png'}: {file} is not a folder that can be written to"
-    assert call(capsys, monkeypatch, "gc", toy_config) == (0, "")
+    ended = command_line("masks", toy_config, "--out", out)
+    assert ended.code == 2
+    assert ended.err.startswith(f"--out {out}: expected the name of a PNG file")
+    ended = command_line("masks", toy_config, "--out", file / "masks.png", "--count", 1)
+    assert ended.code == 2
+    assert ended.err == f"--out {file / 'masks.png'}: {file} is not a folder that can be written to"
+    ended = command_line("gc", toy_config)
+    assert (ended.code, ended.err) == (0, "")
     assert not (toy_config.parent / "out").exists()
 
 
-def test_configs_that_cannot_be_read_are_named_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_configs_that_cannot_be_read_are_named_once(tmp_path: Path, command_line: CommandLine) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    code, errors = call(capsys, monkeypatch, "deploy", tmp_path, tmp_path / "loop.yaml")
-    assert (code, errors.splitlines()) == (
+    ended = command_line("deploy", tmp_path, tmp_path / "loop.yaml")
+    assert (ended.code, ended.err.splitlines()) == (
         2,
         [
             f"{tmp_path}: cannot be read: Is a directory",
@@ -345,17 +317,12 @@ def test_a_full_disk_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "No space left on device: make room and run again; what is finished is kept\n"
 
 
-def test_names_of_files_do_not_control_the_terminal(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_of_files_do_not_control_the_terminal(toy_config: Path, command_line: CommandLine) -> None:
     good = toy_config.parent / "data" / "washer" / "train" / "good"
     (good / "\x1b[2J\u202etxt.gif").write_text("passed over, and named")
-    monkeypatch.setattr(sys, "argv", ["defectfill", "check", str(toy_config)])
-    with pytest.raises(SystemExit):
-        main()
-    assert r"\x1b[2J\u202etxt.gif" in capsys.readouterr().out
+    assert r"\x1b[2J\u202etxt.gif" in command_line("check", toy_config).out
     (good / "\x1b[2J.png").write_text("not a picture, and refused")
-    code, errors = call(capsys, monkeypatch, "check", toy_config)
-    assert code == 2
-    assert r"\x1b[2J.png" in errors
-    assert "\x1b" not in errors
+    ended = command_line("check", toy_config)
+    assert ended.code == 2
+    assert r"\x1b[2J.png" in ended.err
+    assert "\x1b" not in ended.err

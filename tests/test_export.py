@@ -12,10 +12,9 @@ from typing import Any, get_args
 import cv2
 import numpy as np
 import pytest
-from conftest import contents
+from conftest import CommandLine, contents
 from nut_dataset import HEIGHT, WIDTH, export, ring, write_nut_dataset
 
-from defectfill.cli import main
 from defectfill.dataset.export import Format
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table, write_table
@@ -226,7 +225,7 @@ def test_arguments_that_cannot_be_are_refused_in_one_line(
     dataset: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command_line: CommandLine,
     arguments: list[str],
     expected: str,
 ) -> None:
@@ -234,25 +233,19 @@ def test_arguments_that_cannot_be_are_refused_in_one_line(
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["defectfill", "export", "dataset", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 2
-    [line] = capsys.readouterr().err.splitlines()
+    ended = command_line("export", "dataset", *arguments)
+    assert ended.code == 2
+    [line] = ended.err.splitlines()
     assert line.startswith(expected)
     assert not (tmp_path / "new").exists()
 
 
-def test_the_command_says_what_it_wrote(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_it_wrote(dataset: Path, tmp_path: Path, command_line: CommandLine) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr("sys.argv", ["defectfill", "export", str(dataset), "--format", "mvtec", "--out", str(out)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert not caught.value.code
-    lines = capsys.readouterr().out.splitlines()
+    ended = command_line("export", dataset, "--format", "mvtec", "--out", out)
+    assert ended.code == 0
+    lines = ended.out.splitlines()
     assert "train hole: 3 synthetic images" in lines
     assert "images linked: 9, converted: 1" in lines
     assert lines[-1] == str(out)

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import config_for, run_all_steps
+from conftest import CommandLine, config_for, run_all_steps
 
-from defectfill.cli import main
 from defectfill.config.run import RunConfig, load_config
 from defectfill.dataset.opened import Dataset
 from defectfill.dataset.verify import verify_dataset
@@ -105,7 +104,7 @@ def test_a_clean_dataset_says_so_in_card_manifest_and_verify(finished: Run) -> N
 
 
 def test_what_is_made_with_held_out_masks_and_photographs_is_stamped(
-    toy_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy_config: Path, command_line: CommandLine
 ) -> None:
     toy_config.write_text(toy_config.read_text().replace("[hole, scratch]", "[hole]") + "masks: {source: held_out}\n")
     config = load_config(toy_config)
@@ -127,10 +126,8 @@ def test_what_is_made_with_held_out_masks_and_photographs_is_stamped(
     assert "Do not report results on this test split." in card
     assert "tags: [synthetic, anomaly-detection, defectfill, leaky]" in card
     assert f"| normal | train/good/002.png | {held_out[0].path} |" in card
-    monkeypatch.setattr("sys.argv", ["defectfill", "verify", str(run.dataset)])
-    with pytest.raises(SystemExit):
-        main()
-    assert "leaky: 1 normals that are photographs of the test split, 2 held-out masks" in capsys.readouterr().out
+    said = command_line("verify", run.dataset).out
+    assert "leaky: 1 normals that are photographs of the test split, 2 held-out masks" in said
 
 
 def problems_with(dataset: Path, certificate: bytes | None) -> list[str]:

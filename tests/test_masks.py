@@ -1,15 +1,13 @@
 """Masks of a category: the user's zones and folders, the plan's even spread, and the sheet that shows them."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_all_steps
+from conftest import CommandLine, run_all_steps
 from PIL import Image
 
-from defectfill.cli import main
 from defectfill.config.run import load_config
 from defectfill.dataset.summary import format_summary, summary
 from defectfill.dataset.verify import verify_dataset
@@ -169,20 +167,17 @@ def test_a_sheet_of_too_long_a_name_is_told_before_it_is_drawn(toy_config: Path)
 
 
 def test_the_sheet_shows_and_compares_without_a_model(
-    toy_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy_config: Path, tmp_path: Path, command_line: CommandLine
 ) -> None:
     toy_config.write_text(
         toy_config.read_text().replace("base: {model:", "base: {model: nowhere/model, revision: null} #")
     )
     sheet = tmp_path / "sheet.png"
-    monkeypatch.setattr(sys, "argv", ["defectfill", "masks", str(toy_config), "--out", str(sheet), "--count", "12"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert not caught.value.code
-    out = capsys.readouterr().out
-    assert out.splitlines()[-1] == str(sheet)
+    ended = command_line("masks", toy_config, "--out", sheet, "--count", 12)
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1] == str(sheet)
     for name in ("hole, 12 masks", "scratch, 12 masks", "area_fraction", "elongation"):
-        assert name in out
+        assert name in ended.out
     assert read_image(sheet).shape[1] == 8 * 164
 
 

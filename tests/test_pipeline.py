@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import contents, paint, run_all_steps, write_toy_config
+from conftest import CommandLine, contents, paint, run_all_steps, write_toy_config
 from PIL import Image
 
 from defectfill.adapters.train import train_adapter
-from defectfill.cli import main
 from defectfill.config.run import load_config
 from defectfill.dataset.contact_sheet import LEAST_TILE_PX, write_contact_sheet
 from defectfill.dataset.summary import DefectSummary, format_summary, summary
@@ -149,7 +148,7 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
 
 
 def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
-    toy_config: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    toy_config: Path, caplog: pytest.LogCaptureFixture, command_line: CommandLine
 ) -> None:
     text = toy_config.read_text().replace("[hole, scratch]", "[hole]")
     toy_config.write_text(text.replace("count: 5", "count: 51, min_change: 0.999"))
@@ -179,10 +178,7 @@ def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
     assert (sheet[4 * row_px + title_px(LEAST_TILE_PX) : -captions_px] < 250).mean() > 0.2
     verify_dataset(run.dataset)
     for strict, code in ((["--strict"], 1), ([], 0)):
-        monkeypatch.setattr("sys.argv", ["defectfill", "run", str(toy_config), *strict])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == code
+        assert command_line("run", toy_config, *strict).code == code
 
 
 def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(toy_config: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import contents, judge, paint, write_toy_config
+from conftest import CommandLine, contents, judge, paint, write_toy_config
 from markdown_it import MarkdownIt
 
 from benchmarks.report import multiplied
-from defectfill.cli import main
 from defectfill.config.gates import GatesConfig
 from defectfill.config.run import load_config
 from defectfill.dataset.card import dataset_card
@@ -265,31 +263,24 @@ def test_two_runs_are_shown_side_by_side(run: Run, finished: Run, tmp_path: Path
     assert len(list((page.parent / "before").glob("*-after.webp"))) == len(common) > 0
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["defectfill", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
-
-
 def test_the_command_writes_the_report_of_a_run_or_of_a_configs_newest(
-    hostile: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    hostile: Run, tmp_path: Path, command_line: CommandLine
 ) -> None:
     shutil.copytree(hostile.category_output, tmp_path / "washer")
     folder = tmp_path / "washer" / "runs" / hostile.folder.name
     shutil.rmtree(folder / "report")
-    assert call(monkeypatch, "report", folder) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{folder}/report/index.html"]
+    ended = command_line("report", folder)
+    assert ended.code == 0
+    assert ended.out.splitlines() == [f"{folder}/report/index.html"]
     assert (folder / "report" / "index.html").is_file()
-    assert call(monkeypatch, "report", folder / "report" / "index.html") == 0
+    assert command_line("report", folder / "report" / "index.html").code == 0
     moved = shutil.copytree(folder / "report", tmp_path / "moved") / "index.html"
-    assert call(monkeypatch, "report", moved) == 2
-    assert f"{moved}: expected the folder of a run, with run.json, or what lies in it" in capsys.readouterr().err
+    ended = command_line("report", moved)
+    assert ended.code == 2
+    assert f"{moved}: expected the folder of a run, with run.json, or what lies in it" in ended.err
 
 
-def test_what_is_no_finished_run_is_refused_by_name(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_finished_run_is_refused_by_name(toy_config: Path, command_line: CommandLine) -> None:
     for arguments, message in {
         (): "expected either CONFIG or RUN, or --compare with two runs",
         (toy_config, "--compare", "a", "b"): "expected either CONFIG or RUN, or --compare with two runs",
@@ -298,13 +289,12 @@ def test_what_is_no_finished_run_is_refused_by_name(
         ): f"{toy_config.parent / 'data'}: expected the folder of a run, with run.json, or ",
         (toy_config,): "expected a finished run of it, found none",
     }.items():
-        assert call(monkeypatch, "report", *arguments) == 2
-        assert message in capsys.readouterr().err
+        ended = command_line("report", *arguments)
+        assert ended.code == 2
+        assert message in ended.err
 
 
-def test_a_run_that_has_lost_files_gets_no_new_report(
-    finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_has_lost_files_gets_no_new_report(finished: Run, tmp_path: Path, command_line: CommandLine) -> None:
     shutil.copytree(finished.category_output, tmp_path / "washer")
     run = Run.at(tmp_path / "washer" / "runs" / finished.folder.name)
     write_report(run)
@@ -313,19 +303,16 @@ def test_a_run_that_has_lost_files_gets_no_new_report(
     for path in (image, run.plan_path):
         content = path.read_bytes()
         path.unlink()
-        assert call(monkeypatch, "report", run.folder) == 2
-        said = capsys.readouterr().err
-        assert f"{run.folder}: expected a run whose dataset is whole, found that " in said
-        assert path.name in said
+        ended = command_line("report", run.folder)
+        assert ended.code == 2
+        assert f"{run.folder}: expected a run whose dataset is whole, found that " in ended.err
+        assert path.name in ended.err
         path.write_bytes(content)
     assert contents(run.folder / "report") == report
 
 
-def test_a_run_is_not_compared_with_itself(
-    finished: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_not_compared_with_itself(finished: Run, command_line: CommandLine) -> None:
     config = Path(finished.config.output.root).parent / "toy.yaml"
-    assert call(monkeypatch, "report", "--compare", finished.dataset, config) == 2
-    assert capsys.readouterr().err == (
-        f"--compare: expected two runs, found {finished.uri} twice; name them by their folders\n"
-    )
+    ended = command_line("report", "--compare", finished.dataset, config)
+    expected = f"--compare: expected two runs, found {finished.uri} twice; name them by their folders"
+    assert (ended.code, ended.err) == (2, expected)

@@ -1,7 +1,6 @@
 """A review: decisions of people leave, return and stay as they say; gates are held against them."""
 
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import contents, paint, run_all_steps, write_toy_config
+from conftest import CommandLine, contents, paint, run_all_steps, write_toy_config
 from test_report import page_at
 
-from defectfill.cli import main
 from defectfill.cli_format import review_lines, status_lines
 from defectfill.config.gates import GatesConfig
 from defectfill.config.run import load_config
@@ -214,23 +212,20 @@ def test_a_report_counts_what_a_person_took_out_apart_from_what_the_gates_reject
 
 
 def test_the_command_says_what_was_decided_and_where_the_dataset_is(
-    run: Run, config_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, config_path: Path, command_line: CommandLine
 ) -> None:
     table = table_of(config_path.parent, {painted(run)[0]["sample_id"]: "reject"})
-    monkeypatch.setattr(sys, "argv", ["defectfill", "review", "apply", str(run.dataset), str(table), "--refill"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
-    lines = capsys.readouterr().out.splitlines()
+    ended = command_line("review", "apply", run.dataset, table, "--refill")
+    assert ended.code == 0
+    lines = ended.out.splitlines()
     assert lines[:2] == ["decided: 1 reject", "of 1 samples kept or taken out the gates say the same of 0"]
     assert lines[-3] == "9 of 10 wanted images are in the dataset"
     assert lines[-2:] == ["run again to have others painted for the samples that were taken out", str(run.dataset)]
     table.write_text("id,decision,note\nnone,reject,\n")
     before = contents(run.folder)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "line 2: expected the id of a sample of this run, found 'none'" in capsys.readouterr().err
+    ended = command_line("review", "apply", run.dataset, table, "--refill")
+    assert ended.code == 2
+    assert "line 2: expected the id of a sample of this run, found 'none'" in ended.err
     assert contents(run.folder) == before
     moved = run.folder.rename(run.folder.with_name("0123456789ab"))
     with pytest.raises(DataError, match="expected the run where its config has it"):

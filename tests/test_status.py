@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import contents, run_all_steps
+from conftest import CommandLine, contents, run_all_steps
 
 from defectfill.api import run_category
-from defectfill.cli import main
 from defectfill.cli_format import status_lines
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
@@ -129,22 +127,17 @@ def test_a_latest_that_names_no_run_is_not_another_versions_and_a_run_mends_it(t
     assert lines_of(toy_config)[0] == "washer: no run has been finished"
 
 
-def test_status_verifies_contents_where_it_is_asked_to(
-    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_status_verifies_contents_where_it_is_asked_to(toy_config: Path, command_line: CommandLine) -> None:
     run = run_all_steps(toy_config)
     image = min((run.dataset / "images" / "hole").iterdir())
     content = bytearray(image.read_bytes())
     content[-20] ^= 1
     image.write_bytes(content)
-    for arguments, code in ((), 0), (("--verify",), 2):
-        monkeypatch.setattr(sys, "argv", ["defectfill", "status", str(toy_config), *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        assert (caught.value.code or 0) == code
-    said = capsys.readouterr().err
-    assert f"images/hole/{image.name} has changed: its hash is not the row's" in said
-    assert said.endswith(f"remove {run.dataset} and run again to have it written anew\n")
+    assert command_line("status", toy_config).code == 0
+    ended = command_line("status", toy_config, "--verify")
+    assert ended.code == 2
+    assert f"images/hole/{image.name} has changed: its hash is not the row's" in ended.err
+    assert ended.err.endswith(f"remove {run.dataset} and run again to have it written anew")
     shutil.rmtree(run.dataset)
     assert verify_dataset(run_all_steps(toy_config).dataset).rows > 0
 
