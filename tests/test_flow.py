@@ -1,10 +1,10 @@
 """The flow through Prefect itself: its temporary server, and a server with a schedule."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,12 @@ from defectfill.runs.run import Run
 pytestmark = pytest.mark.server
 
 
+def children_s() -> float:
+    """Return the processor time in s of the processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_the_run_command_makes_the_dataset_through_prefect(finished: Run, toy_config: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "defectfill.cli", "run", str(toy_config)]
     done = subprocess.run(command, env=environment(tmp_path / "home"), capture_output=True, text=True, timeout=240)
@@ -22,10 +28,10 @@ def test_the_run_command_makes_the_dataset_through_prefect(finished: Run, toy_co
     dataset = Path(done.stdout.splitlines()[-1])
     assert contents(dataset) == contents(finished.dataset)
     assert "inpaint scratch: 100%" in done.stderr
-    begin = time.monotonic()
-    again = subprocess.run(command, env=environment(tmp_path / "none"), capture_output=True, text=True, timeout=60)
+    begin = children_s()
+    again = subprocess.run(command, env=environment(tmp_path / "none"), capture_output=True, text=True, timeout=240)
     assert again.stdout == done.stdout
-    assert time.monotonic() - begin < 10
+    assert children_s() - begin < 10
     assert not (tmp_path / "none").exists(), "Prefect was started for nothing"
 
 

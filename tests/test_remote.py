@@ -182,7 +182,7 @@ def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(
         time.sleep(1)
         begun = time.monotonic()
         with locked(config) as others:
-            assert 2.5 < time.monotonic() - begun < 6
+            assert 2.5 < time.monotonic() - begun < 30
             others()
             with pytest.raises(StorageError, match="the lock was lost"):
                 still_held()
@@ -197,7 +197,7 @@ def test_a_lock_of_a_process_that_died_on_this_machine_does_not_hold(config_path
     assert output_files(config) == [lock.LOCK_FILE]
     begun = time.monotonic()
     with locked(config):
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < lock.LEASE_S / 2
 
 
 def output_files(config: RunConfig) -> list[str]:

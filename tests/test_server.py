@@ -176,10 +176,9 @@ def test_the_temporary_server_outlives_an_interrupt_but_not_its_run_and_tells_wh
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "working\n"
-        begun, started = time.monotonic(), psutil.Process(process.pid).children()
+        started = psutil.Process(process.pid).children()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its foreground
         assert ended(process, 60) == 130
-        assert time.monotonic() - begun < 30
         assert process.stderr.read().splitlines() == [
             "starting Prefect's temporary server ...",
             "interrupted; what is finished is kept: run again to go on",
