@@ -8,6 +8,7 @@ from conftest import contents
 
 from defectfill.cli_format import check_lines, duration
 from defectfill.config.run import load_config
+from defectfill.model.forecast import few_and_each
 from defectfill.operations.check import check_config
 from defectfill.runs.run import Run
 
@@ -22,6 +23,18 @@ def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) 
     assert "min" in spans[1]
     assert all(re.fullmatch(r"forecast: [\d,]+ MiB of memory, \d+ MiB of disk .*", lines[1]) for lines in told)
     assert contents(toy_config.parent) == before
+
+
+def test_what_one_more_takes_is_told_by_so_many_that_it_shows() -> None:
+    counts = []
+
+    def seconds(count: int) -> float:
+        counts.append(count)
+        return 10 + 0.1 * count
+
+    assert few_and_each(seconds, few=2) == pytest.approx((10.2, 0.1))
+    assert sorted(set(counts)) == [2, 8, 16, 32]
+    assert few_and_each(lambda count: 10, few=1) == (10, 0)
 
 
 def test_nothing_is_measured_where_everything_is_done(finished: Run) -> None:

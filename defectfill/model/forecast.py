@@ -1,8 +1,9 @@
 """A forecast of the time, memory and disk that a run takes, from a few measured steps on this machine."""
 
+import itertools
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -22,10 +23,13 @@ from defectfill.painting.window import Window
 from defectfill.records.forecast import MIB, Forecast, image_mib
 from defectfill.records.snapshot import ImageRecord
 
-FEW_STEPS, MORE_STEPS = 2, 6
-FEW_CROPS, MORE_CROPS = 1, 5
+FEW_STEPS, FEW_CROPS = 2, 1
 TIMES = 3
 """Everything is timed this often, and the shortest counts: a machine does other things besides."""
+MORE, MOST = 4, 64
+"""So many times the few are timed too, to tell what one more takes; up to so many where that is lost in the noise."""
+NOISE = 1.25
+"""Times that are nearer to each other than this ratio tell nothing."""
 
 
 def forecast(
@@ -60,15 +64,28 @@ def forecast(
 def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) -> float:
     """Return the seconds that one adapter takes."""
     _seconds_of(base, config, defect, work / "warm", FEW_STEPS, FEW_CROPS)
-    few, more, crops = (
-        min(
-            _seconds_of(base, config, defect, work / f"{steps}-{crops}-{again}", steps, crops) for again in range(TIMES)
-        )
-        for steps, crops in [(FEW_STEPS, FEW_CROPS), (MORE_STEPS, FEW_CROPS), (FEW_STEPS, MORE_CROPS)]
-    )
-    step = max(more - few, 0) / (MORE_STEPS - FEW_STEPS)
-    crop = max(crops - few, 0) / (MORE_CROPS - FEW_CROPS) if latent_cache_pays(config.train) else 0.0
+    names = itertools.count()
+
+    def seconds(steps: int, crops: int) -> float:
+        return _seconds_of(base, config, defect, work / str(next(names)), steps, crops)
+
+    few, step = few_and_each(lambda steps: seconds(steps, FEW_CROPS), FEW_STEPS)
+    crop = 0.0
+    if latent_cache_pays(config.train):
+        _, crop = few_and_each(lambda crops: seconds(FEW_STEPS, crops), FEW_CROPS)
     return few + (config.train.steps - FEW_STEPS) * step + max(config.train.latent_cache - FEW_CROPS, 0) * crop
+
+
+def few_and_each(seconds: Callable[[int], float], few: int) -> tuple[float, float]:
+    """Return the seconds that `few` of something take, and that each one more takes.
+
+    seconds: does so many, and returns how long it took.
+    """
+    short = min(seconds(few) for _ in range(TIMES))
+    more = MORE * few
+    while (long := min(seconds(more) for _ in range(TIMES))) < NOISE * short and more < MOST * few:
+        more *= 2
+    return short, max(long - short, 0) / (more - few)
 
 
 def _seconds_of(base: Base, config: RunConfig, defect: str, work: Path, steps: int, crops: int) -> float:
@@ -107,8 +124,7 @@ def _painting_seconds(base: Base, config: RunConfig, distance: Literal["vae", "l
         return time.perf_counter() - start
 
     seconds(FEW_STEPS)  # warms up
-    few, more = (min(seconds(steps) for _ in range(TIMES)) for steps in (FEW_STEPS, MORE_STEPS))
-    step = max(more - few, 0) / (MORE_STEPS - FEW_STEPS)
+    few, step = few_and_each(seconds, FEW_STEPS)
     early = config.generate.kept_candidates / config.generate.candidates
     share = config.generate.early_share if early < 1 else 1.0
     steps = config.generate.steps * (share + (1 - share) * early)
