@@ -183,6 +183,7 @@ def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(confi
     )
     assert json.loads(after["unet/config.json"])["sample_size"] == 64 // 8
     assert json.loads(after["pretrain.json"])["start"]["model"] == "base"
+    assert str(config_path.parent).encode() not in after["vae/config.json"] + after["unet/config.json"]
     assert after.keys() == before.keys()
 
 

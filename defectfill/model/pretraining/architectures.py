@@ -158,6 +158,8 @@ def save_base(
 
     quieten_libraries()
     tokenizer.save_pretrained(folder / "tokenizer")
+    for model in (vae, unet):
+        model.register_to_config(_name_or_path="")  # else the folder it was loaded from, of whoever trained it
     for name, model in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         model.save_pretrained(folder / name, safe_serialization=True)
     DDIMScheduler(**scheduler_config).save_pretrained(folder / "scheduler")
