@@ -233,9 +233,9 @@ def test_16_bit_colour_in_planes_is_refused(tmp_path: Path) -> None:
 def test_a_header_of_40000_by_40000_pixels_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(png_bytes(40_000, 40_000, 8, 2, b""))
-    started = time.perf_counter()
+    started = time.process_time()
     assert "40000 x 40000" in refusal(path)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("name", ["image.png", "image.tif"])
