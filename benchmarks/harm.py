@@ -14,15 +14,16 @@ A row per copy and defect with the verdict; then one JSON line.
 import argparse
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from defectfill.config.evaluate import REFERENCE_ARM
 from defectfill.config.run import load_config
-from defectfill.io.files import read_table, write_table
+from defectfill.io.files import new_folder, read_table, write_table
 from defectfill.io.images import file_sha256, read_image, read_mask, write_png
 from defectfill.model.evaluation.arms import mixed_arm
 from defectfill.operations.evaluation import Evaluator
@@ -60,22 +61,29 @@ def main() -> None:
 
 
 def copy(run: Run, folder: Path, spoil: Callable[[Path, ManifestRow], None] | None, *, empty: bool) -> None:
-    """Copy a run with its dataset, spoilt."""
-    shutil.copytree(run.dataset, folder / "dataset")
-    for name in ("run.json", "snapshot.parquet"):
-        shutil.copy(run.folder / name, folder / name)
-    rows = []
-    for row in read_table(folder / "dataset" / "manifest.parquet"):
+    """Copy a run with its dataset, spoilt, whole or not at all."""
+    with new_folder(folder) as partial:
+        shutil.copytree(run.dataset, partial / "dataset")
+        for name in ("run.json", "snapshot.parquet"):
+            shutil.copy(run.folder / name, partial / name)
+        rows = list(_spoilt_rows(partial / "dataset", spoil, empty=empty))
+        write_table(partial / "dataset" / "manifest.parquet", rows, SCHEMA)
+
+
+def _spoilt_rows(
+    dataset: Path, spoil: Callable[[Path, ManifestRow], None] | None, *, empty: bool
+) -> Iterator[dict[str, Any]]:
+    """Spoil the images of a dataset, and yield the rows of its manifest with their new hashes."""
+    for row in read_table(dataset / "manifest.parquet"):
         found = ManifestRow.model_validate(row)
         if found.origin == "synthetic":
             if empty:
                 continue
             if spoil:
-                spoil(folder / "dataset", found)
+                spoil(dataset, found)
             files = {"image_sha256": found.image_path, "mask_sha256": found.mask_path}
-            row |= {name: file_sha256(folder / "dataset" / path) for name, path in files.items() if path}
-        rows.append(row)
-    write_table(folder / "dataset" / "manifest.parquet", rows, SCHEMA)
+            row |= {name: file_sha256(dataset / path) for name, path in files.items() if path}
+        yield row
 
 
 def shift(dataset: Path, row: ManifestRow) -> None:

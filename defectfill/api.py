@@ -32,10 +32,10 @@ def run_category(config: RunConfig) -> str:
     config and the images are read once: what is edited while the run is under way changes nothing in it.
     """
     from defectfill.operations.check import check_run
-    from defectfill.operations.evaluation import needs_verdict, refuse_harmful
     from defectfill.operations.findings import notes, warnings
     from defectfill.operations.lock import locked
     from defectfill.operations.prepare import prepare_run, start_run
+    from defectfill.operations.promotion import needs_verdict, refuse_harmful
 
     set_environment()
     check_connections()

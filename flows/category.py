@@ -6,8 +6,8 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
-from defectfill.operations.evaluation import needs_verdict, refuse_harmful
 from defectfill.operations.lock import locked
+from defectfill.operations.promotion import needs_verdict, refuse_harmful
 from defectfill.operations.storage.fetch import open_run
 from defectfill.runs.keys import RunRecord
 from flows.announce import announce

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from defectfill.io.markdown import plain
-from defectfill.operations.evaluation import Evaluator, finish_evaluation
+from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.prepare import prepare_run
+from defectfill.operations.promotion import finish_evaluation
 from defectfill.operations.storage.upload import upload_dataset
 from defectfill.records.evaluation import Evaluation, Trial
 from defectfill.runs.keys import RunRecord

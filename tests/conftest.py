@@ -186,8 +186,8 @@ def judge(run: "Run", sentence: str) -> None:
 
     verdict = Verdict(verdict="helps", sentence=sentence, arm="real", best_arm="real", real_share=None, difference=None)
     evaluation = Evaluation(
-        category=run.config.category, rows_digest=rows_digest(run.dataset), settings={}, detectors={}, image_px=64,
-        defects=dict.fromkeys(run.config.data.defects, verdict), figures=(), subsets=(), fidelity={},
+        version=1, category=run.config.category, rows_digest=rows_digest(run.dataset), settings={}, detectors={},
+        image_px=64, defects=dict.fromkeys(run.config.data.defects, verdict), figures=(), subsets=(), fidelity={},
         fidelity_table=(), notes=(),
     )  # fmt: skip
     write_bytes(run.folder / VERDICT_FILE, evaluation.model_dump_json().encode())

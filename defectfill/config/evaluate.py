@@ -29,7 +29,8 @@ class EvaluateConfig(ConfigSection):
     """Detectors trained on the dataset and on what it is compared with, and tested on the real images held out."""
 
     arms: tuple[ArmName, ...] = get_args(ArmName)[:-1]
-    """What is compared; `ceiling` trains on all real defects in cross-validation. real_augmented is needed."""
+    """What is compared; `ceiling` trains on all real defects in cross-validation. real_augmented and a mixed arm are
+    needed."""
     detectors: tuple[DetectorName, ...] = ("unet", "linear")
     """unet: a U-Net from scratch. linear: a linear head per pixel on frozen features. The first decides the verdict."""
     seeds: int = Field(default=3, ge=1, le=100)
@@ -64,4 +65,6 @@ class EvaluateConfig(ConfigSection):
     def _reference_among_them(self) -> Self:
         if REFERENCE_ARM not in self.arms:
             raise ValueError(f"arms: expected {REFERENCE_ARM} among them, which the others are compared with")
+        if not any(arm.startswith("mixed_") for arm in self.arms):
+            raise ValueError("arms: expected a mixed one among them, which the verdict is about")
         return self

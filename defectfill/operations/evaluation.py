@@ -16,8 +16,7 @@ import numpy as np
 from defectfill.config.evaluate import ArmName, DetectorName
 from defectfill.config.run import RunConfig
 from defectfill.dataset.evaluation_table import evaluation_table
-from defectfill.dataset.writer import write_dataset
-from defectfill.io.errors import DataError, DefectFillError
+from defectfill.io.errors import DataError
 from defectfill.io.files import new_folder, read_table, write_bytes
 from defectfill.io.hashing import digest
 from defectfill.io.images import read_mask
@@ -28,15 +27,13 @@ from defectfill.model.evaluation.fidelity import fidelity, footnote, table_rows
 from defectfill.model.evaluation.predictions import Predictions, joined
 from defectfill.model.evaluation.trials import Bench, detector_device
 from defectfill.model.evaluation.verdict import Outcome, figures_of, subsets_of, verdict_of
-from defectfill.records.evaluation import ArmFigures, Evaluation, Training, Trial, Verdict
-from defectfill.records.manifest import ManifestRow
+from defectfill.records.evaluation import EVALUATION_VERSION, ArmFigures, Evaluation, Training, Trial, Verdict
+from defectfill.records.manifest import REVIEWED, ManifestRow
 from defectfill.records.reading import manifest_rows
 from defectfill.runs.run import Run, latest_folder
 from defectfill.runs.shards import rejected_files
-from defectfill.runs.verdict import VERDICT_FILE, read_verdict, rows_digest
+from defectfill.runs.verdict import VERDICT_FILE, rows_digest
 
-EVALUATION_VERSION = 2
-"""Part of every trial's key; raised when the same images and settings would give other figures."""
 PAINTERS: Mapping[ArmName, str] = {"real_paste": "paste", "real_perlin": "perlin"}
 """Arms that learn from the set of another painter."""
 DETECTORS: Mapping[DetectorName, str] = {
@@ -81,11 +78,12 @@ class Evaluator:
         real = {split: [_example(dataset, r, groups) for r in _real(rows, split)] for split in ("train", "test")}
         pools = {"dataset": _synthetic(dataset, rows, config.data.defects)}
         refused = map(ManifestRow.model_validate, read_table(dataset / "rejected.parquet"))
-        rejected = [_rejected(self.run, row) for row in refused]
-        pools["gates_off"] = {
-            defect: [*kept, *(each for each in rejected if each and each.defect == defect)]
-            for defect, kept in pools["dataset"].items()
-        }
+        rejected = [_rejected(self.run, row) for row in refused if row.reason != REVIEWED]
+        if any(rejected) and config.dataset.label == "drawn":  # as theirs is: else the label would differ too
+            pools["gates_off"] = {
+                defect: [*kept, *(each for each in rejected if each and each.defect == defect)]
+                for defect, kept in pools["dataset"].items()
+            }
         for painter in PAINTERS.values():
             folder = latest_folder(self._config_of(painter))
             if folder and (folder / "dataset" / "manifest.parquet").is_file():
@@ -173,12 +171,13 @@ class Evaluator:
             if (each := figures_of(outcomes, arm, detector, defect, groups))
         ]
         about, leading, places = (
-            mixed_arm(config.dataset.real_share),
+            mixed_arm(config.dataset.real_share, settings.arms),
             settings.detectors[0],
             _places(self.material.test),
         )
         alike = fidelity(self.run.dataset, self.bench.extractor, config.seed)
         evaluation = Evaluation(
+            version=EVALUATION_VERSION,
             category=config.category,
             rows_digest=rows_digest(self.run.dataset),
             settings=settings.model_dump(mode="json"),
@@ -205,31 +204,6 @@ class Evaluator:
         return verdict_of(defect, own, about, settings.seeds, painted)
 
 
-def needs_verdict(run: Run) -> bool:
-    """Return whether a finished dataset has to be evaluated before it may become the latest."""
-    return run.config.dataset.promote == "unless_harmful" and read_verdict(run) is None
-
-
-def finish_evaluation(run: Run) -> None:
-    """Write the verdict into the dataset, and let that become the latest unless it harms.
-
-    To be called under `locked`. Raises DefectFillError where dataset.promote keeps it from becoming the latest.
-    """
-    write_dataset(run)
-    if run.config.dataset.promote == "unless_harmful":
-        refuse_harmful(run)
-        run.promote()
-
-
-def refuse_harmful(run: Run) -> None:
-    """Raise DefectFillError where a dataset harms and dataset.promote is `unless_harmful`."""
-    verdict = read_verdict(run)
-    if run.config.dataset.promote != "unless_harmful" or verdict is None or not verdict.harmful:
-        return
-    sentences = [verdict.defects[defect].sentence for defect in verdict.harmful]
-    raise DefectFillError([*sentences, f"{run.dataset_uri}: kept, but not made the latest (dataset.promote)"])
-
-
 def _notes(config: RunConfig, arms: Sequence[ArmName], tested: Sequence[str]) -> list[str]:
     """Return what a reader of the table has to know."""
     notes = []
@@ -237,6 +211,8 @@ def _notes(config: RunConfig, arms: Sequence[ArmName], tested: Sequence[str]) ->
         notes.append(f"not tried, for want of images: {', '.join(left)}")
     if untested := [defect for defect in config.data.defects if defect not in tested]:
         notes.append(f"no held-out image, hence no verdict: {', '.join(untested)}")
+    if config.generate.vae_normals:
+        notes.append("normals that went through the VAE (generate.vae_normals) are not among what is learnt from")
     return notes
 
 

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config.evaluate import ArmName, DetectorName
 
+EVALUATION_VERSION = 3
+"""Part of every trial's key; raised when the same images and settings would give other figures."""
 VerdictWord = Literal["helps", "no difference found", "harms", "not trained"]
 
 
@@ -37,7 +39,7 @@ class Training(BaseModel):
     """Real, synthetic and normal images trained on."""
     first_loss: float
     last_loss: float
-    """Means over the first and the last tenth of the steps."""
+    """Means over the first steps, five at most, and over the last tenth of them."""
     validation_pixel_ap: tuple[float, ...]
     best_step: int
     threshold: float
@@ -129,6 +131,8 @@ class Subset(BaseModel):
 class Evaluation(BaseModel):
     """verdict.json: everything that an evaluation found."""
 
+    version: int
+    """EVALUATION_VERSION then."""
     category: str
     rows_digest: str
     """Of the dataset's images and labels, by which it is told whether this is about them."""

@@ -77,9 +77,9 @@ class Part:
         return len(self.references.get(defect, ())) + len(self.synthetic.get(defect, ()))
 
 
-def mixed_arm(real_share: float) -> ArmName:
-    """Return the mixed arm whose share of real draws is nearest to a dataset's own."""
-    mixed = [name for name in ARMS if name.startswith("mixed_")]
+def mixed_arm(real_share: float, arms: Sequence[ArmName] = tuple(ARMS)) -> ArmName:
+    """Return of these arms the mixed one whose share of real draws is nearest to a dataset's own."""
+    mixed = [name for name in arms if name.startswith("mixed_")]
     return min(mixed, key=lambda name: abs(ARMS[name].real_shares[0] - real_share))
 
 
@@ -90,7 +90,8 @@ def parts_of(name: ArmName, material: Material, validation_share: float) -> list
     What is held back for validation is the same in every arm. Nothing painted on a normal of it is learnt from.
     """
     if name == "ceiling":
-        return [_fold(material, fold, validation_share) for fold in range(FOLDS)]
+        folds = (_fold(material, fold, validation_share) for fold in range(FOLDS))
+        return [each for each in folds if any(tested.defect != "good" for tested in each.test)]
     if name == "unseen":
         return [
             _part(name, _without(material, defect), validation_share, tested)
@@ -145,11 +146,14 @@ def _without(material: Material, defect: str) -> Material:
 
 
 def _held_back(examples: Sequence[Example], share: float) -> list[Example]:
-    """Return what is held back for validation: `share` of the origins, at least one; none of a single one."""
-    origins = sorted({each.origin for each in examples}, key=lambda origin: digest(["validation", origin]))
-    count = min(max(int(share * len(origins)), 1), len(origins) - 1)
-    chosen = set(origins[:count])
-    return [each for each in examples if each.origin in chosen]
+    """Return what is held back for validation: `share` of the groups, at least one; none of a single one.
+
+    An image without a group is one by itself.
+    """
+    groups = sorted({each.group or each.origin for each in examples}, key=lambda group: digest(["validation", group]))
+    count = min(max(int(share * len(groups)), 1), len(groups) - 1)
+    chosen = set(groups[:count])
+    return [each for each in examples if (each.group or each.origin) in chosen]
 
 
 def _rest(examples: Sequence[Example], without: Sequence[Example]) -> list[Example]:

@@ -1,9 +1,17 @@
-"""Paired bootstrap of a difference in pixel AP. Shapes: D draws, N images of a defect and its normals, B bins."""
+"""The interval of a difference in pixel AP between two arms.
+
+Two things make it uncertain. Which images were held out: a paired bootstrap over them, widened as for the mean of so
+few (the expanded percentile interval, Hesterberg 2015). And how the trainings went: Student's interval over the seeds,
+since of three seeds a bootstrap knows no more than the least and the most. Both half-widths add up in squares.
+
+Shapes: S seeds, D draws, N images of a defect and its normals, B bins.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from defectfill.model.evaluation.metrics import average_precisions
 from defectfill.model.evaluation.predictions import Predictions
@@ -21,8 +29,10 @@ def paired_difference(
     """Return by how much the pixel AP of a defect differs between two arms, ours minus theirs, and its interval.
 
     ours, theirs: the predictions of each training seed, in the same order of seeds. groups: by sample id, of what is
-    resampled together. Drawn with replacement are groups of anomalous images, groups of normals and seeds; both arms
-    see the same draws, so that what both find hard does not widen the interval. None without an image of the defect.
+    resampled together. Drawn with replacement are groups of anomalous images and groups of normals; both arms see the
+    same draws, so that what both find hard does not widen the interval. With one seed, or one group of anomalous
+    images, nothing is known of how far others would lie, and the interval is all of -1 to 1. None without an image of
+    the defect.
     """
     rng = np.random.default_rng(seed)
     chosen = ours[0].of_defect(defect)
@@ -30,17 +40,31 @@ def paired_difference(
     anomalous = np.array([ours[0].defects[number] == defect for number in chosen])
     if not anomalous.any():
         return None
-    weights = _draws([groups.get(each, each) for each in ids], anomalous, rng)
+    parts = [groups.get(each, each) for each in ids]
+    weights = _draws(parts, anomalous, rng)
     pairs = [((mine, chosen), (other, _same(other, ids))) for mine, other in zip(ours, theirs, strict=True)]
     once = np.ones((1, len(ids)), np.float32)
-    mean = np.mean([_drawn_ap(*mine, once) - _drawn_ap(*other, once) for mine, other in pairs])
-    by_seed = np.stack(
-        [_drawn_ap(*mine, weights, COARSE) - _drawn_ap(*other, weights, COARSE) for mine, other in pairs]
+    of_seeds = np.array([(_drawn_ap(*mine, once) - _drawn_ap(*other, once)).item() for mine, other in pairs])
+    mean, tested = float(of_seeds.mean()), len({part for part, found in zip(parts, anomalous, strict=True) if found})
+    if len(pairs) == 1 or tested == 1:
+        return Difference(mean=mean, low=-1, high=1)
+    drawn = np.mean(
+        [_drawn_ap(*mine, weights, COARSE) - _drawn_ap(*other, weights, COARSE) for mine, other in pairs], axis=0
     )
-    picks = rng.integers(len(by_seed), size=by_seed.shape)
-    drawn = np.take_along_axis(by_seed, picks, axis=0).mean(axis=0)
-    low, high = np.quantile(drawn, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-    return Difference(mean=float(mean), low=float(low), high=float(high))
+    by_images = (np.quantile(drawn, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2]) - drawn.mean()) * _widened(tested)
+    by_seeds = _quantile(len(pairs)) * of_seeds.std(ddof=1) / np.sqrt(len(pairs))
+    below, above = np.hypot(by_images, by_seeds).tolist()
+    return Difference(mean=mean, low=max(mean - below, -1), high=min(mean + above, 1))
+
+
+def _quantile(count: int) -> float:
+    """Return Student's quantile at INTERVAL's end for the mean of so many."""
+    return float(stats.t.ppf((1 + INTERVAL) / 2, count - 1))
+
+
+def _widened(count: int) -> float:
+    """Return by how much an interval that a bootstrap gives for the mean of so many is too narrow."""
+    return float(_quantile(count) / stats.norm.ppf((1 + INTERVAL) / 2) * np.sqrt(count / (count - 1)))
 
 
 def _same(found: Predictions, ids: Sequence[str]) -> NDArray[np.intp]:

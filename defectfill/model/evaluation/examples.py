@@ -71,16 +71,21 @@ def eight_bits(image: ImageArray) -> ImageArray:
 def scaled(image: ImageArray, mask: NDArray[np.bool_], image_px: int) -> tuple[ImageArray, NDArray[np.bool_]]:
     """Return image [H, W, 3] and mask [H, W] with the longer side brought to `image_px`, where it is larger.
 
-    A pixel of the mask is anomalous where half of it was, or any of it where nothing would be left.
+    A pixel of the mask is anomalous where half of it was. Of a connected part that would lose more than half of its
+    area so, since it is thin, all pixels are that it touches.
     """
     height, width = mask.shape
     share = image_px / max(height, width)
     if share >= 1:
         return image, mask
     size = max(round(width * share), 1), max(round(height * share), 1)
-    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    small = covered >= 0.5
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), small if small.any() else covered > 0
+    small = np.zeros(size[::-1], bool)
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    for part in range(1, count):
+        covered = cv2.resize((parts == part).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        half = covered >= 0.5
+        small |= half if 2 * half.sum() > covered.sum() else covered > 0
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), small
 
 
 def fitting_side(examples: Sequence[Example], crop_px: int) -> int:

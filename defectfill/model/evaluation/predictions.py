@@ -124,15 +124,15 @@ def image_score(logits: NDArray[np.floating], smoothed_px: int = SMOOTHED_PX) ->
     return float(ndimage.uniform_filter(probabilities, smoothed_px, mode="nearest").max())
 
 
-def scores_of(found: Predictions, defect: str, threshold: float) -> Scores:
-    """Return the metrics of one defect against its normals; threshold: of the image scores."""
+def scores_of(found: Predictions, defect: str, threshold: float | NDArray[np.float64]) -> Scores:
+    """Return the metrics of one defect against its normals; threshold: of the image scores, one or [N]."""
     chosen = found.of_defect(defect)
     anomalous = np.array([found.defects[number] == defect for number in chosen])
     image_scores = found.image_scores[chosen].astype(np.float64)
     regions = found.regions[np.isin(found.region_image, chosen)]
     negatives = found.negatives[chosen].sum(axis=0, dtype=np.int64)
     pixels = as_scores(regions.sum(axis=0, dtype=np.int64), negatives)
-    called = image_scores >= threshold
+    called = (found.image_scores >= threshold)[chosen]
     normals = int((~anomalous).sum())
     image_f1, pixel_f1 = f1_max(image_scores, anomalous), f1_max(*pixels)
     return Scores(

@@ -36,6 +36,8 @@ OVERLAP = 0.25
 """Of the windows that slide over an image."""
 POOLED_PX = 21
 """AnomalyDiffusion's image score is the largest mean over so many pixels squared."""
+FIRST_STEPS = 5
+"""Of which the mean loss is the first one: a quick learner has learnt most of it within a tenth of the steps."""
 CONSTANT = 1e-3
 """Standard deviation of the logits below which a network says the same of every pixel."""
 
@@ -83,13 +85,12 @@ class Bench:
         begun = time.perf_counter()
         torch.manual_seed(derive_seed(seed, "detector"))
         network = self._network(detector, part, arm, seed)
-        losses, curve, best_step = self._fit(network, part, arm, detector, seed)
-        validated = self._predict(network, part.validation)
+        losses, curve, best_step, validated = self._fit(network, part, arm, detector, seed)
         logits = self._predict(network, part.test)
         tenth = max(len(losses) // 10, 1)
         training = Training(
             images=_count(part),
-            first_loss=float(np.mean(losses[:tenth])),
+            first_loss=float(np.mean(losses[: min(tenth, FIRST_STEPS)])),
             last_loss=float(np.mean(losses[-tenth:])),
             validation_pixel_ap=tuple(curve),
             best_step=best_step,
@@ -117,8 +118,11 @@ class Bench:
 
     def _fit(
         self, network: nn.Module, part: Part, arm: Arm, detector: DetectorName, seed: int
-    ) -> tuple[list[float], list[float], int]:
-        """Train; return the losses, the pixel AP of the validation part at every check, and the step that was kept."""
+    ) -> tuple[list[float], list[float], int, list[NDArray[np.float32]]]:
+        """Train; return the losses, the pixel AP of the validation part at every check, and the step that was kept.
+
+        With them the logits [H, W] of the validation part's images at that step, at which the network then is.
+        """
         from monai.losses import DiceFocalLoss
 
         settings, learnt = self.settings, [each for each in network.parameters() if each.requires_grad]
@@ -126,6 +130,7 @@ class Bench:
         optimizer, loss_of = torch.optim.AdamW(learnt, lr=rate), DiceFocalLoss(sigmoid=True, batch=True)
         checked = {round(settings.steps * (number + 1) / settings.checks) for number in range(settings.checks)} - {0}
         losses, curve, best, best_step = list[float](), list[float](), dict[str, Tensor](), 0
+        validated = list[NDArray[np.float32]]()
         for step in range(settings.steps):
             images, masks = self._batch(part, arm, step, seed)
             loss = loss_of(network.train()(images), masks)
@@ -136,12 +141,13 @@ class Bench:
             if not math.isfinite(losses[-1]):
                 raise ModelError(f"{detector}: step {step + 1}: the loss is not finite; try a smaller learning_rate")
             if step + 1 in checked:
-                curve.append(self._validate(network, part))
+                logits = self._predict(network, part.validation)
+                curve.append(self._validate(network, part, logits))
                 if curve[-1] >= max(curve):
-                    best_step = step + 1
+                    best_step, validated = step + 1, logits
                     best = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
         network.load_state_dict(best)
-        return losses, curve, best_step
+        return losses, curve, best_step, validated
 
     def _batch(self, part: Part, arm: Arm, step: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return images [B, 3, S, S] in [0, 1] and masks [B, 1, S, S] of a step."""
@@ -157,14 +163,12 @@ class Bench:
             self.device
         )
 
-    def _validate(self, network: nn.Module, part: Part) -> float:
-        """Return the pixel AP over the validation part, or what selected_on_test says."""
+    def _validate(self, network: nn.Module, part: Part, logits: Sequence[NDArray[np.float32]]) -> float:
+        """Return the pixel AP of logits of the validation part's images, or what selected_on_test says."""
         if self.selected_on_test:
             found = self._counted(self._predict(network, part.test), part.test)
             return sum(_sum(scores_of(found, defect, 0.5)) for defect in {*found.defects} - {"good"})
-        validation = part.validation
-        logits = self._predict(network, validation)
-        masks = [self.images.read(each)[1] for each in validation]
+        masks = [self.images.read(each)[1] for each in part.validation]
         pixels, labels = (np.concatenate([each.ravel() for each in arrays]) for arrays in (logits, masks))
         return average_precision(pixels, labels) or 0.0
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defectfill.config.evaluate import REFERENCE_ARM, ArmName, DetectorName
 from defectfill.model.evaluation.arms import ARMS
@@ -30,9 +31,9 @@ class Outcome:
         return all(each.learnt for each in self.trainings)
 
     @property
-    def threshold(self) -> float:
-        """The image score at which the validation part's F1 is largest, the mean over the trainings."""
-        return float(np.mean([each.threshold for each in self.trainings]))
+    def thresholds(self) -> NDArray[np.float64]:
+        """[N], the image score at which the validation's F1 was largest, of the network that saw the image."""
+        return np.array([each.threshold for each in self.trainings])[self.found.parts]
 
 
 Outcomes = Mapping[Trial, Outcome]
@@ -51,7 +52,7 @@ def figures_of(
     ours = [each for each in by_seed(outcomes, arm, detector) if defect in each.found.defects]
     if not ours:
         return None
-    scores = [scores_of(each.found, defect, each.threshold) for each in ours]
+    scores = [scores_of(each.found, defect, each.thresholds) for each in ours]
     reached = [each.pixel_ap or 0.0 for each in scores]
     theirs = by_seed(outcomes, REFERENCE_ARM, detector)
     difference = None
@@ -79,8 +80,10 @@ def verdict_of(defect: str, figures: Sequence[ArmFigures], arm: ArmName, seeds: 
     share = ARMS[max(mixed, key=lambda name: reached[name])].real_shares[0] if mixed else None
     best = max(reached, key=lambda name: reached[name])
     ours, reference = known.get(arm), known[REFERENCE_ARM]
-    word, why = _word(ours, seeds, painted)
+    word, why = _word(ours, reference, seeds, painted)
     text = why if ours is None or ours.difference is None or not painted else _compared(reference.scores, ours)
+    if not why and ours and (failed := 2 * seeds - ours.learnt - reference.learnt):
+        why = f"{failed} of the {2 * seeds} trainings learnt nothing"
     advice = "" if share is None or not painted else f"; best of the mixed arms: {share:.0%} real draws"
     sentence = f"{defect}: {word}: {text}{f' ({why})' if why and text != why else ''}{advice}; best arm: {best}"
     return Verdict(
@@ -93,14 +96,16 @@ def verdict_of(defect: str, figures: Sequence[ArmFigures], arm: ArmName, seeds: 
     )
 
 
-def _word(ours: ArmFigures | None, seeds: int, painted: int) -> tuple[VerdictWord, str]:
+def _word(ours: ArmFigures | None, reference: ArmFigures, seeds: int, painted: int) -> tuple[VerdictWord, str]:
     """Return the verdict, and why where nothing was learnt."""
     if not painted:
         return "not trained", "the dataset has no synthetic image of it"
     if ours is None or ours.difference is None:
         return "not trained", "no held-out image to test on"
-    if 2 * ours.learnt <= seeds:
-        return "not trained", f"{seeds - ours.learnt} of {seeds} trainings learnt nothing: more steps, or a higher rate"
+    for arm in (ours, reference):
+        if 2 * arm.learnt <= seeds:
+            failed = f"{seeds - arm.learnt} of {seeds} trainings of {arm.arm} learnt nothing"
+            return "not trained", f"{failed}: more steps, or a higher rate"
     if ours.difference.low > 0:
         return "helps", ""
     return ("harms" if ours.difference.high < 0 else "no difference found"), ""
