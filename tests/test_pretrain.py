@@ -166,6 +166,13 @@ def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(pretr
     assert after.keys() == before.keys()
 
 
+def test_latents_are_scaled_anew_where_the_denoiser_has_learnt_nothing_of_them_yet(pretrain_path: Path) -> None:
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("denoiser: {steps: 4", "denoiser: {steps: 0"))
+    before, after = _go_on(pretrain_path, "all", denoiser=2)
+    old, new = (json.loads(files["vae/config.json"])["scaling_factor"] for files in (before, after))
+    assert old != new
+
+
 def test_with_the_decoder_alone_latents_and_denoiser_stay(pretrain_path: Path) -> None:
     before, after = _go_on(pretrain_path, "decoder", denoiser=0)
     for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
