@@ -54,7 +54,7 @@ SHOWN = 6
 """Pictures of each category on the sheet."""
 NO_MARK = "none"
 WORDS = (*MARKS, NO_MARK)
-BOX_PX = 72
+BOX_PX = 48
 """Side of the box that is filled by captions."""
 UNSEEN = 987_654_321
 """Seed of pictures that no pretraining config uses."""

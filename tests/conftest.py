@@ -112,6 +112,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_da
     return run_all_steps(write_toy_config(tmp_path_factory.mktemp("finished"), base_folder, toy_data))
 
 
+PRETRAIN_CONFIG = """
+output: base
+resolution: 32
+pictures: {toys: {washer: 4, wood: 3}, side_px: 64}
+autoencoder: {steps: 4, batch_size: 2, crop_px: 32, channels: [8, 8, 16, 16], latent_channels: 4}
+denoiser: {steps: 4, batch_size: 2, channels: [32, 32, 64], text_width: 32, views: 2, closest_px: 32}
+checkpoint_every: 2
+device: cpu
+"""
+
+
+@pytest.fixture
+def pretrain_path(tmp_path: Path) -> Path:
+    """Return the config of a pretraining that takes seconds, alone in a folder."""
+    path = tmp_path / "pretrain.yaml"
+    path.write_text(PRETRAIN_CONFIG)
+    return path
+
+
 def run_all_steps(config_path: Path) -> "Run":
     """Run the steps of the flow, in its order, without Prefect."""
     from defectfill.adapters.train import train_adapter

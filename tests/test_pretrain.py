@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import contents
+from conftest import PRETRAIN_CONFIG, contents
 from diffusers.schedulers import DDIMScheduler
-from PIL import Image
 from safetensors.torch import load
 
 from defectfill.config.base import BaseConfig
-from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.errors import ConfigError
 from defectfill.io.files import read_table
 from defectfill.io.images import write_png
 from defectfill.model.base.base import decode_latents, encode_images, load_base
@@ -20,43 +19,21 @@ from defectfill.model.base.identity import identify_base
 from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
 from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error
 from defectfill.model.pretraining.config import load_pretrain_config
-from defectfill.model.pretraining.denoiser import denoising_loss, encode_views
+from defectfill.model.pretraining.denoiser import denoising_loss
 from defectfill.model.pretraining.pictures import (
-    Pictures,
-    draw_box_around,
     draw_crops,
-    draw_hole,
-    draw_mark,
     gather_pictures,
 )
 from defectfill.model.pretraining.pretrain import pretrain
 from defectfill.model.pretraining.timing import pretraining_seconds
-from defectfill.toy.world import MARKS
-
-CONFIG = """
-output: base
-resolution: 32
-pictures: {toys: {washer: 4, wood: 3}, side_px: 64}
-autoencoder: {steps: 4, batch_size: 2, crop_px: 32, channels: [8, 8, 16, 16], latent_channels: 4}
-denoiser: {steps: 4, batch_size: 2, channels: [32, 32, 64], text_width: 32, views: 2, closest_px: 32}
-checkpoint_every: 2
-device: cpu
-"""
-
-
-@pytest.fixture
-def config_path(tmp_path: Path) -> Path:
-    path = tmp_path / "pretrain.yaml"
-    path.write_text(CONFIG)
-    return path
 
 
 def weights_of(folder: Path) -> dict[str, bytes]:
     return {path: content for path, content in contents(folder).items() if path.endswith((".safetensors", ".parquet"))}
 
 
-def test_the_finished_base_loads_and_names_itself(config_path: Path) -> None:
-    folder = pretrain(load_pretrain_config(config_path))
+def test_the_finished_base_loads_and_names_itself(pretrain_path: Path) -> None:
+    folder = pretrain(load_pretrain_config(pretrain_path))
     config = BaseConfig(model=str(folder), resolution=32, device="cpu")
     assert identify_base(config).model == "base"
     base = load_base(config)
@@ -69,18 +46,20 @@ def test_the_finished_base_loads_and_names_itself(config_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir() if "work" in path.name] == []
 
 
-def test_pictures_of_a_12_bit_camera_are_as_bright_as_they_are(config_path: Path) -> None:
+def test_pictures_of_a_12_bit_camera_are_as_bright_as_they_are(pretrain_path: Path) -> None:
     shade = np.arange(256, dtype=np.uint16).reshape(16, 16, 1)
     for name, factor in (("byte", 1), ("camera", 16)):
-        write_png(config_path.parent / name / "0.png", (shade * factor).astype(np.uint8 if factor == 1 else np.uint16))
+        write_png(
+            pretrain_path.parent / name / "0.png", (shade * factor).astype(np.uint8 if factor == 1 else np.uint16)
+        )
     folders = "pictures: {folders: {byte: byte, camera: camera}, side_px: 64}"
-    config_path.write_text(CONFIG.replace("pictures: {toys: {washer: 4, wood: 3}, side_px: 64}", folders))
-    byte, camera = gather_pictures(load_pretrain_config(config_path)).pixels.astype(int)
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("pictures: {toys: {washer: 4, wood: 3}, side_px: 64}", folders))
+    byte, camera = gather_pictures(load_pretrain_config(pretrain_path)).pixels.astype(int)
     assert np.abs(byte - camera).max() <= 1
 
 
-def test_latents_have_unit_variance_in_the_directions_that_carry_the_picture(config_path: Path) -> None:
-    config = load_pretrain_config(config_path)
+def test_latents_have_unit_variance_in_the_directions_that_carry_the_picture(pretrain_path: Path) -> None:
+    config = load_pretrain_config(pretrain_path)
     base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
     pictures = gather_pictures(config)
     rows = np.random.default_rng(0).integers(len(pictures.pixels), size=64)
@@ -96,15 +75,15 @@ def test_painting_with_a_new_base_starts_where_no_trace_of_the_picture_is_left()
     assert scheduler.timesteps[0] == VELOCITY_SCHEDULER["num_train_timesteps"] - 1
 
 
-def test_the_same_config_trains_the_same_weights(config_path: Path, tmp_path: Path) -> None:
-    first = weights_of(pretrain(load_pretrain_config(config_path)))
-    config_path.write_text(CONFIG.replace("output: base", "output: again"))
+def test_the_same_config_trains_the_same_weights(pretrain_path: Path, tmp_path: Path) -> None:
+    first = weights_of(pretrain(load_pretrain_config(pretrain_path)))
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("output: base", "output: again"))
     torch.randn(5)  # the global generator's state must not matter
-    assert weights_of(pretrain(load_pretrain_config(config_path))) == first
+    assert weights_of(pretrain(load_pretrain_config(pretrain_path))) == first
 
 
-def test_a_finished_base_is_left_alone(config_path: Path) -> None:
-    config = load_pretrain_config(config_path)
+def test_a_finished_base_is_left_alone(pretrain_path: Path) -> None:
+    config = load_pretrain_config(pretrain_path)
     before = contents(pretrain(config))
     assert contents(pretrain(config)) == before
 
@@ -129,23 +108,23 @@ def test_colour_errors_count_where_colours_differ_and_not_where_brightness_does(
     assert colour_error(pictures, redder).item() == pytest.approx((0.2**2 + 0.1**2) / 4, rel=1e-4)
 
 
-def test_colours_and_the_average_change_the_weights(config_path: Path) -> None:
-    plain = weights_of(pretrain(load_pretrain_config(config_path)))
-    config_path.write_text(
-        CONFIG.replace("output: base", "output: other")
+def test_colours_and_the_average_change_the_weights(pretrain_path: Path) -> None:
+    plain = weights_of(pretrain(load_pretrain_config(pretrain_path)))
+    pretrain_path.write_text(
+        PRETRAIN_CONFIG.replace("output: base", "output: other")
         .replace("autoencoder: {", "autoencoder: {colour: 10, ")
         .replace("denoiser: {", "denoiser: {average: 0.9, ")
     )
-    other = weights_of(pretrain(load_pretrain_config(config_path)))
+    other = weights_of(pretrain(load_pretrain_config(pretrain_path)))
     for part in ("vae", "unet"):
         name = f"{part}/diffusion_pytorch_model.safetensors"
         assert other[name] != plain[name]
 
 
-def test_mixed_precision_learns_nearly_the_same(config_path: Path) -> None:
-    full = pretrain(load_pretrain_config(config_path))
-    config_path.write_text(CONFIG.replace("output: base", "output: mixed\nprecision: bf16"))
-    mixed = pretrain(load_pretrain_config(config_path))
+def test_mixed_precision_learns_nearly_the_same(pretrain_path: Path) -> None:
+    full = pretrain(load_pretrain_config(pretrain_path))
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("output: base", "output: mixed\nprecision: bf16"))
+    mixed = pretrain(load_pretrain_config(pretrain_path))
     assert weights_of(mixed) != weights_of(full)
     for part in ("autoencoder", "denoiser"):
         losses = [[row["total"] for row in read_table(folder / f"{part}.parquet")] for folder in (full, mixed)]
@@ -163,16 +142,16 @@ device: cpu
 """
 
 
-def _go_on(config_path: Path, parts: str, denoiser: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _go_on(pretrain_path: Path, parts: str, denoiser: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the files of a base, and of the one that a training from it leaves."""
-    first = pretrain(load_pretrain_config(config_path))
-    further = config_path.with_name("further.yaml")
+    first = pretrain(load_pretrain_config(pretrain_path))
+    further = pretrain_path.with_name("further.yaml")
     further.write_text(START.replace("PARTS", f"parts: {parts}").replace("DENOISER", str(denoiser)))
     return contents(first), contents(pretrain(load_pretrain_config(further)))
 
 
-def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(config_path: Path) -> None:
-    before, after = _go_on(config_path, "all", denoiser=2)
+def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(pretrain_path: Path) -> None:
+    before, after = _go_on(pretrain_path, "all", denoiser=2)
     for part in ("vae", "unet"):
         name = f"{part}/diffusion_pytorch_model.safetensors"
         assert len(after[name]) == len(before[name])
@@ -183,12 +162,19 @@ def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(confi
     )
     assert json.loads(after["unet/config.json"])["sample_size"] == 64 // 8
     assert json.loads(after["pretrain.json"])["start"]["model"] == "base"
-    assert str(config_path.parent).encode() not in after["vae/config.json"] + after["unet/config.json"]
+    assert str(pretrain_path.parent).encode() not in after["vae/config.json"] + after["unet/config.json"]
     assert after.keys() == before.keys()
 
 
-def test_with_the_decoder_alone_latents_and_denoiser_stay(config_path: Path) -> None:
-    before, after = _go_on(config_path, "decoder", denoiser=0)
+def test_latents_are_scaled_anew_where_the_denoiser_has_learnt_nothing_of_them_yet(pretrain_path: Path) -> None:
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("denoiser: {steps: 4", "denoiser: {steps: 0"))
+    before, after = _go_on(pretrain_path, "all", denoiser=2)
+    old, new = (json.loads(files["vae/config.json"])["scaling_factor"] for files in (before, after))
+    assert old != new
+
+
+def test_with_the_decoder_alone_latents_and_denoiser_stay(pretrain_path: Path) -> None:
+    before, after = _go_on(pretrain_path, "decoder", denoiser=0)
     for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
         assert after[f"{part}.safetensors"] == before[f"{part}.safetensors"]
     old, new = (load(files["vae/diffusion_pytorch_model.safetensors"]) for files in (before, after))
@@ -208,23 +194,25 @@ def test_with_the_decoder_alone_latents_and_denoiser_stay(config_path: Path) -> 
         ("start: base", "start: nowhere", "start: nowhere is no folder"),
     ],
 )
-def test_what_does_not_fit_a_base_to_start_from_is_refused(config_path: Path, old: str, new: str, problem: str) -> None:
-    pretrain(load_pretrain_config(config_path))
-    further = config_path.with_name("further.yaml")
+def test_what_does_not_fit_a_base_to_start_from_is_refused(
+    pretrain_path: Path, old: str, new: str, problem: str
+) -> None:
+    pretrain(load_pretrain_config(pretrain_path))
+    further = pretrain_path.with_name("further.yaml")
     further.write_text(START.replace("PARTS", "parts: all").replace("DENOISER", "0").replace(old, new))
     with pytest.raises(ConfigError) as caught:
         pretrain(load_pretrain_config(further))
     assert any(problem in each for each in caught.value.problems)
 
 
-def test_an_autoencoder_that_learns_nothing_needs_a_base(config_path: Path) -> None:
-    config_path.write_text(CONFIG.replace("autoencoder: {steps: 4", "autoencoder: {steps: 0"))
+def test_an_autoencoder_that_learns_nothing_needs_a_base(pretrain_path: Path) -> None:
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("autoencoder: {steps: 4", "autoencoder: {steps: 0"))
     with pytest.raises(ConfigError, match="expected at least 1 without a base to start from"):
-        load_pretrain_config(config_path)
+        load_pretrain_config(pretrain_path)
 
 
-def test_the_time_is_measured_without_changing_a_weight(config_path: Path) -> None:
-    config = load_pretrain_config(config_path)
+def test_the_time_is_measured_without_changing_a_weight(pretrain_path: Path) -> None:
+    config = load_pretrain_config(pretrain_path)
     base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
     parts = (base.vae, base.unet, base.text_encoder)
     before = [{name: weight.clone() for name, weight in part.state_dict().items()} for part in parts]
@@ -238,60 +226,20 @@ def test_the_time_is_measured_without_changing_a_weight(config_path: Path) -> No
         assert not any(weight.requires_grad for weight in part.parameters())
 
 
-def test_the_denoising_loss_counts_the_hole_most() -> None:
-    target, holes = torch.zeros(2, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]])
-    predicted = torch.tensor([[[[2.0, 1.0]]], [[[3.0, 4.0]]]])
-    weights = np.array([1, 0.1, 1, 0.1])
-    expected = (weights * [4, 1, 9, 16]).sum() / weights.sum()
-    assert denoising_loss(target, predicted, holes).item() == pytest.approx(expected)
+def test_the_denoising_loss_counts_marks_most_and_every_row_the_same() -> None:
+    target, holes = torch.zeros(2, 1, 1, 3), torch.tensor([[[[1.0, 1.0, 0.0]]], [[[1.0, 0.0, 0.0]]]])
+    predicted, marks = torch.tensor([[[[2.0, 1.0, 1.0]]], [[[3.0, 4.0, 2.0]]]]), torch.zeros_like(holes)
+    marks[0, 0, 0, 0] = 1
+    rows = [(3 * 4 + 1 + 0.02) / 4.02, (9 + 0.02 * (16 + 4)) / 1.04]
+    assert denoising_loss(target, predicted, holes, marks).item() == pytest.approx(np.mean(rows))
 
 
-def test_crops_show_the_picture_and_stay_in_range() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, size=(3, 40, 40, 3), dtype=np.uint8)
-    pictures = Pictures(pixels, ("a", "b", "c"))
-    rows = np.array([0, 2, 1])
-    plain = draw_crops(pictures, rows, 40, 40, 0.0, np.random.default_rng(0))
-    assert plain.shape == (3, 3, 40, 40)
-    for crop, row in zip(plain, rows, strict=True):
-        np.testing.assert_allclose(crop.mean(), pixels[row].mean() / 127.5 - 1, atol=1e-3)
-    coloured = draw_crops(pictures, rows, 24, 12, 0.5, np.random.default_rng(0))
-    assert -1 <= coloured.min() < coloured.max() <= 1
-
-
-def test_holes_are_never_empty_and_sometimes_everything() -> None:
-    rng = np.random.default_rng(0)
-    shares = [draw_hole(32, rng).mean() for _ in range(200)]
-    assert min(shares) > 0
-    assert shares.count(1.0) > 2
-    assert 0.1 < np.median(shares) < 0.5
-
-
-def test_real_folders_are_read_and_named_when_empty(tmp_path: Path, config_path: Path) -> None:
-    (tmp_path / "nuts").mkdir()
-    config_path.write_text(CONFIG.replace("toys: {washer: 4, wood: 3}", "folders: {big_nut: nuts}"))
-    with pytest.raises(DataError, match="nuts: expected a folder with normal images"):
-        gather_pictures(load_pretrain_config(config_path))
-    Image.fromarray(np.full((50, 90), 200, np.uint8)).save(tmp_path / "nuts" / "0.png")
-    pictures = gather_pictures(load_pretrain_config(config_path))
-    assert pictures.captions == ("big nut",)
-    assert pictures.pixels.shape == (1, 64, 64, 3)
-    assert (pictures.pixels == 200).all()
-
-
-def test_pictures_of_random_materials_are_made_beside_the_toys_and_alone(config_path: Path) -> None:
-    config_path.write_text(CONFIG.replace("side_px: 64", "side_px: 64, materials: 5"))
-    pictures = gather_pictures(load_pretrain_config(config_path))
-    assert pictures.captions == ("washer",) * 4 + ("wood",) * 3 + ("part",) * 5
-    config_path.write_text(CONFIG.replace("{toys: {washer: 4, wood: 3}, side_px: 64}", "{materials: 3, side_px: 64}"))
-    alone = gather_pictures(load_pretrain_config(config_path))
-    assert (alone.pixels == pictures.pixels[7:10]).all()
-    assert (alone.pixels[0] != alone.pixels[1]).any()
-
-
-def test_mistakes_in_the_config_are_named_together(config_path: Path) -> None:
-    config_path.write_text(CONFIG.replace("resolution: 32", "resolutoin: 32").replace("views: 2", "views: 0"))
+def test_mistakes_in_the_config_are_named_together(pretrain_path: Path) -> None:
+    pretrain_path.write_text(
+        PRETRAIN_CONFIG.replace("resolution: 32", "resolutoin: 32").replace("views: 2", "views: 0")
+    )
     with pytest.raises(ConfigError) as caught:
-        load_pretrain_config(config_path)
+        load_pretrain_config(pretrain_path)
     assert any("resolutoin: unknown key; did you mean 'resolution'?" in problem for problem in caught.value.problems)
     assert any("denoiser.views" in problem for problem in caught.value.problems)
 
@@ -301,19 +249,19 @@ def test_the_example_config_loads() -> None:
     assert sum(config.pictures.toys.values()) > 0
 
 
-def test_what_is_in_the_way_of_the_output_is_left_alone(config_path: Path) -> None:
-    (config_path.parent / "base").mkdir()
-    (config_path.parent / "base" / "thesis.txt").write_text("mine")
+def test_what_is_in_the_way_of_the_output_is_left_alone(pretrain_path: Path) -> None:
+    (pretrain_path.parent / "base").mkdir()
+    (pretrain_path.parent / "base" / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds no pretrained base"):
-        pretrain(load_pretrain_config(config_path))
-    assert contents(config_path.parent / "base") == {"thesis.txt": b"mine"}
+        pretrain(load_pretrain_config(pretrain_path))
+    assert contents(pretrain_path.parent / "base") == {"thesis.txt": b"mine"}
 
 
-def test_the_base_of_another_config_is_not_taken_for_this_ones(config_path: Path) -> None:
-    pretrain(load_pretrain_config(config_path))
-    config_path.write_text(CONFIG.replace("denoiser: {steps: 4", "denoiser: {steps: 5"))
+def test_the_base_of_another_config_is_not_taken_for_this_ones(pretrain_path: Path) -> None:
+    pretrain(load_pretrain_config(pretrain_path))
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace("denoiser: {steps: 4", "denoiser: {steps: 5"))
     with pytest.raises(ConfigError, match="holds the base of another config"):
-        pretrain(load_pretrain_config(config_path))
+        pretrain(load_pretrain_config(pretrain_path))
 
 
 @pytest.mark.parametrize(
@@ -327,67 +275,18 @@ def test_the_base_of_another_config_is_not_taken_for_this_ones(config_path: Path
     ],
 )
 def test_sizes_that_cannot_be_are_named_before_anything_runs(
-    config_path: Path, old: str, new: str, message: str
+    pretrain_path: Path, old: str, new: str, message: str
 ) -> None:
-    config_path.write_text(CONFIG.replace(old, new))
+    pretrain_path.write_text(PRETRAIN_CONFIG.replace(old, new))
     with pytest.raises(ConfigError, match=message):
-        load_pretrain_config(config_path)
+        load_pretrain_config(pretrain_path)
 
 
-def test_a_mark_changes_the_crop_inside_its_hole_and_nothing_beyond() -> None:
-    crop = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
-    rng = np.random.default_rng(0)
-    shares = []
-    for _ in range(40):
-        marked, hole, name = draw_mark(crop, rng)
-        assert name in MARKS
-        changed = (marked - crop).abs().amax(dim=0).numpy() > 1e-6
-        assert changed.any()
-        assert not (changed & ~hole).any()
-        assert marked.abs().max() <= 1
-        shares.append(hole.mean())
-    assert 0.005 < min(shares) < max(shares) < 0.5
-
-
-def test_a_box_around_a_mask_holds_it_and_ends_anywhere() -> None:
-    mask = np.zeros((40, 40), dtype=bool)
-    mask[10:14, 5:38] = True
-    boxes = [draw_box_around(mask, np.random.default_rng(index)) for index in range(300)]
-    assert all((box | ~mask).all() for box in boxes)
-    spans = [[np.flatnonzero(box.any(axis=axis))[[0, -1]] for axis in (1, 0)] for box in boxes]
-    assert all(
-        box.sum() == np.prod([last + 1 - first for first, last in span]) for box, span in zip(boxes, spans, strict=True)
-    )
-    (tops, bottoms), (lefts, rights) = np.array(spans).transpose(1, 2, 0)
-    assert {0, 10} <= set(tops) <= set(range(11))
-    assert {13, 30} <= set(bottoms) <= set(range(13, 34))
-    assert np.median(bottoms - tops) < 11
-    assert set(rights - lefts + 1) == {33}
-
-
-def test_captions_name_the_marks(config_path: Path) -> None:
-    config_path.write_text(CONFIG.replace("denoiser: {", "denoiser: {marks: 0.5, "))
-    config = load_pretrain_config(config_path)
-    base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
-    views = encode_views(config, base, gather_pictures(config))
-    marked = [caption for caption in views.captions if caption.endswith(tuple(f" with a {mark}" for mark in MARKS))]
-    assert 0 < len(marked) < len(views.captions)
-
-
-def test_marks_may_lie_in_boxes(config_path: Path) -> None:
-    config_path.write_text(CONFIG.replace("denoiser: {", "denoiser: {marks: 1, boxed_marks: 1, "))
-    config = load_pretrain_config(config_path)
-    base = load_base(BaseConfig(model=str(pretrain(config)), resolution=32, device="cpu"))
-    for hole in encode_views(config, base, gather_pictures(config)).holes[:, 0] > 0:
-        rows, columns = hole.any(dim=1).nonzero(), hole.any(dim=0).nonzero()
-        assert hole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-
-
-def test_polishing_goes_on_with_unmarked_views_and_changes_the_weights(config_path: Path) -> None:
-    text = CONFIG.replace("denoiser: {", "denoiser: {marks: 0.5, ")
-    config_path.write_text(text)
-    plain = pretrain(load_pretrain_config(config_path))
-    polished = config_path.with_name("polished.yaml")
+def test_polishing_goes_on_with_unmarked_views_and_changes_the_weights(pretrain_path: Path) -> None:
+    text = PRETRAIN_CONFIG.replace("denoiser: {", "denoiser: {marks: 0.5, ")
+    pretrain_path.write_text(text)
+    plain = pretrain(load_pretrain_config(pretrain_path))
+    polished = pretrain_path.with_name("polished.yaml")
     polished.write_text(
         text.replace("marks: 0.5", "marks: 0.5, polish_steps: 2").replace("output: ", "output: polished-")
     )
@@ -400,8 +299,8 @@ def test_polishing_goes_on_with_unmarked_views_and_changes_the_weights(config_pa
 
 
 @pytest.mark.parametrize("output", ["~nobody-of-this-name/x", "x" * 300])
-def test_an_output_that_can_never_be_is_told_with_its_key(config_path: Path, output: str) -> None:
-    line_before = next(line for line in config_path.read_text().splitlines() if line.startswith("output:"))
-    config_path.write_text(config_path.read_text().replace(line_before, f"output: {output}"))
-    with pytest.raises(ConfigError, match=f"{config_path}: output: {output} cannot be a path: "):
-        load_pretrain_config(config_path)
+def test_an_output_that_can_never_be_is_told_with_its_key(pretrain_path: Path, output: str) -> None:
+    line_before = next(line for line in pretrain_path.read_text().splitlines() if line.startswith("output:"))
+    pretrain_path.write_text(pretrain_path.read_text().replace(line_before, f"output: {output}"))
+    with pytest.raises(ConfigError, match=f"{pretrain_path}: output: {output} cannot be a path: "):
+        load_pretrain_config(pretrain_path)

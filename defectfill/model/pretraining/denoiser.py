@@ -11,20 +11,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defectfill.io.hashing import derive_seed
 from defectfill.io.progress import progress
 from defectfill.model.base.base import Base, encode_images, encode_prompts, mask_out, mask_to_latent, unet_input
-from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.model.pretraining.config import DenoiserConfig, PretrainConfig
 from defectfill.model.pretraining.pictures import Pictures, draw_box_around, draw_crops, draw_hole, draw_mark
 from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.training.loop import LossRows, StepLosses
 from defectfill.model.training.steps import training_target
 
-OUTSIDE = 0.1
-"""Weight of the latent pixels outside the hole, where the background is given, beside 1 inside."""
+OUTSIDE, ON_MARK = 0.02, 3.0
+"""Weights of latent pixels outside the hole, where the background is given, and on a mark, beside 1 in the hole."""
+BARE = 0.25
+"""Share of the holes made for marks that have none: else the shape of a hole told of the mark, and no caption."""
+ANY_MARK, ANY_SHARE = "sks", 0.25
+"""Stands for the word in this share of the captions of marks: an adapter's [V*] starts as damage of some kind."""
 POLISH_RATE = 0.25
 """Learning rate of the polishing over that of the training before."""
 
@@ -39,33 +44,47 @@ class Views:
     """[M, C, h, w], latents of the crops with the hole set to mid-grey."""
     holes: Tensor
     """[M, 1, h, w], 1 inside the hole."""
-    captions: tuple[str, ...]
-    """M names."""
+    marks: Tensor
+    """[M, 1, h, w], 1 where a mark lies, with its margin."""
+    names: tuple[str, ...]
+    """M, of what the pictures show."""
+    words: tuple[str, ...]
+    """M, of the marks; empty without one."""
 
 
 @torch.no_grad()
 def encode_views(config: PretrainConfig, base: Base, pictures: Pictures) -> Views:
     """Encode denoiser.views crops of every picture, each with a hole of its own."""
     rows = np.repeat(np.arange(len(pictures.pixels)), config.denoiser.views)
-    captions = [pictures.captions[row] for row in rows]
-    parts = []
+    parts, words = [], list[str]()
     for start in progress(range(0, len(rows), ENCODED_AT_ONCE), "encode views"):
         chunk = rows[start : start + ENCODED_AT_ONCE]
         rng = np.random.default_rng(derive_seed(config.seed, "views", start))
-        crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, colour=0.3, rng=rng)
-        drawn = [draw_hole(config.resolution, rng) for _ in chunk]
-        for index in range(len(chunk)):
-            if rng.random() < config.denoiser.marks:
-                crops[index], drawn[index], mark = draw_mark(crops[index], rng)
-                captions[start + index] += f" with a {mark}"
-                if rng.random() < config.denoiser.boxed_marks:
-                    drawn[index] = draw_box_around(drawn[index], rng)
-        holes = torch.from_numpy(np.stack(drawn))[:, None].float()
+        crops = draw_crops(pictures, chunk, config.resolution, config.denoiser.closest_px, 0.3, rng, stays_grey=True)
+        views = [_draw_view(config.denoiser, crop, rng) for crop in crops]
+        crops = torch.stack([crop for crop, *_ in views])
+        holes, marks = (torch.from_numpy(np.stack([view[n] for view in views]))[:, None].float() for n in (1, 2))
+        words += [word for *_, word in views]
         with torch.autocast(base.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             clean, background = encode_images(base, torch.cat([crops, mask_out(crops, holes)])).float().chunk(2)
-        parts.append((clean.cpu(), background.cpu(), mask_to_latent(holes, base.latent_scale)))
-    clean, background, holes = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Views(clean, background, holes, tuple(captions))
+        masks = (mask_to_latent(each, base.latent_scale) for each in (holes, marks))
+        parts.append((clean.cpu(), background.cpu(), *masks))
+    clean, background, holes, marks = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Views(clean, background, holes, marks, tuple(pictures.captions[row] for row in rows), tuple(words))
+
+
+def _draw_view(
+    settings: DenoiserConfig, crop: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, NDArray[np.bool_], NDArray[np.bool_], str]:
+    """Return a crop [3, R, R], perhaps with a mark; a hole in it and the mark's mask, both [R, R]; the mark's word."""
+    side = crop.shape[-1]
+    if rng.random() >= settings.marks:
+        return crop, draw_hole(side, rng), np.zeros((side, side), bool), ""
+    marked, mask, word = draw_mark(crop, rng)
+    hole = draw_box_around(mask, rng) if rng.random() < settings.boxed_marks else mask
+    if rng.random() < BARE:
+        return crop, hole, np.zeros_like(mask), ""
+    return marked, hole, mask, word
 
 
 def load_or_encode_views(config: PretrainConfig, base: Base, pictures: Pictures, work: Path) -> Views:
@@ -80,11 +99,11 @@ def load_or_encode_views(config: PretrainConfig, base: Base, pictures: Pictures,
 
 def train_denoiser(config: PretrainConfig, base: Base, views: Views, work: Path) -> LossRows:
     """Train UNet and text encoder; return the loss curve of all steps, those of the polishing after the others."""
-    settings, everything = config.denoiser, list(range(len(views.captions)))
+    settings, everything = config.denoiser, list(range(len(views.words)))
     curve = _train_on(config, base, views, everything, work, "denoiser", settings.steps, settings.learning_rate)
     if not settings.polish_steps:
         return curve
-    unmarked = [row for row in everything if " with a " not in views.captions[row]]
+    unmarked = [row for row in everything if not views.words[row]]
     rate = settings.learning_rate * POLISH_RATE
     polishing = _train_on(config, base, views, unmarked, work, "polish", settings.polish_steps, rate)
     return [*curve, *({**row, "step": settings.steps + row["step"]} for row in polishing)]
@@ -142,12 +161,12 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
         noisy = scheduler.add_noise(clean, noise, timesteps)
         holes = views.holes[rows].to(base.device)
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
-        texts = [_prompt(views.captions[row], settings.empty_prompts, rng) for row in rows.tolist()]
+        texts = [prompt_of(views.names[row], views.words[row], settings.empty_prompts, rng) for row in rows.tolist()]
         distinct = sorted(set(texts))
         embeddings = encode_prompts(base, distinct)[[distinct.index(text) for text in texts]]
         predicted = base.unet(inputs, timesteps, encoder_hidden_states=embeddings).sample.float()
         target = training_target(scheduler, clean, noise, timesteps)
-        return [{"total": denoising_loss(target, predicted, holes)}]
+        return [{"total": denoising_loss(target, predicted, holes, views.marks[rows].to(base.device))}]
 
     return step_losses
 
@@ -158,17 +177,21 @@ def _spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tens
     return (spread * count).long()
 
 
-def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor) -> Tensor:
-    """Return the weighted mean squared error of the prediction [B, C, h, w], a scalar.
+def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor, marks: Tensor) -> Tensor:
+    """Return the weighted mean squared error of the prediction [B, C, h, w], a scalar; every row counts the same.
 
-    A latent pixel weighs 1 inside holes [B, 1, h, w] and OUTSIDE elsewhere.
+    A latent pixel weighs ON_MARK on marks, 1 elsewhere in holes, both [B, 1, h, w], and OUTSIDE elsewhere.
     """
-    weight = holes + OUTSIDE * (1 - holes)
+    weight = torch.where(holes > 0, 1 + (ON_MARK - 1) * marks, OUTSIDE)
     error = (predicted - target).square().mean(dim=1, keepdim=True)
-    return (weight * error).sum() / weight.sum()
+    return ((weight * error).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))).mean()
 
 
-def _prompt(name: str, empty: float, rng: np.random.Generator) -> str:
+def prompt_of(name: str, word: str, empty: float, rng: np.random.Generator) -> str:
+    """Return a caption as adapters are trained and painted by: of the part, with its mark, or of the mark alone."""
     if rng.random() < empty:
         return ""
-    return f"A {name}" if rng.random() < 0.5 else f"A photo of {name}"
+    if not word:
+        return f"A {name}" if rng.random() < 0.5 else f"A photo of {name}"
+    mark = ANY_MARK if rng.random() < ANY_SHARE else f"a {word}" if rng.random() < 0.5 else word
+    return f"A photo of {mark}" if rng.random() < 0.2 else f"A {name} with {mark}"

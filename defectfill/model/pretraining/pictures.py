@@ -83,12 +83,20 @@ def _middle_square(path: Path, white_level: int, side: int) -> NDArray[np.uint8]
 
 
 def draw_crops(
-    pictures: Pictures, rows: NDArray[np.int64], side: int, closest: int, colour: float, rng: np.random.Generator
+    pictures: Pictures,
+    rows: NDArray[np.int64],
+    side: int,
+    closest: int,
+    colour: float,
+    rng: np.random.Generator,
+    *,
+    stays_grey: bool = False,
 ) -> Tensor:
     """Return crops [len(rows), 3, side, side] in [-1, 1], randomly placed, flipped, turned by 90 degrees and coloured.
 
     A crop shows between `closest` pixels and the whole picture. For contrast, brightness and tint each channel is
     multiplied by 1 +- `colour` and moved by +- `colour`; a third of that is its own, the rest common to the three.
+    stays_grey: but for grey pictures, which have nothing of their own in a channel.
     """
     crops = np.empty((len(rows), side, side, 3), dtype=np.float32)
     full = pictures.pixels.shape[1]
@@ -99,6 +107,10 @@ def draw_crops(
         turned = np.rot90(np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)), int(rng.integers(4)))
         crops[position] = turned[:, :: int(rng.choice([-1, 1]))]
     gain, offset = (_common_and_own(len(rows), colour, rng) for _ in range(2))
+    if stays_grey:
+        grey = (crops == crops[..., :1]).all(axis=(1, 2, 3))
+        for change in (gain, offset):
+            change[grey] = change[grey].mean(axis=-1, keepdims=True)
     changed = np.clip((crops / 127.5 - 1) * (1 + gain) + offset, -1, 1)
     return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous()
 

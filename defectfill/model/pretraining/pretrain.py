@@ -56,7 +56,7 @@ def pretrain(config: PretrainConfig) -> Path:
     curve = {"autoencoder": train_autoencoder(config, base.vae, pictures, work)}
     if config.half:
         base.vae.half().float()  # the denoiser learns on the latents of the weights that are written
-    if config.start is None:
+    if config.start is None or _is_autoencoder_alone(Path(config.start)):
         set_latent_scale(config, base, pictures)
     if config.denoiser.steps:
         curve["denoiser"] = train_denoiser(config, base, load_or_encode_views(config, base, pictures, work), work)
@@ -82,6 +82,14 @@ def _record(config: PretrainConfig) -> dict[str, Any]:
         raise ConfigError(f"start: {config.start} is no folder beside the config, nor a base that comes along")
     start = config.start and identify_base(BaseConfig(model=config.start)).model_dump()
     return {**config.model_dump(mode="json", exclude={"output"}), "start": start}
+
+
+def _is_autoencoder_alone(folder: Path) -> bool:
+    """Return whether a base's UNet has learnt nothing yet, so that the scale of its latents is still free."""
+    try:
+        return not json.loads((folder / "pretrain.json").read_bytes())["denoiser"]["steps"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _finished(output: Path, record: Mapping[str, Any]) -> Path:

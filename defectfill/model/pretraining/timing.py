@@ -25,7 +25,7 @@ def pretraining_seconds(config: PretrainConfig, base: Base, pictures: Pictures) 
     began = time.monotonic()
     views = encode_views(config, base, sample)
     encoding = (time.monotonic() - began) / len(sample.pixels)
-    steps = denoiser_step(config, base, views, range(len(views.captions)), "timing")
+    steps = denoiser_step(config, base, views, range(len(views.words)), "timing")
     with trainable_denoiser(config, base) as models:
         denoising = _step_seconds(config, models, steps)
     base.vae.train().requires_grad_(True)

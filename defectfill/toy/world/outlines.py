@@ -61,7 +61,7 @@ def _inside_strokes(points: npt.NDArray[np.float64], size: int) -> Floats:
 
 def outline_spot(rng: Generator, size: int) -> Floats:
     """Return the inside of a ragged spot, at times with smaller ones beside it."""
-    radius, middle = log_uniform(rng, 0.015 * size, 0.1 * size), rng.uniform(-0.35, 0.35, 2) * size
+    radius, middle = log_uniform(rng, 0.015 * size, 0.25 * size), rng.uniform(-0.35, 0.35, 2) * size
     inside = _lump(rng, size, middle, radius)
     for _ in range(int(rng.choice([0, 1, 4], p=[0.75, 0.15, 0.1]))):
         beside = middle + rng.normal(0, 2.5 * radius, 2)
@@ -86,7 +86,7 @@ def outline_patch(rng: Generator, size: int) -> Floats:
         turn = rng.uniform(0, math.pi)
         along = x * np.float32(math.cos(turn)) + y * np.float32(math.sin(turn))
         across = y * np.float32(math.cos(turn)) - x * np.float32(math.sin(turn))
-        half = np.float32(reach * rng.uniform(0.15, 0.4))
+        half = np.float32(reach * rng.uniform(0.3, 0.5))
         return np.minimum(half - np.abs(across), np.float32(1.3 * reach) - np.abs(along)) + rough
     turns = np.sort(rng.uniform(0, 2 * math.pi, int(rng.integers(2, 5)))) + np.array([0.0])
     turns = np.concatenate([turns, turns[:1] + math.pi, [turns[0] + math.pi / 2, turns[0] - math.pi / 2]])
