@@ -69,8 +69,10 @@ def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints
     if solver != "ddim":
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
     pipeline.set_progress_bar_config(disable=True)
+    settings, timesteps = GenerateConfig(steps=7, guidance_scale=guidance, solver=solver), {}
+    if solver == "dpm":
+        timesteps["timesteps"] = [999, 832, 666, 499, 332, 166, 30]  # the last one is not as far from the end
     with torch.no_grad():
-        settings = GenerateConfig(steps=7, guidance_scale=guidance, solver=solver)
         ours = sample_latents(base, conditions, noise, settings, replace_background=False).latents
         stock = pipeline(
             PROMPT,
@@ -84,6 +86,7 @@ def test_without_background_replacement_it_paints_what_the_stock_pipeline_paints
             guidance_scale=guidance,
             latents=noise.clone(),
             output_type="latent",
+            **timesteps,
         ).images
     torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
 
@@ -129,7 +132,8 @@ def test_before_a_step_the_background_is_the_clean_latent_noised_to_that_steps_t
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alphas = torch.cumprod(1 - betas, 0)
     outside = (conditions.latent_mask == 0).expand_as(noise)
-    assert [timestep for timestep, _ in seen] == ([751, 501, 251, 1] if solver == "ddim" else [999, 749, 499, 249])
+    expected = {"ddim": [751, 501, 251, 1], "dpm": [999, 666, 332, 30], "unipc": [999, 749, 499, 249]}
+    assert [timestep for timestep, _ in seen] == expected[solver]
     for timestep, latents in seen[1:]:
         alpha = alphas[timestep]
         expected = alpha.sqrt() * conditions.clean_latents + (1 - alpha).sqrt() * noise

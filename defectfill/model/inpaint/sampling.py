@@ -21,6 +21,9 @@ SOLVERS: dict[Solver, tuple[str, dict[str, Any]]] = {
 }
 """generate.solver -> diffusers' scheduler, and what it changes of the base's schedule. DDIM keeps the base's spacing of
 timesteps; trailing starts at the last one, whatever the number of steps."""
+LAST_TIMESTEP = 30
+"""From which DPM-Solver takes its last step at the latest. Ten trailing steps end with one from 99, where noise still
+hides the grain of a surface, so that what is painted has less of it."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,10 @@ def _make_scheduler(base: Base, settings: GenerateConfig) -> Any:
     name, changes = SOLVERS[settings.solver]
     scheduler = getattr(schedulers, name).from_config({**base.scheduler_config, **changes})
     scheduler.set_timesteps(settings.steps, device=base.device)
+    if settings.solver == "dpm" and settings.steps > 1 and int(scheduler.timesteps[-1]) > LAST_TIMESTEP:
+        scheduler.set_timesteps(settings.steps - 1, device=base.device)
+        earlier = scheduler.timesteps.tolist()
+        scheduler.set_timesteps(timesteps=[*earlier, LAST_TIMESTEP], device=base.device)
     return scheduler
 
 
