@@ -35,7 +35,7 @@ from defectfill.model.training.attention import record_token_attention
 from defectfill.model.training.augmentation import draw_batch
 from defectfill.model.training.latent_cache import latent_batches
 from defectfill.model.training.loop import backpropagate, make_optimizer, take_step, warmed_up
-from defectfill.model.training.steps import MicroBatch, draw_timesteps, noise_scheduler, step_losses
+from defectfill.model.training.steps import MicroBatch, noise_scheduler, step_losses
 from defectfill.painting.window import Window
 
 PROMPTS = ("A photo of sks", "A nut with sks")
@@ -146,7 +146,8 @@ def reference_loop(
             clean = encode_images(base, images).float()
             defect_background = encode_images(base, images * (defect_masks < 0.5)).float()
             object_background = encode_images(base, images * (box_masks < 0.5)).float()
-        timesteps = draw_timesteps(len(images), scheduler.config.num_train_timesteps, generator).to(base.device)
+        timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (len(images),), generator=generator)
+        timesteps = timesteps.to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         velocity = scheduler.config.prediction_type == "v_prediction"

@@ -22,7 +22,7 @@ from defectfill.model.pretraining.pictures import Pictures, draw_box_around, dra
 from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.checkpoint import load_checkpoint, save_checkpoint
 from defectfill.model.training.loop import LossRows, StepLosses
-from defectfill.model.training.steps import spread_timesteps, training_target
+from defectfill.model.training.steps import training_target
 
 OUTSIDE, ON_MARK = 0.02, 3.0
 """Weights of latent pixels outside the hole, where the background is given, and on a mark, beside 1 in the hole."""
@@ -157,7 +157,7 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
         generator = torch.Generator().manual_seed(seed)
         clean = views.clean[rows].to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        timesteps = spread_timesteps(len(rows), scheduler.config.num_train_timesteps, generator).to(base.device)
+        timesteps = _spread_timesteps(len(rows), scheduler.config.num_train_timesteps, generator).to(base.device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         holes = views.holes[rows].to(base.device)
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
@@ -169,6 +169,12 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
         return [{"total": denoising_loss(target, predicted, holes, views.marks[rows].to(base.device))}]
 
     return step_losses
+
+
+def _spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return timesteps [rows] at even distances over all `count`, from a random start."""
+    spread = (torch.arange(rows) + torch.rand((), generator=generator)) / rows
+    return (spread * count).long()
 
 
 def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor, marks: Tensor) -> Tensor:

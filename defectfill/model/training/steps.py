@@ -200,7 +200,8 @@ def noise_scheduler(base: Base) -> Any:
 @torch.no_grad()
 def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: torch.Generator) -> BranchInputs:
     """Return the UNet's input for both branches (Eq. 3, 4, 6); t and the noise come from `generator`, on the CPU."""
-    timesteps = draw_timesteps(len(batch.clean), scheduler.config.num_train_timesteps, generator)
+    rows = len(batch.clean)
+    timesteps = torch.randint(0, scheduler.config.num_train_timesteps, (rows,), generator=generator)
     noise = torch.randn(batch.clean.shape, generator=generator)
     timesteps, noise = to_device(base, timesteps), to_device(base, noise)
     noisy = scheduler.add_noise(batch.clean, noise, timesteps)
@@ -215,17 +216,6 @@ def branch_inputs(base: Base, batch: LatentBatch, scheduler: Any, generator: tor
         target=training_target(scheduler, batch.clean, noise, timesteps),
         defect_mask=batch.defect_mask,
     )
-
-
-def draw_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return random timesteps [rows]: each as likely as any other, but apart, so that the loss of a batch says more."""
-    return spread_timesteps(rows, count, generator)[torch.randperm(rows, generator=generator)]
-
-
-def spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return timesteps [rows] at even distances over all `count`, from a random start."""
-    spread = (torch.arange(rows) + torch.rand((), generator=generator)) / rows
-    return (spread * count).long()
 
 
 def training_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
