@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_pretrain import CONFIG
+from conftest import PRETRAIN_CONFIG
 from test_training import train
 
 from defectfill.config.base import BaseConfig
@@ -21,7 +21,7 @@ from defectfill.model.pretraining.pretrain import pretrain
 from defectfill.painting.window import Window, latent_cells, window_box
 
 FACTOR_4 = (
-    CONFIG.replace("channels: [8, 8, 16, 16]", "factor: 4, groups: 1, channels: [8, 16, 24]")
+    PRETRAIN_CONFIG.replace("channels: [8, 8, 16, 16]", "factor: 4, groups: 1, channels: [8, 16, 24]")
     .replace("channels: [32, 32, 64]", "channels: [32, 32, 64], attention: lower, marks: 0.5")
     .replace("side_px: 64", "side_px: 64, materials: 4")
 )
