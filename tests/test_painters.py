@@ -183,9 +183,6 @@ def test_a_copy_of_a_reference_is_refused_but_where_it_was_pasted_and_a_random_m
     assert gates["perlin"].judge(strange, 0.1, 1).against == ("mask_lost", "off_mask")
 
 
-FORMER = {"run": "a87620c6cde9", "adapter": "hole-db31d366f543", "shard": "cdd3bc0b8788e219"}
-"""Digests of conftest's config from before there was `generate.painter`."""
-
 PASTED: list[tuple[str, Any, set[str]]] = [
     ("object_name", "bolt", set()),
     ("base.resolution", 256, set()),
@@ -203,11 +200,6 @@ PASTED: list[tuple[str, Any, set[str]]] = [
     ("masks.novelty", 0.5, {"run", "finished"}),
     ("generate.count", 7, {"finished"}),
 ]
-
-
-def test_digests_of_diffusion_are_those_from_before_there_were_other_painters(tmp_path: Path) -> None:
-    found = digests(config_for(tmp_path))
-    assert {name: found[name][: len(value)] for name, value in FORMER.items()} == FORMER
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), PASTED, ids=[path for path, *_ in PASTED])

@@ -43,11 +43,6 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Added:
-    """Metadata of a field that earlier versions lacked: at its default it counts in no digest, so that theirs hold."""
-
-
-@dataclass(frozen=True)
 class Key:
     """One key of a config, such as `train.boxes.count`."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from defectfill.config.affects import Added, Affects
+from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection, Formerly
 from defectfill.config.types import Fraction, Solver
 
@@ -20,7 +20,7 @@ class GenerateConfig(ConfigSection):
     max_attempts: Annotated[float, Affects.DATASET] = Field(default=2.0, ge=1, le=100)
     """Samples are planned anew for those rejected, up to this many times the count in all; 1: none. A defect of whose
     first 50 samples fewer than 5 % are kept is given up."""
-    painter: Annotated[Literal["diffusion", "paste", "perlin"], Affects.SHARDS | Affects.PLAN, Added()] = "diffusion"
+    painter: Annotated[Literal["diffusion", "paste", "perlin"], Affects.SHARDS | Affects.PLAN] = "diffusion"
     """Who paints. diffusion: the base with the defect's adapter. paste: a reference's defect is cut out, and turned and
     scaled into the planned mask. perlin: the planned mask is filled with a random material, as in DRAEM. These two need
     neither base nor training nor GPU."""

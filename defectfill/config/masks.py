@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from defectfill.config.affects import Added, Affects
+from defectfill.config.affects import Affects
 from defectfill.config.loading import ConfigSection
 
 
@@ -29,7 +29,7 @@ class ZonesConfig(ConfigSection):
 class MasksConfig(ConfigSection):
     """The masks: where defects are asked for, and of which shape."""
 
-    source: Annotated[Literal["references", "held_out"], Affects.PLAN, Added()] = "references"
+    source: Annotated[Literal["references", "held_out"], Affects.PLAN] = "references"
     """references: drawn by the samplers, which learn from the references alone. held_out: the masks of the held-out
     images as they lie, each in turn, to repeat the paper's protocol. What is tested on then leaks into all that is
     made, and the dataset is stamped as leaky. Samplers, placement and what shapes masks then do not count."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from defectfill.config.affects import Added, Affects, keys_of, settings_that_affect
+from defectfill.config.affects import Affects, keys_of, settings_that_affect
 from defectfill.config.run import RunConfig
 from defectfill.io.hashing import derive_seed, digest
 from defectfill.model.base.identity import BaseIdentity
@@ -56,7 +56,7 @@ class RunRecord(RecordVersion):
         are here as base, distance, device and data.
         """
         content = {
-            "config": _digested(self.config, Affects.RUN),
+            "config": counted_settings(self.config, Affects.RUN),
             "base": self.base.model_dump(),
             "distance": self.distance,
             "device": self.device,
@@ -66,7 +66,7 @@ class RunRecord(RecordVersion):
 
     def settings_digest(self) -> str:
         """Return the digest that finished.json holds: of the key, and of the settings of the dataset."""
-        return digest([self.key, _digested(self.config, Affects.DATASET)])
+        return digest([self.key, counted_settings(self.config, Affects.DATASET)])
 
     def adapter_key(self, defect: str, records: Sequence[ImageRecord]) -> str:
         """Return the key of the adapter that paints `defect`: a digest of all that its training depends on.
@@ -77,7 +77,7 @@ class RunRecord(RecordVersion):
         content = {
             "references": [_contents(references_of(records, each)) for each in learnt],
             "base": [self.base.revision, self.device],
-            "config": _digested(self.config, Affects.ADAPTER),
+            "config": counted_settings(self.config, Affects.ADAPTER),
             "prompts": [self.config.prompts(each) for each in learnt],
             "seed": self.training_seed(defect),
         }
@@ -102,7 +102,7 @@ class RunRecord(RecordVersion):
             "base": self.base.model_dump(),
             "device": self.device,
             "distance": self.distance,
-            "config": _digested(self.config, Affects.SHARDS),
+            "config": counted_settings(self.config, Affects.SHARDS),
             "references": _contents(references),
         }
         return digest(["shard", self.method_version, content])
@@ -112,15 +112,6 @@ def counted_settings(config: RunConfig, what: Affects) -> dict[str, Any]:
     """Return the settings that affect any of `what`, by their path, without those that this painter does not mind."""
     needless = set() if config.generate.uses_base else {key.path for key in keys_of(RunConfig) if key.is_for_diffusion}
     return {path: value for path, value in settings_that_affect(config, what).items() if path not in needless}
-
-
-def _digested(config: RunConfig, what: Affects) -> dict[str, Any]:
-    """Return the same without keys that were added since METHOD_VERSION was raised, where they have their default."""
-    settings = counted_settings(config, what)
-    for key in keys_of(RunConfig):
-        if any(isinstance(each, Added) for each in key.field.metadata) and settings.get(key.path) == key.field.default:
-            settings.pop(key.path, None)
-    return settings
 
 
 def _contents(records: Sequence[ImageRecord]) -> list[Any]:
