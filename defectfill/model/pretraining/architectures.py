@@ -20,6 +20,7 @@ WORDS = ["sks", "photo", "with", *MARKS]
 """Words that are one token each, those of marks among them, so that each can be an adapter's [V*]; every other word is
 spelt in letters."""
 LOUDER = 25
+"""Times that the words of a small text encoder start larger than CLIP's."""
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -86,7 +87,7 @@ def build_tokenizer() -> Any:
 def build_text_encoder(tokenizer: Any, width: int) -> Any:
     """Return a CLIPTextModel of two layers and `width` channels (a multiple of 32).
 
-    Its tokens start LOUDER than CLIP's: beside what two layers add, a word would long be nearly silent.
+    Its tokens start LOUDER: beside what two layers add to them, a word would long be nearly silent.
     """
     from transformers import CLIPTextConfig, CLIPTextModel
 
