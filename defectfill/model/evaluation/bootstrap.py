@@ -4,7 +4,7 @@ Two things make it uncertain. Which images were held out: a paired bootstrap ove
 few (the expanded percentile interval, Hesterberg 2015). And how the trainings went: Student's interval over the seeds,
 since of three seeds a bootstrap knows no more than the least and the most. Both half-widths add up in squares.
 
-Shapes: S seeds, D draws, N images of a defect and its normals, B bins.
+Shapes: D draws, N images of a defect and its normals, B bins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,20 +34,19 @@ def paired_difference(
     images, nothing is known of how far others would lie, and the interval is all of -1 to 1. None without an image of
     the defect.
     """
-    rng = np.random.default_rng(seed)
     chosen = ours[0].of_defect(defect)
     ids = [ours[0].ids[number] for number in chosen]
     anomalous = np.array([ours[0].defects[number] == defect for number in chosen])
     if not anomalous.any():
         return None
     parts = [groups.get(each, each) for each in ids]
-    weights = _draws(parts, anomalous, rng)
     pairs = [((mine, chosen), (other, _same(other, ids))) for mine, other in zip(ours, theirs, strict=True)]
     once = np.ones((1, len(ids)), np.float32)
     of_seeds = np.array([(_drawn_ap(*mine, once) - _drawn_ap(*other, once)).item() for mine, other in pairs])
     mean, tested = float(of_seeds.mean()), len({part for part, found in zip(parts, anomalous, strict=True) if found})
     if len(pairs) == 1 or tested == 1:
         return Difference(mean=mean, low=-1, high=1)
+    weights = _draws(parts, anomalous, np.random.default_rng(seed))
     drawn = np.mean(
         [_drawn_ap(*mine, weights, COARSE) - _drawn_ap(*other, weights, COARSE) for mine, other in pairs], axis=0
     )

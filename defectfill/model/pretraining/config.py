@@ -92,7 +92,8 @@ class DenoiserConfig(ConfigSection):
     closest_px: int = Field(default=64, ge=16)
     """The closest view shows this much of a picture along a side, enlarged to `resolution`; the widest all of it."""
     marks: float = Field(default=0, ge=0, le=1)
-    """Share of views whose hole is around a random line, spot or patch that the caption names: "nut with a line"."""
+    """Share of views whose hole is around a random line, spot or patch that the caption names, "nut with a line"; a
+    quarter of these holes has no mark, and no caption of one."""
     boxed_marks: float = Field(default=0, ge=0, le=1)
     """Share of these holes that are a box which the mark lies in, not the mark's own outline: what is in them the
     caption alone tells. Without such the outline tells it all, and the words of the captions are never learnt."""
