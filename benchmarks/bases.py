@@ -6,16 +6,10 @@ from typing import Any
 
 import torch
 
-from defectfill.config.base import BaseConfig
+from defectfill.config.base import BaseConfig, resolve_base
 from defectfill.model.base.base import Base, load_base
 from defectfill.model.base.device import resolve_device
-from defectfill.model.pretraining.architectures import (
-    SCHEDULER,
-    build_autoencoder,
-    build_text_encoder,
-    build_tokenizer,
-    build_unet,
-)
+from defectfill.model.pretraining.architectures import SCHEDULER, build_tokenizer
 
 SEED = 0
 """Of random weights."""
@@ -24,44 +18,30 @@ SEED = 0
 def add_base_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which base is measured, and on which device."""
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--base", type=Path, help="a base's folder in the diffusers format")
+    size.add_argument("--base", default="mini", help="a bundled base's name, or a folder in the diffusers format")
     size.add_argument("--full", action="store_true", help="Stable Diffusion 2 inpainting's size, random weights")
     parser.add_argument("--resolution", type=int, help="pixels; 512 with --full, else 128")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", default="auto")
 
 
-def base_and_resolution(arguments: argparse.Namespace, latent_channels: int = 12) -> tuple[Base, int]:
-    """Return the base of `add_base_arguments` and the side of its input in pixels.
-
-    A small one with random weights has so many `latent_channels`; the full one has 4.
-    """
+def base_and_resolution(arguments: argparse.Namespace) -> tuple[Base, int]:
+    """Return the base of `add_base_arguments` and the side of its input in pixels."""
     resolution = arguments.resolution or (512 if arguments.full else 128)
     config = BaseConfig(
-        model=str(arguments.base.resolve()) if arguments.base else "random",
-        resolution=resolution,
-        precision=arguments.precision,
-        device=arguments.device,
+        model=arguments.base, resolution=resolution, precision=arguments.precision, device=arguments.device
     )
-    if arguments.base:
-        return load_base(config), resolution
-    return random_base(config, full=arguments.full, latent_channels=latent_channels), resolution
+    return full_base(config) if arguments.full else load_base(resolve_base(config, Path("here"))), resolution
 
 
-def random_base(config: BaseConfig, *, full: bool, latent_channels: int = 12) -> Base:
-    """Return a base with random weights, of Stable Diffusion 2 inpainting's size or of the bundled one's."""
+def full_base(config: BaseConfig) -> Base:
+    """Return a base of Stable Diffusion 2 inpainting's size with random weights."""
     device, dtype = resolve_device(config)
     torch.manual_seed(SEED)
-    tokenizer = build_tokenizer()
     with torch.device(device):
-        if full:
-            text_encoder, vae, unet = full_text_encoder(), full_autoencoder(), full_unet()
-        else:
-            text_encoder = build_text_encoder(tokenizer, width=128)
-            vae = build_autoencoder((16, 32, 64, 96), latent_channels=latent_channels)
-            unet = build_unet((64, 128, 192), latent_channels=latent_channels, text_width=128, sample_size=16)
-    text_encoder, vae, unet = (part.to(dtype).requires_grad_(False).eval() for part in (text_encoder, vae, unet))
-    return Base(tokenizer, text_encoder, vae, unet, SCHEDULER, device, dtype)
+        parts = (full_text_encoder(), full_autoencoder(), full_unet())
+    text_encoder, vae, unet = (part.to(dtype).requires_grad_(False).eval() for part in parts)
+    return Base(build_tokenizer(), text_encoder, vae, unet, SCHEDULER, device, dtype)
 
 
 def full_unet() -> Any:

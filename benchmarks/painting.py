@@ -3,9 +3,8 @@
 In one process, with the same weights, windows and steps: ours with every candidate painted to the end, ours with early
 selection, and what one would write today, a stock StableDiffusionInpaintPipeline called once per candidate, whose
 results are scored by the same distance. All take turns, a batch of samples each, with an untrained adapter in the base,
-which stock pipelines leave beside its weights. The base is --base, or one with random
-weights: of the bundled base's size, or with --full of Stable Diffusion 2 inpainting's at 512 px. The stock pipeline
-takes 4 latent channels only, so the small one has 4 here, and the bundled base itself cannot be compared.
+which stock pipelines leave beside its weights. The base is `mini`, a folder (of 4 latent channels: the stock pipeline
+takes no other), or with --full one of Stable Diffusion 2 inpainting's size at 512 px, with random weights.
 
 A table of kept images per second, medians over the rounds, then one JSON line. Peak memory is the process's on a CPU,
 and what torch allocated on a GPU, base included.
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--samples-per-batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    base, resolution = base_and_resolution(arguments, latent_channels=4)
+    base, resolution = base_and_resolution(arguments)
     settings = GenerateConfig(
         candidates=arguments.candidates,
         steps=arguments.steps,

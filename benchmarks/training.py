@@ -2,8 +2,8 @@
 
 Ours and a plainly written reference loop take turns in blocks of steps, in one process, with the same base, LoRA
 weights, data and precision. The reference makes two UNet calls and three encodes of the autoencoder in every step,
-encodes the prompt of every sample, keeps whole attention maps and uses stock AdamW. The base is --base, or one with
-random weights: of the bundled base's size, or with --full of Stable Diffusion 2 inpainting's.
+encodes the prompt of every sample, keeps whole attention maps and uses stock AdamW. The base is `mini`, a folder, or
+with --full one of Stable Diffusion 2 inpainting's size, with random weights.
 
 First the losses of both are compared, for one seed, without dropout, every step encoding its crops. Then a table, then
 one JSON line. Ours counts with its share of the encoding of the latent cache, over train.steps steps; both with the

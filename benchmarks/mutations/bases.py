@@ -128,7 +128,7 @@ CONFIGS: list[tuple[str, str, Any]] = [
     ("unet", "out_channels", 3),
     ("unet", "sample_size", "large"),
     ("unet", "_class_name", "os.system"),
-    ("vae", "latent_channels", 4),
+    ("vae", "latent_channels", 12),
     ("vae", "latent_channels", "twelve"),
     ("vae", "latent_channels", -12),
     ("vae", "block_out_channels", [16]),
