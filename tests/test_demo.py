@@ -60,7 +60,7 @@ def test_mini_shows_unseen_toys_again(mini: Base) -> None:
     samples = [make_sample((8, index), category, size_px=128) for category in learnt for index in range(6)]
     pictures = torch.stack([to_tensor(unit_rgb(sample.image)) for sample in samples])
     error = ((decode_latents(mini, encode_images(mini, pictures)) - pictures) / 2).square().mean(dim=(1, 2, 3))
-    assert (-10 * error.log10()).mean() > 27
+    assert (-10 * error.log10()).mean() > 31
 
 
 def test_what_mini_fills_in_is_nearer_to_the_truth_than_a_flat_colour(mini: Base) -> None:
