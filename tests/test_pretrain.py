@@ -161,7 +161,9 @@ def test_a_training_goes_on_from_a_base_and_keeps_its_sizes_scale_and_name(pretr
         == json.loads(before["vae/config.json"])["scaling_factor"]
     )
     assert json.loads(after["unet/config.json"])["sample_size"] == 64 // 8
-    assert json.loads(after["pretrain.json"])["start"]["model"] == "base"
+    record = json.loads(after["pretrain.json"])
+    assert record["start"]["model"] == "base"
+    assert not {"factor", "channels"} & {*record["autoencoder"], *record["denoiser"]}
     assert str(pretrain_path.parent).encode() not in after["vae/config.json"] + after["unet/config.json"]
     assert after.keys() == before.keys()
 

@@ -31,7 +31,7 @@ from defectfill.model.pretraining.architectures import (
     save_base,
 )
 from defectfill.model.pretraining.autoencoder import set_latent_scale, train_autoencoder
-from defectfill.model.pretraining.config import PretrainConfig
+from defectfill.model.pretraining.config import AUTOENCODER_SIZES, DENOISER_SIZES, PretrainConfig
 from defectfill.model.pretraining.denoiser import load_or_encode_views, train_denoiser
 from defectfill.model.pretraining.pictures import gather_pictures
 from defectfill.model.pretraining.sheets import fill_sheet, reconstruction_sheet
@@ -77,11 +77,17 @@ def pretrain(config: PretrainConfig) -> Path:
 
 
 def _record(config: PretrainConfig) -> dict[str, Any]:
-    """Return everything that the base depends on: the config and, instead of its folder, what the first base was."""
+    """Return everything that the base depends on: the config and, instead of its folder, what the first base was.
+
+    The sizes are left out where they are the first base's own.
+    """
     if config.start is not None and not Path(config.start).is_dir():
         raise ConfigError(f"start: {config.start} is no folder beside the config, nor a base that comes along")
-    start = config.start and identify_base(BaseConfig(model=config.start)).model_dump()
-    return {**config.model_dump(mode="json", exclude={"output"}), "start": start}
+    if config.start is None:
+        return config.model_dump(mode="json", exclude={"output"})
+    sizes = {"autoencoder": set(AUTOENCODER_SIZES), "denoiser": set(DENOISER_SIZES)}
+    settings = config.model_dump(mode="json", exclude={"output": True, **sizes})
+    return {**settings, "start": identify_base(BaseConfig(model=config.start)).model_dump()}
 
 
 def _is_autoencoder_alone(folder: Path) -> bool:
