@@ -1,4 +1,4 @@
-# make test     on a fresh clone: virtual environment, installation, tests (those with servers beside the others)
+# make test     on a fresh clone: virtual environment, installation, tests (servers and real images beside the others)
 # make test-browser  the report in a browser; Debian's chromium and npm's axe-core are installed where they are missing
 # make demo     the whole pipeline on a toy category that it makes itself
 # make fuzz     the property tests with many examples, other ones each time (`make test` takes the same few every time)
@@ -10,21 +10,24 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
-# What `make test` runs beside the unit tests, one after the other; they leave half of a second core idle.
-BESIDE ?= test-server
+# What `make test` runs beside the unit tests, two at once: the server's tests wait half of their time.
+BESIDE ?= test-server test-real
 
-.PHONY: test test-unit test-server test-browser fuzz demo check clean
+.PHONY: test test-unit test-server test-real test-browser fuzz demo check clean
 
 test: $(INSTALLED)
-	$(MAKE) --no-print-directory $(BESIDE) > .beside-tests.log 2>&1 & beside=$$!; \
+	$(MAKE) --no-print-directory --jobs=2 --output-sync --keep-going $(BESIDE) > .beside-tests.log 2>&1 & beside=$$!; \
 	$(MAKE) --no-print-directory test-unit; unit=$$?; \
 	wait $$beside; status=$$?; cat .beside-tests.log; exit $$((unit + status))
 
 test-unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not server and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not server and not real_data and not browser"
 
 test-server: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m server
+
+test-real: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real_data
 
 test-browser: $(INSTALLED) $(AXE)
 	command -v chromium > /dev/null && command -v chromedriver > /dev/null || \
