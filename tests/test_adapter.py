@@ -32,10 +32,10 @@ def run_unet(base: Base) -> torch.Tensor:
         return base.unet(inputs, torch.tensor([10, 700]), encoder_hidden_states=text).sample
 
 
-@pytest.fixture
-def saved(base: Base, tmp_path: Path) -> tuple[Path, torch.Tensor]:
+@pytest.fixture(params=[False, True], ids=["attention", "convolutions"])
+def saved(request: pytest.FixtureRequest, base: Base, tmp_path: Path) -> tuple[Path, torch.Tensor]:
     """Return an adapter whose weights are far from their start, and the output of the model that holds it."""
-    with trainable_adapter(base, TrainConfig(rank=4, alpha=8)) as groups:
+    with trainable_adapter(base, TrainConfig(rank=4, alpha=8, convolutions=request.param)) as groups:
         torch.manual_seed(0)
         for weights in groups:
             for weight in weights:
@@ -116,7 +116,7 @@ def test_a_reader_that_knows_of_no_alpha_adds_the_trained_change_to_the_weights(
             module = {"unet": base.unet, "text_encoder": base.text_encoder}[part]
             path = path.removeprefix("text_model.") if not hasattr(module, "text_model") else path
             layer = module.get_submodule(path.split(".lora")[0])
-            layer.weight += up @ weights[name]
+            layer.weight += (up.flatten(1) @ weights[name].flatten(1)).view_as(layer.weight)
     assert 2 * len(downs) == len(weights)
     torch.testing.assert_close(run_unet(base), trained, rtol=1e-3, atol=1e-4)
 
@@ -139,10 +139,22 @@ def gradients(base: Base) -> list[torch.Tensor]:
     return [output.detach(), *torch.autograd.grad(output.square().sum(), weights)]
 
 
+def test_convolutions_are_adapted_where_that_is_asked(base: Base) -> None:
+    convolutions = {name for name, layer in base.unet.named_modules() if isinstance(layer, torch.nn.Conv2d)}
+    with trainable_adapter(base, TrainConfig(convolutions=True)):
+        names = {name.rpartition(".lora")[0] for name in copy_adapter(base).unet}
+    with trainable_adapter(base, TrainConfig()):
+        attention = {name.rpartition(".lora")[0] for name in copy_adapter(base).unet}
+    assert names - convolutions == attention
+    assert names & convolutions == convolutions
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3], ids=["training", "evaluating"])
-def test_the_fast_forward_computes_what_pefts_does(base: Base, share: float) -> None:
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_the_fast_forward_computes_what_pefts_does(base: Base, share: float, convolutions: bool) -> None:
     torch.manual_seed(0)
-    with trainable_adapter(base, TrainConfig(rank=4, alpha=8, dropout=share)) as groups:
+    settings = TrainConfig(rank=4, alpha=8, dropout=share, convolutions=convolutions)
+    with trainable_adapter(base, settings) as groups:
         for weight in (weight for weights in groups for weight in weights):
             torch.nn.init.normal_(weight, std=0.1)
         if share:

@@ -51,6 +51,9 @@ class TrainConfig(ConfigSection):
     """LoRA's alpha: updates are scaled by alpha / rank."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of LoRA's input."""
+    convolutions: bool = False
+    """LoRA on the UNet's convolutions too, not only on the attention layers as in the paper: for a small base, whose
+    attention sees coarse levels only, so that outlines and textures lie in its convolutions."""
     learning_rate_unet: float = Field(default=2e-4, gt=0, le=1)
     """AdamW's, of the UNet's LoRA."""
     learning_rate_text_encoder: float = Field(default=4e-5, gt=0, le=1)

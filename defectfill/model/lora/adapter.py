@@ -18,6 +18,7 @@ from defectfill.model.base.base import Base
 from defectfill.model.lora import ADAPTER_FILE
 
 UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+CONVOLUTION_TARGETS = ["conv", "conv1", "conv2", "conv_in", "conv_out", "conv_shortcut"]
 TEXT_ENCODER_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 UP_MATRICES = ("lora_B.weight", "lora.up.weight", "lora_linear_layer.up.weight")
@@ -26,7 +27,7 @@ UP_MATRICES = ("lora_B.weight", "lora.up.weight", "lora_linear_layer.up.weight")
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA outside of any base: float32 tensors on the CPU, by diffusers' names, and metadata for a loader."""
+    """A LoRA outside of any base: float32 tensors on the CPU, named as in its file, and metadata for a loader."""
 
     unet: dict[str, Tensor]
     text_encoder: dict[str, Tensor]
@@ -39,14 +40,15 @@ def trainable_adapter(base: Base, settings: TrainConfig) -> Iterator[tuple[list[
     """Put a fresh adapter into the base, in place of any other, and take it out on leaving.
 
     Yields its weights in the UNet and in the text encoder, float32; both models are in train mode. They are on all
-    attention layers: query, key, value and output. The down matrices are drawn from torch's global generator, the up
-    matrices are zero.
+    attention layers: query, key, value and output, with `settings.convolutions` on all convolutions of the UNet too.
+    The down matrices are drawn from torch's global generator, the up matrices are zero.
     """
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
     remove_adapter(base)
-    for module, targets in ((base.unet, UNET_TARGETS), (base.text_encoder, TEXT_ENCODER_TARGETS)):
+    unet_targets = UNET_TARGETS + CONVOLUTION_TARGETS * settings.convolutions
+    for module, targets in ((base.unet, unet_targets), (base.text_encoder, TEXT_ENCODER_TARGETS)):
         module.add_adapter(
             LoraConfig(
                 r=settings.rank,
@@ -74,8 +76,8 @@ def _trainable(module: nn.Module) -> list[nn.Parameter]:
 def fast_lora_forward(base: Base) -> Iterator[None]:
     """Let the adapter's layers compute what peft's do in fewer passes over memory.
 
-    W x + s B A dropout(x) adds its second term within the product with B. A training step of the small base takes a
-    tenth less for it.
+    W x + s B A dropout(x) adds its second term within the product with B, of a convolution in place. A training step of
+    the small base takes a tenth less for it.
     """
     layers = [layer for part in (base.unet, base.text_encoder) for layer in _adapted_layers(part)]
     with _forwards({layer: partial(_forward, layer) for layer in layers}):
@@ -113,28 +115,39 @@ def _adapted_layers(module: nn.Module) -> list[Any]:
 
 
 def _lora(layer: Any) -> tuple[Tensor, Tensor, float, nn.Module]:
-    """Return A [rank, in], B [out, rank], s and the dropout of an adapted layer."""
+    """Return A [rank, in], B [out, rank], s and the dropout of an adapted layer.
+
+    Of a convolution: A [rank, in, k, k], B [out, rank, 1, 1].
+    """
     (name,) = layer.lora_A
     return layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name], layer.lora_dropout[name]
 
 
 def _forward(layer: Any, inputs: Tensor) -> Tensor:
-    """Return the output [..., out] of an adapted linear layer for inputs [..., in]."""
+    """Return the output of an adapted layer: [..., out] for inputs [..., in], of a convolution [B, out, h, w]."""
     down, up, scale, kept = _lora(layer)
     share = getattr(kept, "p", 0.0) if layer.training else 0.0
+    plain = layer.base_layer
+    if isinstance(plain, nn.Conv2d):
+        low = F.conv2d(dropout(inputs, share), down, None, plain.stride, plain.padding)
+        convolved: Tensor = plain(inputs)
+        return convolved.add_(F.conv2d(low, scale * up))
     rows = inputs.flatten(0, -2)
-    output: Tensor = layer.base_layer(rows)
+    output: Tensor = plain(rows)
     low = F.linear(dropout(rows, share), down)
     output.addmm_(low.to(output.dtype), up.t().to(output.dtype), alpha=scale)
     return output.unflatten(0, inputs.shape[:-1])
 
 
 def _merged(layer: Any) -> Callable[[Tensor], Tensor]:
-    """Return the adapted linear layer as a plain one."""
+    """Return the adapted linear layer or convolution as a plain one."""
     down, up, scale, _ = _lora(layer)
-    weight, bias = layer.base_layer.weight, layer.base_layer.bias
-    merged = (weight.float() + scale * up.float() @ down.float()).to(weight.dtype)
-    return partial(F.linear, weight=merged, bias=bias)
+    plain = layer.base_layer
+    change = (up.float().flatten(1) @ down.float().flatten(1)).view_as(plain.weight)
+    merged = (plain.weight.float() + scale * change).to(plain.weight.dtype)
+    if isinstance(plain, nn.Linear):
+        return partial(F.linear, weight=merged, bias=plain.bias)
+    return partial(F.conv2d, weight=merged, bias=plain.bias, stride=plain.stride, padding=plain.padding)
 
 
 def dropout(inputs: Tensor, share: float) -> Tensor:
@@ -148,12 +161,18 @@ def dropout(inputs: Tensor, share: float) -> Tensor:
 
 
 def copy_adapter(base: Base) -> Adapter:
-    """Return a copy of the adapter in the base."""
+    """Return a copy of the adapter in the base.
+
+    Its tensors have diffusers' names, those of a UNet whose convolutions are adapted peft's: diffusers has no names for
+    these, and drops silently what a file has in another spelling beside them.
+    """
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
     def layers(module: Any) -> dict[str, Tensor]:
-        state = convert_state_dict_to_diffusers(get_peft_model_state_dict(module, save_embedding_layers=False))
+        state = get_peft_model_state_dict(module, save_embedding_layers=False)
+        if not any(isinstance(layer.base_layer, nn.Conv2d) for layer in _adapted_layers(module)):
+            state = convert_state_dict_to_diffusers(state)
         copies = {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in state.items()}
         return {name: tensor.contiguous() for name, tensor in copies.items()}
 
