@@ -237,7 +237,7 @@ def test_texture_alone_is_a_change_and_the_same_grain_painted_anew_is_none(
     pasted = paste_changed(source, candidate, clean_window, (0, 0, 128, 128), PLANNED, min_change=0.04)
     mask = pasted.mask(source.shape)
     if change is untouched:
-        assert mask.sum() < 0.08 * PLANNED.sum()
+        assert mask.sum() < 0.1 * PLANNED.sum()
     else:
         assert intersection_over_union(mask, PATCH) > 0.45
         assert mask.sum() < 1.3 * PATCH.sum()

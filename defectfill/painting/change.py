@@ -35,11 +35,12 @@ LEAST_TEXTURE = 0.2
 CLEAR = 1.5
 """A change of this many times the least one counts whole."""
 BLUR_LOW, BLUR_HIGH = 0.3, 0.6
-"""A shift below the first share of the largest within half a square and a pixel is that one's blur, above the second
-its own."""
+"""A shift below the first share of the largest within half a square and a pixel may be that one's blur, above the second
+it is its own; and so it is where the median over the square, which no neighbour blurs, has as large a share of it."""
 
-LOW, HIGH = 0.2, 0.5
-"""A change below the first share of the defect's strength is none, one above the second is a whole one."""
+LOW, HIGH = 0.15, 0.4
+"""A change below the first share of the defect's strength is none, one above the second is a whole one. With larger
+ones bright rims of dark holes are lost, with smaller ones grain beside the defect is pasted too."""
 STRENGTH_PERCENTILE = 95
 """The strength of a defect: this percentile of the changes in it."""
 LEVELS = (1.0, 0.5, 0.1)
@@ -72,10 +73,16 @@ def measure_change(
         grain = CLEAR_OF_GRAIN * float(np.median(_deviation(np.rint(_mean(fine, side)), GRAIN_PX)[inside]))
         if grain <= min_change * STEPS:
             break
-    shift = reduce(np.maximum, _channels(np.abs(_mean(painted - clean, side)))) / STEPS
+    difference = painted - clean
+    shift = reduce(np.maximum, _channels(np.abs(_mean(difference, side)))) / STEPS
     shift *= _smoothstep(shift, least := max(min_change, grain / STEPS), CLEAR * least)
     largest = cv2.dilate(shift, np.ones((side + 2, side + 2), dtype=np.uint8))
-    shift *= _smoothstep(shift / np.maximum(largest, least), BLUR_LOW, BLUR_HIGH)
+    medians = (cv2.medianBlur(each.astype(np.float32), min(side, 5)) for each in _channels(difference))
+    supported = reduce(np.maximum, map(np.abs, medians)) / STEPS
+    shift *= np.maximum(
+        _smoothstep(shift / np.maximum(largest, least), BLUR_LOW, BLUR_HIGH),
+        _smoothstep(supported / np.maximum(shift, least), BLUR_LOW, BLUR_HIGH),
+    )
     texture = _texture_change(grey_painted, grey_clean, fine) / STEPS
     texture *= _smoothstep(texture, LEAST_TEXTURE * min_change, CLEAR * LEAST_TEXTURE * min_change)
     return np.asarray(np.maximum(shift, texture), dtype=np.float32)
