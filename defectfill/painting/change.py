@@ -35,8 +35,8 @@ LEAST_TEXTURE = 0.2
 CLEAR = 1.5
 """A change of this many times the least one counts whole."""
 BLUR_LOW, BLUR_HIGH = 0.3, 0.6
-"""A shift below the first share of the largest within half a square and a pixel may be that one's blur, above the second
-it is its own; and so it is where the median over the square, which no neighbour blurs, has as large a share of it."""
+"""A shift below the first share of the largest within half a square and a pixel may be that one's blur, above the
+second it is its own. So it is too where the median over the square, which no neighbour blurs, has as large a share."""
 
 LOW, HIGH = 0.15, 0.4
 """A change below the first share of the defect's strength is none, one above the second is a whole one. With larger
