@@ -183,7 +183,7 @@ def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
 
 def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(toy_config: Path) -> None:
     """A gate that half of what the untrained painter paints does not pass."""
-    text = toy_config.read_text().replace("fraction: 1}", "fraction: 0.48}")
+    text = toy_config.read_text().replace("fraction: 1}", "fraction: 0.6}")
     toy_config.write_text(text.replace("count: 5", "count: 2, max_attempts: 10"))
     run_all_steps(toy_config)
     toy_config.write_text(text.replace("count: 5", "count: 4, max_attempts: 10"))
