@@ -116,6 +116,19 @@ def test_what_the_defect_encloses_is_pasted_with_it() -> None:
     assert changed_fraction(SOURCE, stitch(SOURCE, candidate, BOX, paste(candidate)), DISC) > 0.97
 
 
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_labels_have_no_loops_where_the_painting_crosses_the_brightness_of_a_larger_source(seed: int) -> None:
+    side, large = 64, 160
+    source = np.full((large, large, 3), 120, np.uint8)
+    clean = np.full((side, side, 3), 120 / 255, np.float32)
+    waves = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((side, side)), 3)
+    waves *= disc((side, side), (32, 32), 20) / waves.std()
+    planned = disc((large, large), (80, 80), 60)
+    candidate = clean + np.float32(0.15) * waves[..., None].astype(np.float32)
+    mask = paste_changed(source, candidate, clean, (0, 0, large, large), planned, min_change=0.04).mask(source.shape)
+    np.testing.assert_array_equal(ndimage.binary_fill_holes(mask), mask)
+
+
 def test_the_sound_middle_of_a_ring_is_not_pasted() -> None:
     ring = DISC & ~disc(DISC.shape, (22, 20), 6)
     pasted = paste_changed(SOURCE, painted(ring), unpainted(), BOX, ring, min_change=0.04)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from defectfill.io.images import ImageArray
 from defectfill.painting.change import LEAST_WEIGHT, change_weight, measure_change
@@ -92,7 +93,9 @@ def paste_changed(
     change = measure_change(painted, clean, inside[near], min_change)
     weight = np.zeros((grid, grid, 1), dtype=np.float32)
     weight[near] = change_weight(change, inside[near], around[near])[..., None]
-    resized = np.minimum(resize(weight, side, _in_window(region, box))[..., 0], alpha)
+    # linear: bicubic weights swing below the least one beside large ones, which tears filled holes open again
+    enlarged = resize(weight, side, _in_window(region, box), Image.Resampling.BILINEAR)[..., 0]
+    resized = np.minimum(enlarged, alpha)
     return Pasted(region, np.where(resized < LEAST_WEIGHT, np.float32(0), resized))
 
 

@@ -160,8 +160,13 @@ def _cut(array: NDArray[Any], box: Box, beyond: Literal["symmetric", "constant"]
     return np.pad(inside, before_after + [(0, 0)] * (array.ndim - 2), mode=beyond)
 
 
-def resize(image: NDArray[np.float32], side: int, within: Box | None = None) -> NDArray[np.float32]:
-    """Return an image [h, w, C] in [0, 1] resized to [side, side, C], bicubic, smoothed when shrinking.
+def resize(
+    image: NDArray[np.float32],
+    side: int,
+    within: Box | None = None,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
+) -> NDArray[np.float32]:
+    """Return an image [h, w, C] in [0, 1] resized to [side, side, C], smoothed when shrinking.
 
     within: the box of the resized image that is wanted, all of it by default.
     """
@@ -174,7 +179,7 @@ def resize(image: NDArray[np.float32], side: int, within: Box | None = None) -> 
     taken = (left * width / side, top * height / side, right * width / side, bottom * height / side)
     size = (right - left, bottom - top)
     channels = [
-        np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BICUBIC, taken))
+        np.asarray(Image.fromarray(channel).resize(size, resampling, taken))
         for channel in cv2.split(image)
     ]
     resized: NDArray[np.float32] = cv2.merge(channels).reshape(size[1], size[0], len(channels))
