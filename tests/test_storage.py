@@ -110,6 +110,7 @@ def test_storage_that_is_away_for_seconds_is_waited_for(
         door.bind(("127.0.0.1", 0))  # nobody listens yet: connections are refused
         host, port = door.getsockname()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "9")  # pauses are random: of five, one in a hundred sums to under 2 s
         S3FileSystem.clear_instance_cache()
 
         def open_later() -> None:
