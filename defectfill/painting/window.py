@@ -178,10 +178,7 @@ def resize(
     height, width = image.shape[:2]
     taken = (left * width / side, top * height / side, right * width / side, bottom * height / side)
     size = (right - left, bottom - top)
-    channels = [
-        np.asarray(Image.fromarray(channel).resize(size, resampling, taken))
-        for channel in cv2.split(image)
-    ]
+    channels = [np.asarray(Image.fromarray(channel).resize(size, resampling, taken)) for channel in cv2.split(image)]
     resized: NDArray[np.float32] = cv2.merge(channels).reshape(size[1], size[0], len(channels))
     return np.clip(resized, 0.0, 1.0, out=resized)
 
