@@ -1,4 +1,4 @@
-"""What a base paints on real photographs: python -m benchmarks.real WORK [--base mini] [--count 10] [--steps 300]
+"""What a base paints on real photographs: python -m benchmarks.real WORK [--base mini] [--count 10] [--steps 300] [--resolution 128]
 
 Runs every category below DEFECTFILL_REAL_DATA (photographs for measuring only) with the settings of the demo, and
 says for each defect
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--base", default="mini", help="a bundled base's name or a folder")
     parser.add_argument("--count", type=int, default=10, help="images to keep of each defect")
     parser.add_argument("--steps", type=int, default=300, help="training steps of an adapter")
+    parser.add_argument("--resolution", type=int, help="side in pixels of what is painted; the base's own by default")
     parser.add_argument("--only", help="one category")
     arguments = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
@@ -58,7 +59,8 @@ def _config(folder: Path, arguments: argparse.Namespace) -> RunConfig:
     """Return the demo's config for a real category, with half of its defects as references, six at most."""
     defects = sorted(path.name for path in (folder / "ground_truth").iterdir())
     fewest = min(len(find_images(folder / "test" / defect)) for defect in defects)
-    text = TOY_CONFIG.read_text(encoding="utf-8").replace("model: mini", f"model: {arguments.base}")
+    base = arguments.base + (f", resolution: {arguments.resolution}" if arguments.resolution else "")
+    text = TOY_CONFIG.read_text(encoding="utf-8").replace("model: mini", f"model: {base}")
     path: Path = arguments.work.resolve() / f"{folder.name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

@@ -35,7 +35,7 @@ PLAIN_WORDS: dict[str, str] = {
 }
 """The reasons as those say them who do not know the gates."""
 
-_CLOSER = "a closer window (window.context), a base of higher resolution"
+_CLOSER = "a closer window (window.context), a higher base.resolution"
 REMEDIES: dict[str, str] = {
     "mask_lost": f"longer training (train.steps), {_CLOSER}, a lower gates.min_drawn_fraction",
     "off_mask": f"{_CLOSER}, a higher gates.max_off_mask_fraction",
