@@ -1,4 +1,4 @@
-"""What a base paints on real photographs: python -m benchmarks.real WORK [--base mini] [--count 10] [--steps 300] [--resolution 128]
+"""What a base paints on real photographs: python -m benchmarks.real WORK [--base mini] [--count 10] [--steps 300]
 
 Runs every category below DEFECTFILL_REAL_DATA (photographs for measuring only) with the settings of the demo, and
 says for each defect

@@ -108,6 +108,19 @@ def test_keys_that_held_out_masks_leave_without_effect_are_named(toy_config: Pat
     ]
 
 
+def test_windows_that_are_painted_much_smaller_are_told(toy_config: Path) -> None:
+    def told() -> list[str]:
+        return [line for line in said(toy_config)[1] if "its windows of" in line]
+
+    assert told() == []
+    text = toy_config.read_text()
+    toy_config.write_text(text.replace("resolution: 64", "resolution: 32"))
+    assert [line.partition(":")[0] for line in told()] == list(load_config(toy_config).data.defects)
+    assert all("are painted in 32, so it comes out blurred; a larger base.resolution" in line for line in told())
+    toy_config.write_text(toy_config.read_text().replace("generate: {", "generate: {painter: paste, "))
+    assert told() == []
+
+
 def test_webp_and_jfif_are_read(toy_config: Path, category: Path) -> None:
     image = read_image(category / "train/good/000.png")
     Image.fromarray(255 - image).save(category / "train/good/new.webp", "WEBP")

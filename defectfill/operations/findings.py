@@ -4,6 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from defectfill.config.affects import keys_of
 from defectfill.config.loading import is_set
 from defectfill.config.run import RunConfig
@@ -13,12 +16,14 @@ from defectfill.io.images import examine_mask
 from defectfill.io.mask_values import MaskReading, named
 from defectfill.io.white_level import FULL
 from defectfill.masks.held_out import HELD_OUT
-from defectfill.painting.window import latent_cells, window_box
+from defectfill.painting.window import Box, latent_cells, window_box
 from defectfill.records.leakage import WORDS
 from defectfill.records.snapshot import ImageRecord, white_level_in
 
 MOST_COVERED = 0.5
 """A mask that covers more of its picture looks inverted."""
+MOST_REDUCED = 1.5
+"""Windows that are reduced by more come out visibly soft (benchmarks.real, threads of screws by 1.7)."""
 
 
 def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
@@ -49,7 +54,7 @@ def _without_effect(config: RunConfig, keys: Sequence[str]) -> str:
 
 
 def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a line for whatever is passed over, looks wrong, or is too small to be learnt well."""
+    """Yield a line for whatever is passed over, looks wrong, or is too small or too large to be learnt well."""
     if config.data.white_level != "auto" and not any(record.bit_depth == 16 for record in records):
         yield "data.white_level: counts for images of 16 bits only, of which there is none"
     for folder, names in passed_over(config).items():
@@ -63,6 +68,9 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
         if record.role == "reference" and config.generate.uses_base:
             yield from _thinness(config, record)
+    if config.generate.uses_base:
+        for defect in config.data.defects:
+            yield from _coarseness(config, defect, [each for each in records if each.defect == defect])
     yield from _leaks(config, records)
 
 
@@ -106,12 +114,28 @@ def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) 
             )
 
 
+def _coarseness(config: RunConfig, defect: str, records: Sequence[ImageRecord]) -> Iterator[str]:
+    """Yield a line where the windows of a defect's references are much larger than what is painted."""
+    boxes = [_mask_and_window(config, record)[1] for record in records if record.role == "reference"]
+    side = round(float(np.median([right - left for left, _, right, _ in boxes]))) if boxes else 0
+    if side > MOST_REDUCED * config.base.resolution:
+        yield (
+            f"{defect}: its windows of {side} px (median) are painted in {config.base.resolution}, so it comes out "
+            "blurred; a larger base.resolution shows more (twice as large: four times as long), so does a closer window"
+        )
+
+
 def _thinness(config: RunConfig, record: ImageRecord) -> Iterator[str]:
-    mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
-    box = window_box(mask, config.window, config.latent_side)
+    """Yield a line where a reference's defect is thinner than a latent cell."""
+    mask, box = _mask_and_window(config, record)
     cells = latent_cells(mask, box, config.latent_side)
     if cells < 1:
         yield (
             f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
             "a larger base.resolution shows more of it"
         )
+
+
+def _mask_and_window(config: RunConfig, record: ImageRecord) -> tuple[NDArray[np.bool_], Box]:
+    mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
+    return mask, window_box(mask, config.window, config.latent_side)
