@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectfill.config.affects import keys_of
 from defectfill.config.loading import is_set
@@ -16,7 +15,7 @@ from defectfill.io.images import examine_mask
 from defectfill.io.mask_values import MaskReading, named
 from defectfill.io.white_level import FULL
 from defectfill.masks.held_out import HELD_OUT
-from defectfill.painting.window import Box, latent_cells, window_box
+from defectfill.painting.window import latent_cells, window_box
 from defectfill.records.leakage import WORDS
 from defectfill.records.snapshot import ImageRecord, white_level_in
 
@@ -60,6 +59,7 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
     for folder, names in passed_over(config).items():
         passed = f"{len(names)} files are passed over, in a format that is not read or in a folder"
         yield f"{folder}: {passed}: {shortened(names)}"
+    sides: dict[str, list[int]] = defaultdict(list)
     for record in records:
         if not record.mask_path:
             continue
@@ -67,10 +67,12 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
             covered = record.mask_area_px / (record.width * record.height)
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
         if record.role == "reference" and config.generate.uses_base:
-            yield from _thinness(config, record)
-    if config.generate.uses_base:
-        for defect in config.data.defects:
-            yield from _coarseness(config, defect, [each for each in records if each.defect == defect])
+            mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
+            box = window_box(mask, config.window, config.latent_side)
+            sides[record.defect].append(box[2] - box[0])
+            yield from _thinness(record, latent_cells(mask, box, config.latent_side))
+    for defect, found in sides.items():
+        yield from _coarseness(defect, round(float(np.median(found))), config.base.resolution)
     yield from _leaks(config, records)
 
 
@@ -114,28 +116,19 @@ def _mask_notes(config: RunConfig, defect: str, records: Sequence[ImageRecord]) 
             )
 
 
-def _coarseness(config: RunConfig, defect: str, records: Sequence[ImageRecord]) -> Iterator[str]:
-    """Yield a line where the windows of a defect's references are much larger than what is painted."""
-    boxes = [_mask_and_window(config, record)[1] for record in records if record.role == "reference"]
-    side = round(float(np.median([right - left for left, _, right, _ in boxes]))) if boxes else 0
-    if side > MOST_REDUCED * config.base.resolution:
+def _coarseness(defect: str, side: int, resolution: int) -> Iterator[str]:
+    """Yield a line where windows of `side` pixels are much larger than the square in which they are painted."""
+    if side > MOST_REDUCED * resolution:
         yield (
-            f"{defect}: its windows of {side} px (median) are painted in {config.base.resolution}, so it comes out "
-            "blurred; a larger base.resolution shows more (twice as large: four times as long), so does a closer window"
+            f"{defect}: its windows of {side} px (median) are painted in {resolution}, so it comes out blurred; a "
+            "larger base.resolution shows more (twice as large: four times as long), so does a closer window"
         )
 
 
-def _thinness(config: RunConfig, record: ImageRecord) -> Iterator[str]:
-    """Yield a line where a reference's defect is thinner than a latent cell."""
-    mask, box = _mask_and_window(config, record)
-    cells = latent_cells(mask, box, config.latent_side)
+def _thinness(record: ImageRecord, cells: float) -> Iterator[str]:
+    """Yield a line where a reference's defect spans less than a latent cell."""
     if cells < 1:
         yield (
             f"{record.path}: the width of its defect spans {cells:.1f} latent cells; "
             "a larger base.resolution shows more of it"
         )
-
-
-def _mask_and_window(config: RunConfig, record: ImageRecord) -> tuple[NDArray[np.bool_], Box]:
-    mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
-    return mask, window_box(mask, config.window, config.latent_side)
