@@ -17,7 +17,7 @@ from defectfill.io.images import write_png
 from defectfill.model.base.base import decode_latents, encode_images, load_base
 from defectfill.model.base.identity import identify_base
 from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
-from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error
+from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error, grain_error
 from defectfill.model.pretraining.config import load_pretrain_config
 from defectfill.model.pretraining.denoiser import denoising_loss
 from defectfill.model.pretraining.pictures import (
@@ -108,17 +108,30 @@ def test_colour_errors_count_where_colours_differ_and_not_where_brightness_does(
     assert colour_error(pictures, redder).item() == pytest.approx((0.2**2 + 0.1**2) / 4, rel=1e-4)
 
 
-def test_colours_and_the_average_change_the_weights(pretrain_path: Path) -> None:
+def test_grain_counts_by_its_strength_and_not_by_where_it_lies() -> None:
+    first, second = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    smooth = torch.zeros_like(first)
+    assert grain_error(first, first).item() == 0
+    assert grain_error(first, first + 0.3).item() == pytest.approx(0, abs=1e-4)
+    assert grain_error(first, second) < 0.2 < 2 < grain_error(first, smooth)
+    assert grain_error(first, 2 * first) == pytest.approx(np.log(2), rel=0.1)
+    assert (second - first).abs().mean() > (smooth - first).abs().mean(), "pixels alone would have it smooth"
+
+
+def test_grain_colours_and_the_average_change_the_weights(pretrain_path: Path) -> None:
     plain = weights_of(pretrain(load_pretrain_config(pretrain_path)))
-    pretrain_path.write_text(
-        PRETRAIN_CONFIG.replace("output: base", "output: other")
-        .replace("autoencoder: {", "autoencoder: {colour: 10, ")
-        .replace("denoiser: {", "denoiser: {average: 0.9, ")
-    )
-    other = weights_of(pretrain(load_pretrain_config(pretrain_path)))
-    for part in ("vae", "unet"):
-        name = f"{part}/diffusion_pytorch_model.safetensors"
-        assert other[name] != plain[name]
+    for part, section, setting in [
+        ("vae", "autoencoder", "grain: 0.1"),
+        ("vae", "autoencoder", "colour: 10"),
+        ("unet", "denoiser", "average: 0.9"),
+    ]:
+        name, output = f"{part}/diffusion_pytorch_model.safetensors", setting.split(":")[0]
+        pretrain_path.write_text(
+            PRETRAIN_CONFIG.replace("output: base", f"output: {output}").replace(
+                f"{section}: {{", f"{section}: {{{setting}, "
+            )
+        )
+        assert weights_of(pretrain(load_pretrain_config(pretrain_path)))[name] != plain[name], setting
 
 
 def test_mixed_precision_learns_nearly_the_same(pretrain_path: Path) -> None:
@@ -221,7 +234,9 @@ def test_the_time_is_measured_without_changing_a_weight(pretrain_path: Path) -> 
     pictures = gather_pictures(config)
     short = pretraining_seconds(config, base, pictures)
     twice = config.model_copy(update={"denoiser": config.denoiser.model_copy(update={"steps": 4000})})
+    none = config.model_copy(update={"denoiser": config.denoiser.model_copy(update={"steps": 0})})
     assert min(short.values()) > 0
+    assert pretraining_seconds(none, base, pictures)["encode views"] == 0
     assert pretraining_seconds(twice, base, pictures)["denoiser"] > 100 * short["denoiser"]
     for part, weights in zip(parts, before, strict=True):
         assert all(torch.equal(weight, weights[name]) for name, weight in part.state_dict().items())

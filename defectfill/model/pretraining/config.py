@@ -60,6 +60,9 @@ class AutoencoderConfig(ConfigSection):
     colour: float = Field(default=0, ge=0)
     """Weight of the squared error of colour differences (R - G, B - mean of both) at a quarter of the side. Without it
     a small autoencoder of few latent channels paints coloured parts grey for long: the median of all colours is."""
+    grain: float = Field(default=0, ge=0)
+    """Weight of the error of how strong edges are in each patch, wherever they are. Without it fine grain comes out
+    smooth: where it lies cannot be kept in so few latents, and none has a smaller error than a wrong one."""
     kl: float = Field(default=1e-6, ge=0)
     equivariance: float = Field(default=0.5, ge=0)
     """Weight of the same errors of the picture at half its size, decoded from latents at half their size. It keeps

@@ -33,7 +33,7 @@ def pretraining_seconds(config: PretrainConfig, base: Base, pictures: Pictures) 
     base.vae.eval().requires_grad_(False)
     return {
         "autoencoder": autoencoder.steps * coding,
-        "encode views": len(pictures.pixels) * encoding,
+        "encode views": len(pictures.pixels) * encoding if denoiser.steps else 0,
         "denoiser": (denoiser.steps + denoiser.polish_steps) * denoising,
     }
 
