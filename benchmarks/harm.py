@@ -53,7 +53,7 @@ def main() -> None:
         if before:  # the reference arm is the same
             shutil.copytree(before / "evaluation", folder / "evaluation", dirs_exist_ok=True)
         before = folder
-        results[name] = evaluate(Run.at(folder))
+        results[name] = evaluate(Run(run.record, folder))  # by the settings of today, not those of its run
         for defect, verdict in results[name].defects.items():
             print(f"{name:9} {verdict.verdict:20} {verdict.sentence}", flush=True)
             assert defect in verdict.sentence
