@@ -85,7 +85,7 @@ def grain_error(pictures: Tensor, decoded: Tensor) -> Tensor:
     """Return the mean absolute difference of the logarithms of how strong edges are, patch by patch.
 
     Of pictures [B, 3, R, R], in overlapping patches. Grain that cannot be known pixel by pixel is left out where pixels
-    alone count: none has a smaller error than the wrong one. Here it costs as much as grain of twice the strength.
+    alone count: none has a smaller error than the wrong one. Here its lack costs the more the stronger it was.
     """
     errors = [F.l1_loss(_log_strength(decoded, dim), _log_strength(pictures, dim)) for dim in (-1, -2)]
     return torch.stack(errors).mean()
