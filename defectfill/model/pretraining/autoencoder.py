@@ -17,6 +17,7 @@ from defectfill.model.pretraining.stage import ENCODED_AT_ONCE, train_part
 from defectfill.model.training.loop import LossRows, StepLosses
 
 PATCH_PX = 8
+"""Side of the patches in which grain is measured; they overlap by half."""
 FAINTEST = 0.02
 """Strength of edges, of pictures in [-1, 1], below which grain counts little."""
 
@@ -46,10 +47,10 @@ def autoencoder_step(config: PretrainConfig, vae: Any, pictures: Pictures) -> St
         latents = posterior.mean + posterior.std * noise
         decoded = vae.decode(latents).sample.float()
         losses = autoencoder_losses(crops, decoded, settings.sharpness)
-        losses |= {"kl": posterior.kl().mean(), "colour": colour_error(crops, decoded)}
+        losses["kl"], losses["colour"] = posterior.kl().mean(), colour_error(crops, decoded)
         losses["grain"] = grain_error(crops, decoded)
-        weights = {"total": 1, "kl": settings.kl, "colour": settings.colour, "grain": settings.grain}
-        total = sum((weight * losses[name] for name, weight in weights.items()), crops.new_zeros(()))
+        total = losses["total"] + settings.kl * losses["kl"] + settings.colour * losses["colour"]
+        total = total + settings.grain * losses["grain"]
         if settings.equivariance:
             smaller = vae.decode(F.avg_pool2d(latents, 2)).sample.float()
             losses["halved"] = autoencoder_losses(F.avg_pool2d(crops, 2), smaller, settings.sharpness)["total"]
@@ -82,7 +83,7 @@ def colour_error(pictures: Tensor, decoded: Tensor) -> Tensor:
 
 
 def grain_error(pictures: Tensor, decoded: Tensor) -> Tensor:
-    """Return the mean absolute difference of the logarithms of how strong edges are, patch by patch.
+    """Return the mean of |log(d + FAINTEST) - log(p + FAINTEST)|, d and p how strong edges are, patch by patch.
 
     Of pictures [B, 3, R, R], in overlapping patches. Grain that cannot be known pixel by pixel is left out where pixels
     alone count: none has a smaller error than the wrong one. Here its lack costs the more the stronger it was.
