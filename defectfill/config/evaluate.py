@@ -43,6 +43,8 @@ class EvaluateConfig(ConfigSection):
     """Crops per step; half of them of normals, the same ones in all arms."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Of the U-Net; AdamW."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the trainings' products; weights and losses are fp32. auto: bf16 on a GPU, fp32 on a CPU."""
     crop_px: int = Field(default=256, ge=32, le=8192, multiple_of=16)
     """Side of the crops that the detectors learn from; whole images are tested by a sliding window of this side."""
     image_px: Annotated[int, Field(ge=32)] | Literal["auto"] = "auto"

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config.evaluate import ArmName, DetectorName
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Part of every trial's key; raised when the same images and settings would give other figures."""
 VerdictWord = Literal["helps", "no difference found", "harms", "not trained"]
 

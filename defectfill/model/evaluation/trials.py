@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from defectfill.config.evaluate import DetectorName, EvaluateConfig
 from defectfill.io.errors import ModelError
@@ -38,8 +39,21 @@ POOLED_PX = 21
 """AnomalyDiffusion's image score is the largest mean over so many pixels squared."""
 FIRST_STEPS = 5
 """Of which the mean loss is the first one: a quick learner has learnt most of it within a tenth of the steps."""
+FIRST_LOGIT = -2.0
+"""What a network says of every pixel before it has learnt anything (the prior of RetinaNet, Lin et al. 2017). From 0 a
+U-Net spends its first 400 steps on learning that most pixels are normal."""
+AVERAGE = 0.98
+"""Decay of the moving average of the weights, which is what is validated and tested: where a training ends is less a
+matter of its last few steps."""
 CONSTANT = 1e-3
 """Standard deviation of the logits below which a network says the same of every pixel."""
+
+
+def _say_normal(last: nn.Module) -> None:
+    """Let a network begin with FIRST_LOGIT for every pixel; last: its last layer."""
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.constant_(last.bias, FIRST_LOGIT)
 
 
 class LinearHead(nn.Module):
@@ -55,6 +69,7 @@ class LinearHead(nn.Module):
         self.register_buffer("mean", stacked.mean(dim=(0, 2, 3), keepdim=True))
         self.register_buffer("scale", stacked.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6))
         self.head = nn.Conv2d(stacked.shape[1], 1, 1)
+        _say_normal(self.head)
 
     def _stacked(self, images: Tensor) -> Tensor:
         """Return all levels of the features of images [B, 3, S, S] at a quarter of their size, [B, F, S / 4, S / 4]."""
@@ -80,12 +95,18 @@ class Bench:
     """The habit of AnomalyDiffusion's protocol: the step that is kept is the best one on the test images, by the sum of
     image AUROC, pixel AUROC, pixel AP and AUPRO. Such figures are not comparable with honest ones."""
 
+    @property
+    def half(self) -> bool:
+        """Whether trainings compute in bfloat16 where they can; weights and losses are float32."""
+        precision = self.settings.precision
+        return precision == "bf16" or (precision == "auto" and self.device.type != "cpu")
+
     def train_and_test(self, part: Part, arm: Arm, detector: DetectorName, seed: int) -> tuple[Training, Predictions]:
         """Train a detector on a part of an arm, and return how that went and what it says of the part's test images."""
         begun = time.perf_counter()
         torch.manual_seed(derive_seed(seed, "detector"))
         network = self._network(detector, part, arm, seed)
-        losses, curve, best_step, validated = self._fit(network, part, arm, detector, seed)
+        network, losses, curve, best_step, validated = self._fit(network, part, arm, detector, seed)
         logits = self._predict(network, part.test)
         tenth = max(len(losses) // 10, 1)
         training = Training(
@@ -111,43 +132,46 @@ class Bench:
             return LinearHead(self.extractor, example).to(self.device)
         from monai.networks.nets import BasicUNet
 
-        network: nn.Module = BasicUNet(
-            spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 128, 16)
-        )
+        network = BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 128, 16))
+        _say_normal(network.final_conv)
         return network.to(self.device)
 
     def _fit(
         self, network: nn.Module, part: Part, arm: Arm, detector: DetectorName, seed: int
-    ) -> tuple[list[float], list[float], int, list[NDArray[np.float32]]]:
-        """Train; return the losses, the pixel AP of the validation part at every check, and the step that was kept.
+    ) -> tuple[nn.Module, list[float], list[float], int, list[NDArray[np.float32]]]:
+        """Train; return the network, the losses, the pixel AP of the validation part at every check and the step kept.
 
-        With them the logits [H, W] of the validation part's images at that step, at which the network then is.
+        The network is the average of the weights at that step. Last are its logits [H, W] of the validation part.
         """
         from monai.losses import DiceFocalLoss
 
         settings, learnt = self.settings, [each for each in network.parameters() if each.requires_grad]
         rate = settings.learning_rate if detector == "unet" else LINEAR_RATE
         optimizer, loss_of = torch.optim.AdamW(learnt, lr=rate), DiceFocalLoss(sigmoid=True, batch=True)
+        averaged = AveragedModel(network, avg_fn=_average)
         checked = {round(settings.steps * (number + 1) / settings.checks) for number in range(settings.checks)} - {0}
         losses, curve, best, best_step = list[float](), list[float](), dict[str, Tensor](), 0
         validated = list[NDArray[np.float32]]()
         for step in range(settings.steps):
             images, masks = self._batch(part, arm, step, seed)
-            loss = loss_of(network.train()(images), masks)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                logits = network.train()(images)
+            loss = loss_of(logits.float(), masks)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            averaged.update_parameters(network)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 raise ModelError(f"{detector}: step {step + 1}: the loss is not finite; try a smaller learning_rate")
             if step + 1 in checked:
-                logits = self._predict(network, part.validation)
-                curve.append(self._validate(network, part, logits))
+                found = self._predict(averaged, part.validation)
+                curve.append(self._validate(averaged, part, found))
                 if curve[-1] >= max(curve):
-                    best_step, validated = step + 1, logits
-                    best = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
-        network.load_state_dict(best)
-        return losses, curve, best_step, validated
+                    best_step, validated = step + 1, found
+                    best = {name: weight.detach().clone() for name, weight in averaged.state_dict().items()}
+        averaged.load_state_dict(best)
+        return averaged, losses, curve, best_step, validated
 
     def _batch(self, part: Part, arm: Arm, step: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return images [B, 3, S, S] in [0, 1] and masks [B, 1, S, S] of a step."""
@@ -192,6 +216,11 @@ class Bench:
             )
             found.append(logits[0, 0].float().cpu().numpy())
         return found
+
+
+def _average(average: Tensor, weight: Tensor, updates: int | Tensor) -> Tensor:
+    """Return the moving average of a weight; the first updates have less of a past to keep."""
+    return torch.lerp(weight, average, min(AVERAGE, (1 + float(updates)) / (10 + float(updates))))
 
 
 def _sum(scores: Scores) -> float:
