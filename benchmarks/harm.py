@@ -1,7 +1,7 @@
 """The verdict on datasets that are made harmful on purpose: python -m benchmarks.harm CONFIG WORK
 
-CONFIG's dataset is finished. Copies of it are spoilt in WORK and evaluated by the config's own settings, the arm of the
-verdict against the reference arm alone:
+CONFIG's dataset is finished. Copies of it are spoilt in WORK and evaluated by the config's own settings, with the arms
+that a verdict is made of alone:
 
 as it is
 shifted    labels moved by SHIFT_PX
@@ -26,6 +26,7 @@ from defectfill.config.run import load_config
 from defectfill.io.files import new_folder, read_table, write_table
 from defectfill.io.images import file_sha256, read_image, read_mask, write_png
 from defectfill.model.evaluation.arms import mixed_arm
+from defectfill.model.evaluation.verdict import ALONE
 from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.prepare import prepare_run
 from defectfill.records.evaluation import Evaluation
@@ -106,8 +107,8 @@ def blur(dataset: Path, row: ManifestRow) -> None:
 
 
 def evaluate(run: Run) -> Evaluation:
-    """Return the evaluation of a spoilt copy: the verdict's arm against the reference arm."""
-    arms = (REFERENCE_ARM, mixed_arm(run.config.dataset.real_share))
+    """Return the evaluation of a spoilt copy by the arms that a verdict is made of."""
+    arms = (REFERENCE_ARM, mixed_arm(run.config.dataset.real_share), ALONE)
     settings = run.config.evaluate.model_copy(update={"arms": arms, "detectors": run.config.evaluate.detectors[:1]})
     config = run.config.model_copy(update={"evaluate": settings})
     evaluator = Evaluator(Run(run.record.model_copy(update={"config": config}), run.folder))

@@ -138,6 +138,21 @@ def test_the_verdict_is_what_the_interval_says_of_what_was_trained(
     assert ("0.400 -> 0.500" in verdict.sentence) == bool(painted)
 
 
+@pytest.mark.parametrize(
+    ("mixed", "alone", "word"),
+    [(-0.05, -0.35, "misleads"), (-0.05, -0.29, "no difference found"), (0.01, -0.35, "helps"), (-0.2, 0.1, "harms")],
+)
+def test_images_that_teach_next_to_nothing_alone_mislead_where_references_mend_it(
+    mixed: float, alone: float, word: str
+) -> None:
+    arms = [figures("real_augmented", 0.4, None), figures("mixed_50", 0.4, mixed), figures("synthetic", 0.1, alone)]
+    verdict = verdict_of("hole", arms, "mixed_50", 3, 20)
+    assert verdict.verdict == word
+    assert ("against synthetic" in verdict.sentence) == (word == "misleads")
+    never = [*arms[:2], figures("synthetic", 0.1, alone, learnt=0)]
+    assert verdict_of("hole", never, "mixed_50", 3, 20).verdict == word
+
+
 def test_a_network_that_says_the_same_of_everything_has_not_learnt() -> None:
     values = {"images": {}, "validation_pixel_ap": (0.1,), "best_step": 1, "threshold": 0.5, "seconds": 1.0}
     assert Training(**values, first_loss=1, last_loss=0.5, constant=False).learnt

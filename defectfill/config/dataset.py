@@ -20,5 +20,5 @@ class DatasetConfig(ConfigSection):
     """Images and masks of rejected samples come along, below rejected/. Their rows always do, and the shards
     keep them."""
     promote: Annotated[Literal["always", "unless_harmful"], Affects.NOTHING] = "always"
-    """What `latest` points to. unless_harmful: a run ends with its evaluation, and a dataset by which a defect is found
-    worse than without it does not become the latest."""
+    """What `latest` points to. unless_harmful: a run ends with its evaluation, and a dataset that harms or
+    misleads (docs/evaluation.md) does not become the latest."""

@@ -8,7 +8,8 @@ from defectfill.config.evaluate import ArmName, DetectorName
 
 EVALUATION_VERSION = 4
 """Part of every trial's key; raised when the same images and settings would give other figures."""
-VerdictWord = Literal["helps", "no difference found", "harms", "not trained"]
+VerdictWord = Literal["helps", "no difference found", "misleads", "harms", "not trained"]
+"""misleads: no difference where references are mixed in; learnt from alone, the images teach next to nothing."""
 
 
 class Trial(BaseModel):
@@ -151,5 +152,5 @@ class Evaluation(BaseModel):
 
     @property
     def harmful(self) -> list[str]:
-        """The defects that the dataset makes worse."""
-        return [defect for defect, each in self.defects.items() if each.verdict == "harms"]
+        """The defects that the dataset makes worse, or whose images teach next to nothing by themselves."""
+        return [defect for defect, each in self.defects.items() if each.verdict in ("harms", "misleads")]

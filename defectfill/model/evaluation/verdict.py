@@ -15,6 +15,10 @@ from defectfill.records.evaluation import ArmFigures, Scores, Subset, Training, 
 
 LEAST_IN_PART = 3
 """Images in a part of a subset table; with fewer there is none."""
+ALONE: ArmName = "synthetic"
+LEAST_ALONE = 0.5
+"""Of the pixel AP that the references reach, what synthetic images alone should not certainly fall short of. References
+in the mix mend much of what wrong labels teach."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ def figures_of(
 def verdict_of(defect: str, figures: Sequence[ArmFigures], arm: ArmName, seeds: int, painted: int) -> Verdict:
     """Return whether the dataset helps to find a defect, by the figures of the first detector.
 
-    arm: the one that the verdict is about. painted: synthetic images of the defect in the dataset.
+    arm: the one that the verdict is about. painted: synthetic images of the defect in the dataset. Where that arm makes
+    no difference, the dataset misleads if what learns from synthetic images alone, where it was tried, certainly finds
+    less than LEAST_ALONE of what the references teach to find.
     """
     known = {each.arm: each for each in figures}
     reached = {name: each.scores.pixel_ap or 0.0 for name, each in known.items() if name not in ("ceiling", "unseen")}
@@ -82,6 +88,9 @@ def verdict_of(defect: str, figures: Sequence[ArmFigures], arm: ArmName, seeds: 
     ours, reference = known.get(arm), known[REFERENCE_ARM]
     word, why = _word(ours, reference, seeds, painted)
     text = why if ours is None or ours.difference is None or not painted else _compared(reference.scores, ours)
+    alone = known.get(ALONE)
+    if word == "no difference found" and alone and _misleads(reference, alone):
+        word, text = "misleads", f"{_compared(reference.scores, alone)}; {arm}: {ours.difference if ours else None}"
     if not why and ours and (failed := 2 * seeds - ours.learnt - reference.learnt):
         why = f"{failed} of the {2 * seeds} trainings learnt nothing"
     advice = "" if share is None or not painted else f"; best of the mixed arms: {share:.0%} real draws"
@@ -109,6 +118,12 @@ def _word(ours: ArmFigures | None, reference: ArmFigures, seeds: int, painted: i
     if ours.difference.low > 0:
         return "helps", ""
     return ("harms" if ours.difference.high < 0 else "no difference found"), ""
+
+
+def _misleads(reference: ArmFigures, alone: ArmFigures) -> bool:
+    """Return whether synthetic images alone certainly teach less than LEAST_ALONE of what the references do."""
+    least = (LEAST_ALONE - 1) * (reference.scores.pixel_ap or 0)
+    return alone.difference is not None and alone.difference.high < least
 
 
 def _compared(reference: Scores, ours: ArmFigures) -> str:
