@@ -231,6 +231,13 @@ def test_what_validates_and_what_is_painted_on_it_is_learnt_from_in_no_arm(mater
     assert len(validations.pop()) == 2 + 2
 
 
+def test_of_groups_the_smallest_validates(material: Material) -> None:
+    grouped = [replace(each, group="large" if n else "small") for n, each in enumerate(material.references["hole"])]
+    (part,) = parts_of("real", replace(material, references={"hole": grouped}), 0.2)
+    assert [each.group for each in part.validation if each.defect == "hole"] == ["small"]
+    assert len(part.references["hole"]) == 5
+
+
 def test_an_unseen_defect_is_not_learnt_and_a_ceiling_tests_every_image_once(material: Material) -> None:
     for part, defect in zip(parts_of("unseen", material, 0.2), ("hole", "stain"), strict=True):
         assert defect not in part.defects

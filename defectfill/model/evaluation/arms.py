@@ -1,5 +1,6 @@
 """The arms of an evaluation: what each lets a detector learn from, with equal steps and equal draws of normals."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -148,9 +149,10 @@ def _without(material: Material, defect: str) -> Material:
 def _held_back(examples: Sequence[Example], share: float) -> list[Example]:
     """Return what is held back for validation: `share` of the groups, at least one; none of a single one.
 
-    An image without a group is one by itself.
+    An image without a group is one by itself. Small groups come first: what is learnt from is scarce.
     """
-    groups = sorted({each.group or each.origin for each in examples}, key=lambda group: digest(["validation", group]))
+    sizes = Counter(each.group or each.origin for each in examples)
+    groups = sorted(sizes, key=lambda group: (sizes[group], digest(["validation", group])))
     count = min(max(int(share * len(groups)), 1), len(groups) - 1)
     chosen = set(groups[:count])
     return [each for each in examples if (each.group or each.origin) in chosen]
