@@ -33,6 +33,7 @@ from defectfill.records.evaluation import Evaluation
 from defectfill.records.manifest import SCHEMA, ManifestRow
 from defectfill.runs.run import Run
 
+TRIALS = "evaluation/trials"
 SHIFT_PX = 30
 BLUR = 0.08
 """Of the shorter side: deviation of the Gaussian that defects are blurred by."""
@@ -46,13 +47,13 @@ def main() -> None:
     arguments = parser.parse_args()
     run = prepare_run(load_config(arguments.config))
     results: dict[str, Evaluation] = {}
-    before: Path | None = None
+    before = run.folder
     for name, spoil in {"as it is": None, "shifted": shift, "blurred": blur, "empty": None}.items():
         folder = arguments.work / name.replace(" ", "_") / run.folder.name
         if not folder.exists():
             copy(run, folder, spoil, empty=name == "empty")
-        if before:  # the reference arm is the same
-            shutil.copytree(before / "evaluation", folder / "evaluation", dirs_exist_ok=True)
+        for trial in (before / TRIALS).glob(f"{REFERENCE_ARM}-*"):  # the same for all
+            shutil.copytree(trial, folder / TRIALS / trial.name, dirs_exist_ok=True)
         before = folder
         results[name] = evaluate(Run(run.record, folder))  # by the settings of today, not those of its run
         for defect, verdict in results[name].defects.items():
