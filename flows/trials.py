@@ -1,10 +1,13 @@
 """The evaluation of a finished run: the sets of other painters, a task per trial, and the verdict."""
 
+from collections import deque
 from collections.abc import Callable
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from defectfill.io.markdown import plain
+from defectfill.model.evaluation.trials import thread_share
 from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.promotion import finish_evaluation
@@ -13,6 +16,7 @@ from defectfill.records.evaluation import Evaluation, Trial
 from defectfill.runs.keys import RunRecord
 from defectfill.runs.run import Run
 from flows.artifacts import artifact_key
+from flows.runners import WAITING, run_in_window
 from flows.steps import gpu, step
 
 
@@ -26,13 +30,26 @@ def evaluate(run: Run, make: Callable[[RunRecord], str], gpu_limit: str | None =
     for config in evaluator.other_painters:
         make(prepare_run(config).record)
 
-    @step(name="try-detector")
+    workers, bench = run.config.evaluate.workers, evaluator.bench  # which is made once, for all threads
+    take_share = thread_share(workers)
+
+    @step(name="try-detector", task_run_name="try {trial}")
     def try_out(trial: str) -> None:
+        take_share()
         with gpu(gpu_limit):
             evaluator.try_out(Trial.named(trial))
 
-    for trial in evaluator.trials:
-        try_out(trial.name)
+    trials = ({"trial": trial.name} for trial in evaluator.trials)
+    if workers == 1:
+        for trial in trials:
+            try_out(**trial)
+    else:
+        with ThreadPoolTaskRunner(workers) as threads:
+            try:
+                deque(run_in_window(threads, try_out, trials, WAITING * workers), maxlen=0)
+            except BaseException:
+                bench.stopped.set()
+                raise
     evaluation = evaluator.conclude()
     _show(run, evaluation, (evaluator.folder / "table.md").read_text(encoding="utf-8"))
     try:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,6 +126,20 @@ def test_without_what_gates_keep_out_or_with_other_labels_there_is_no_arm_of_it(
 def without_times(files: dict[str, bytes]) -> dict[str, bytes]:
     """Return the contents of files but for the seconds that trials took."""
     return {name: b"" if name.endswith("trial.json") else content for name, content in files.items()}
+
+
+def test_trials_side_by_side_find_what_they_find_one_after_the_other(run: Run) -> None:
+    trials = run.folder / "evaluation" / "trials"
+    before = without_times(contents(trials))
+    shutil.rmtree(trials)
+    evaluator = Evaluator(run)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(evaluator.try_out, evaluator.trials))
+    assert without_times(contents(trials)) == before
+    shutil.rmtree(trials)
+    evaluator.bench.stopped.set()
+    with pytest.raises(KeyboardInterrupt):
+        evaluator.try_out(evaluator.trials[0])
 
 
 def test_another_dataset_is_tried_anew_and_an_old_verdict_is_not_about_it(run: Run) -> None:

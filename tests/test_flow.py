@@ -196,7 +196,7 @@ def test_a_run_reads_its_config_once_and_each_real_image_once(
 
 
 EVALUATED = """
-evaluate: {arms: [real_augmented, real_paste, mixed_50], detectors: [unet], seeds: 1, steps: 2, checks: 1,
+evaluate: {arms: [real_augmented, real_paste, mixed_50], detectors: [unet], seeds: 1, steps: 2, checks: 1, workers: 2,
   batch_size: 2, crop_px: 32, features: vae}
 dataset: {promote: unless_harmful}
 """

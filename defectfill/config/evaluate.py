@@ -33,6 +33,9 @@ class EvaluateConfig(ConfigSection):
     needed."""
     detectors: tuple[DetectorName, ...] = ("unet", "linear")
     """unet: a U-Net from scratch. linear: a linear head per pixel on frozen features. The first decides the verdict."""
+    workers: int = Field(default=1, ge=1, le=1000)
+    """Trainings at the same time, each with its share of the CPU's threads: two with one thread each are quicker than
+    one after the other with two."""
     seeds: int = Field(default=3, ge=1, le=100)
     """Trainings of each arm, of weights and draws; for published tables 5."""
     steps: int = Field(default=2000, ge=1, le=10_000_000)

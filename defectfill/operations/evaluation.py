@@ -143,7 +143,7 @@ class Evaluator:
 
     def _key(self, trial: Trial, parts: Sequence[Part]) -> str:
         """Return the digest of all that decides what a trial finds."""
-        aside, bench = {"arms", "detectors", "seeds", "image_px", "features"}, self.bench
+        aside, bench = {"arms", "detectors", "seeds", "workers", "image_px", "features"}, self.bench
         features = bench.extractor.digest if trial.detector == "linear" else ""
         settings = self.run.config.evaluate.model_dump(mode="json", exclude=aside)
         images = [part.contents() for part in parts]

@@ -4,9 +4,10 @@ Shapes: B batch, S side of crops, H, W pixels of a scaled image.
 """
 
 import math
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -47,6 +48,10 @@ AVERAGE = 0.98
 matter of its last few steps."""
 CONSTANT = 1e-3
 """Standard deviation of the logits below which a network says the same of every pixel."""
+
+
+SEEDED = threading.Lock()
+"""Held while weights are drawn: torch's generator is that of all threads."""
 
 
 def _say_normal(last: nn.Module) -> None:
@@ -94,6 +99,8 @@ class Bench:
     selected_on_test: bool = False
     """The habit of AnomalyDiffusion's protocol: the step that is kept is the best one on the test images, by the sum of
     image AUROC, pixel AUROC, pixel AP and AUPRO. Such figures are not comparable with honest ones."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set, it ends trainings in all threads by KeyboardInterrupt."""
 
     @property
     def half(self) -> bool:
@@ -104,8 +111,9 @@ class Bench:
     def train_and_test(self, part: Part, arm: Arm, detector: DetectorName, seed: int) -> tuple[Training, Predictions]:
         """Train a detector on a part of an arm, and return how that went and what it says of the part's test images."""
         begun = time.perf_counter()
-        torch.manual_seed(derive_seed(seed, "detector"))
-        network = self._network(detector, part, arm, seed)
+        with SEEDED:
+            torch.manual_seed(derive_seed(seed, "detector"))
+            network = self._network(detector, part, arm, seed)
         network, losses, curve, best_step, validated = self._fit(network, part, arm, detector, seed)
         logits = self._predict(network, part.test)
         tenth = max(len(losses) // 10, 1)
@@ -153,6 +161,8 @@ class Bench:
         losses, curve, best, best_step = list[float](), list[float](), dict[str, Tensor](), 0
         validated = list[NDArray[np.float32]]()
         for step in range(settings.steps):
+            if self.stopped.is_set():
+                raise KeyboardInterrupt
             images, masks = self._batch(part, arm, step, seed)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 logits = network.train()(images)
@@ -230,6 +240,12 @@ def _sum(scores: Scores) -> float:
 def detector_device() -> torch.device:
     """Return where detectors are trained: on the first GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def thread_share(workers: int) -> Callable[[], None]:
+    """Return what gives the thread that calls it one of `workers` shares of the threads that torch computes with."""
+    share = max(torch.get_num_threads() // workers, 1)
+    return lambda: torch.set_num_threads(share)
 
 
 def as_tensor(images: ImageArray) -> Tensor:
