@@ -1,7 +1,7 @@
 """The verdict on datasets that are made harmful on purpose: python -m benchmarks.harm CONFIG WORK
 
-CONFIG's dataset is finished. Copies of it are spoilt in WORK and evaluated by the config's own settings, with the arms
-that a verdict is made of alone:
+CONFIG's dataset is finished. Copies of it are spoilt in WORK and evaluated by the config's own settings, by those arms
+alone that a verdict is made of:
 
 as it is
 shifted    labels moved by SHIFT_PX

@@ -9,7 +9,7 @@ from defectfill.config.evaluate import ArmName, DetectorName
 EVALUATION_VERSION = 4
 """Part of every trial's key; raised when the same images and settings would give other figures."""
 VerdictWord = Literal["helps", "no difference found", "misleads", "harms", "not trained"]
-"""misleads: no difference where references are mixed in; learnt from alone, the images teach next to nothing."""
+"""misleads: no difference where references are mixed in; learnt from alone, the images teach less than half of that."""
 
 
 class Trial(BaseModel):
@@ -152,5 +152,5 @@ class Evaluation(BaseModel):
 
     @property
     def harmful(self) -> list[str]:
-        """The defects that the dataset makes worse, or whose images teach next to nothing by themselves."""
+        """The defects that the dataset makes worse, or whose images by themselves teach too little."""
         return [defect for defect, each in self.defects.items() if each.verdict in ("harms", "misleads")]
