@@ -9,7 +9,7 @@ from defectfill.config.evaluate import ArmName, DetectorName
 EVALUATION_VERSION = 4
 """Part of every trial's key; raised when the same images and settings would give other figures."""
 VerdictWord = Literal["helps", "no difference found", "misleads", "harms", "not trained"]
-"""misleads: no difference where references are mixed in; learnt from alone, the images teach less than half of that."""
+"""misleads: no difference where references are mixed in; alone, the images teach less than half of what those do."""
 
 
 class Trial(BaseModel):
