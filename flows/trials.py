@@ -1,6 +1,5 @@
 """The evaluation of a finished run: the sets of other painters, a task per trial, and the verdict."""
 
-from collections import deque
 from collections.abc import Callable
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -46,7 +45,8 @@ def evaluate(run: Run, make: Callable[[RunRecord], str], gpu_limit: str | None =
     else:
         with ThreadPoolTaskRunner(workers) as threads:
             try:
-                deque(run_in_window(threads, try_out, trials, WAITING * workers), maxlen=0)
+                for _ in run_in_window(threads, try_out, trials, WAITING * workers):
+                    pass
             except BaseException:
                 bench.stopped.set()
                 raise

@@ -44,7 +44,8 @@ class FeatureExtractor:
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return L maps [B, C, h, w], float32 on the extractor's device, of images [B, 3, H, W] in [0, 1].
 
-        Computed in float32; no gradient flows. Sides should be at least 32 pixels, so that no map is empty.
+        Computed in float32 unless the caller autocasts; no gradient flows. Sides should be at least 32 pixels, so that
+        no map is empty.
         """
         return [level.float() for level in self.levels(images.to(self.device, torch.float32))]
 

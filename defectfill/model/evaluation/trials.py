@@ -48,8 +48,6 @@ AVERAGE = 0.98
 matter of its last few steps."""
 CONSTANT = 1e-3
 """Standard deviation of the logits below which a network says the same of every pixel."""
-
-
 SEEDED = threading.Lock()
 """Held while weights are drawn: torch's generator is that of all threads."""
 
