@@ -100,6 +100,9 @@ class DenoiserConfig(ConfigSection):
     boxed_marks: float = Field(default=0, ge=0, le=1)
     """Share of these holes that are a box which the mark lies in, not the mark's own outline: what is in them the
     caption alone tells. Without such the outline tells it all, and the words of the captions are never learnt."""
+    timestep_shift: float = Field(default=1, ge=1)
+    """How far the trained timesteps are moved towards noise: a share t of the noise becomes s t / (1 + (s - 1) t)
+    (Esser et al., ICML 2024). What a caption asks for is decided there; later the picture itself tells it."""
     polish_steps: int = Field(default=0, ge=0)
     """Steps that follow, at a quarter of the learning rate, on views without marks alone: the base then fills better
     what no caption marks."""

@@ -157,7 +157,8 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
         generator = torch.Generator().manual_seed(seed)
         clean = views.clean[rows].to(base.device)
         noise = torch.randn(clean.shape, generator=generator).to(base.device)
-        timesteps = _spread_timesteps(len(rows), scheduler.config.num_train_timesteps, generator).to(base.device)
+        share = shifted(_spread(len(rows), generator), settings.timestep_shift)
+        timesteps = (share * scheduler.config.num_train_timesteps).long().to(base.device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         holes = views.holes[rows].to(base.device)
         inputs = unet_input(noisy, holes, views.background[rows].to(base.device))
@@ -171,10 +172,14 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
     return step_losses
 
 
-def _spread_timesteps(rows: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return timesteps [rows] at even distances over all `count`, from a random start."""
-    spread = (torch.arange(rows) + torch.rand((), generator=generator)) / rows
-    return (spread * count).long()
+def _spread(rows: int, generator: torch.Generator) -> Tensor:
+    """Return `rows` numbers at even distances over [0, 1), from a random start."""
+    return (torch.arange(rows) + torch.rand((), generator=generator)) / rows
+
+
+def shifted(share: Tensor, shift: float) -> Tensor:
+    """Return shares of the timesteps [B], in [0, 1), moved towards 1; a shift of 1 leaves them as they are."""
+    return shift * share / (1 + (shift - 1) * share)
 
 
 def denoising_loss(target: Tensor, predicted: Tensor, holes: Tensor, marks: Tensor) -> Tensor:

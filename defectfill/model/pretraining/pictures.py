@@ -164,7 +164,7 @@ def draw_mark(crop: Tensor, rng: np.random.Generator) -> tuple[Tensor, NDArray[n
 def draw_box_around(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return a random box [S, S] that a mask [S, S] lies in; a side is at most WIDEST_BOX of S, or as the mask's.
 
-    Most are not much wider than the mask: what is left open is then its shape, which a caption tells, not its place.
+    All sides between are as likely: from the box alone one can hardly tell a small mark from a large one.
     """
     box = np.zeros_like(mask)
     rows, columns = (_span_around(positions, len(mask), rng) for positions in np.nonzero(mask))
@@ -176,6 +176,6 @@ def _span_around(positions: NDArray[np.intp], side: int, rng: np.random.Generato
     """Return a random span of `side` positions that holds these, [N]."""
     first, stop = int(positions.min()), int(positions.max()) + 1
     least = stop - first
-    length = least + round(max(0, int(WIDEST_BOX * side) - least) * rng.random() ** 2)
+    length = least + round(max(0, int(WIDEST_BOX * side) - least) * rng.random())
     start = int(rng.integers(max(0, stop - length), min(first, side - length) + 1))
     return slice(start, start + length)

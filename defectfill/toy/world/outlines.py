@@ -60,8 +60,8 @@ def _inside_strokes(points: npt.NDArray[np.float64], size: int) -> Floats:
 
 
 def outline_spot(rng: Generator, size: int) -> Floats:
-    """Return the inside of a ragged spot, at times with smaller ones beside it."""
-    radius, middle = log_uniform(rng, 0.015 * size, 0.25 * size), rng.uniform(-0.35, 0.35, 2) * size
+    """Return the inside of a small ragged spot, at times with smaller ones beside it."""
+    radius, middle = log_uniform(rng, 0.015 * size, 0.09 * size), rng.uniform(-0.35, 0.35, 2) * size
     inside = _lump(rng, size, middle, radius)
     for _ in range(int(rng.choice([0, 1, 4], p=[0.75, 0.15, 0.1]))):
         beside = middle + rng.normal(0, 2.5 * radius, 2)
@@ -71,7 +71,7 @@ def outline_spot(rng: Generator, size: int) -> Floats:
 
 def outline_patch(rng: Generator, size: int) -> Floats:
     """Return the inside of a larger area: a lump, a chip with straight sides, torn scraps or a strip."""
-    reach, middle = rng.uniform(0.07, 0.24) * size, rng.uniform(-0.3, 0.3, 2) * size
+    reach, middle = rng.uniform(0.1, 0.26) * size, rng.uniform(-0.3, 0.3, 2) * size
     kind = rng.choice(["lump", "chip", "scraps", "strip"], p=[0.4, 0.25, 0.2, 0.15])
     if kind == "lump":
         return _lump(rng, size, middle, reach, ragged=rng.uniform(0.02, 0.3))
