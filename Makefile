@@ -1,4 +1,4 @@
-# make test     on a fresh clone: virtual environment, installation, tests (servers and real images beside the others)
+# make test     on a fresh clone: virtual environment, installation, tests (the longer ones beside the many short ones)
 # make test-browser  the report in a browser; Debian's chromium and npm's axe-core are installed where they are missing
 # make demo     the whole pipeline on a toy category that it makes itself
 # make fuzz     the property tests with many examples, other ones each time (`make test` takes the same few every time)
@@ -11,9 +11,9 @@ INSTALLED := $(VENV)/.installed
 
 AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
 # What `make test` runs beside the unit tests, two at once: the server's tests wait half of their time.
-BESIDE ?= test-server test-real
+BESIDE ?= test-server test-runs test-real
 
-.PHONY: test test-unit test-server test-real test-browser fuzz demo check clean
+.PHONY: test test-unit test-runs test-server test-real test-browser fuzz demo check clean
 
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync --keep-going $(BESIDE) > .beside-tests.log 2>&1 & beside=$$!; \
@@ -21,7 +21,10 @@ test: $(INSTALLED)
 	wait $$beside; status=$$?; cat .beside-tests.log; exit $$((unit + status))
 
 test-unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not server and not real_data and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not runs and not server and not real_data and not browser"
+
+test-runs: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "runs and not server"
 
 test-server: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m server

@@ -9,6 +9,8 @@ from conftest import contents, write_toy_config
 
 from defectfill.runs.run import Run
 
+pytestmark = pytest.mark.runs
+
 FILL = """
 import errno, os, shutil, subprocess, sys
 from pathlib import Path

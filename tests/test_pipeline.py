@@ -26,6 +26,8 @@ from defectfill.runs.run import Run
 from defectfill.runs.shards import Outcome, sample_outcomes
 from defectfill.synthesis.shards import inpaint_shard
 
+pytestmark = pytest.mark.runs
+
 
 def manifest(run: Run) -> list[dict[str, object]]:
     return read_table(run.dataset / "manifest.parquet")

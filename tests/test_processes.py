@@ -19,6 +19,8 @@ from defectfill.model.training.distributed import SINGLE_PROCESS, DistributedSta
 from defectfill.operations.prepare import start_run
 from defectfill.runs.run import Run
 
+pytestmark = pytest.mark.runs
+
 TRAIN = """
 train: {{steps: {steps}, batch_size: 3, dropout: 0, rank: 2, latent_cache: 6, processes: {processes},
         checkpoint_every: 3}}

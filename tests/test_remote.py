@@ -31,6 +31,8 @@ from defectfill.operations.storage import fetch
 from defectfill.operations.storage.layout import remote_category
 from defectfill.runs.run import Run
 
+pytestmark = pytest.mark.runs
+
 
 def write_shared_config(folder: Path, bucket: Remote, base_folder: Path, toy_data: Path) -> Path:
     """Write and return `folder`/toy.yaml, with the toy category and the output on storage."""

@@ -30,6 +30,8 @@ from defectfill.runs.planner import plan_samples, shards_to_do
 from defectfill.runs.run import Run
 from defectfill.synthesis.shards import inpaint_shard
 
+pytestmark = pytest.mark.runs
+
 
 def test_raising_the_count_extends_the_dataset_and_touches_nothing_made_before(finished: Run, tmp_path: Path) -> None:
     text = (Path(finished.config.output.root).parent / "toy.yaml").read_text()

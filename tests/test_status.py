@@ -21,6 +21,8 @@ from defectfill.operations.status import status
 from defectfill.runs.keys import METHOD_VERSION
 from defectfill.runs.run import Run
 
+pytestmark = pytest.mark.runs
+
 
 def edit(config: Path, old: str, new: str) -> Path:
     assert old in config.read_text()
