@@ -19,7 +19,7 @@ from defectfill.model.base.identity import identify_base
 from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
 from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error, grain_error
 from defectfill.model.pretraining.config import load_pretrain_config
-from defectfill.model.pretraining.denoiser import denoising_loss
+from defectfill.model.pretraining.denoiser import denoising_loss, shifted
 from defectfill.model.pretraining.pictures import (
     draw_crops,
     gather_pictures,
@@ -249,6 +249,13 @@ def test_the_denoising_loss_counts_marks_most_and_every_row_the_same() -> None:
     marks[0, 0, 0, 0] = 1
     rows = [(3 * 4 + 1 + 0.02) / 4.02, (9 + 0.02 * (16 + 4)) / 1.04]
     assert denoising_loss(target, predicted, holes, marks).item() == pytest.approx(np.mean(rows))
+
+
+def test_a_shift_moves_timesteps_towards_noise_in_their_order() -> None:
+    shares = torch.linspace(0, 1, 9)
+    assert torch.equal(shifted(shares, 1), shares)
+    np.testing.assert_allclose(shifted(torch.tensor([0.0, 0.25, 0.5, 1.0]), 3), [0, 0.5, 0.75, 1])
+    assert (shifted(shares, 3).diff() > 0).all()
 
 
 def test_mistakes_in_the_config_are_named_together(pretrain_path: Path) -> None:
