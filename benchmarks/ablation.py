@@ -27,6 +27,7 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.demo import make_toy_category, painted_windows, recognized, toy_windows, train_recognizer
 from defectfill.io.files import read_table
 from defectfill.model.base.base import load_base
+from defectfill.model.evaluation.kid import cubic_kernel, squared_mmd
 from defectfill.model.evaluation.recognition import Recognizer
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import start_run
@@ -123,16 +124,9 @@ def _distances(run: Run, recognizer: Recognizer, painted: dict[str, list[Window]
 
 
 def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
-    """Return the unbiased squared maximum mean discrepancy of features [N, F] and [M, F], kernel (x.y / F + 1)^3."""
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    def mean_of_pairs(a: Tensor) -> Tensor:
-        k = kernel(a, a)
-        return (k.sum() - k.diagonal().sum()) / (len(a) * (len(a) - 1))
-
-    return float(mean_of_pairs(ours) + mean_of_pairs(theirs) - 2 * kernel(ours, theirs).mean())
+    """Return the unbiased squared maximum mean discrepancy of features [N, F] and [M, F], as in KID."""
+    one, other = (features.double().cpu().numpy() for features in (ours, theirs))
+    return squared_mmd(cubic_kernel(one, one), cubic_kernel(other, other), cubic_kernel(one, other))
 
 
 def _table(figures: dict[str, list[Figures]]) -> Iterator[str]:

@@ -49,7 +49,7 @@ def main() -> int:
         start_runs(env, CATEGORIES[:1])
         wait_until(lambda: trains(work, "first"), 300)
         say("the first category trains; power cut")
-        cut(work)
+        cut()
     seconds: dict[str, float] = {}
     with services(env, arguments.port):
         begun, deployed = time.monotonic(), 0.0
@@ -92,14 +92,14 @@ def environment(work: Path, port: int, *, memory: bool) -> dict[str, str]:
 
 
 @contextmanager
-def services(env: dict[str, str], port: int) -> Iterator[Callable[[Path], None]]:
+def services(env: dict[str, str], port: int) -> Iterator[Callable[[], None]]:
     """Start server and worker; give what kills them and all runs at once. They end with the context anyway."""
     server = ["server", "start", "--no-ui", "--host", "127.0.0.1", "--port", str(port)]
     worker = ["worker", "start", "--pool", POOL, "--type", "process"]
     quiet = subprocess.DEVNULL
     processes: list[subprocess.Popen[bytes]] = []
 
-    def cut(work: Path) -> None:
+    def cut() -> None:
         doomed = [each for process in processes for each in psutil.Process(process.pid).children(recursive=True)]
         for process in processes:
             process.kill()

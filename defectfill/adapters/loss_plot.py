@@ -8,6 +8,7 @@ import numpy as np
 
 from defectfill.io.files import write_bytes
 
+LOSSES = ("total", "defect", "object", "attention")
 SMOOTHED_OVER = 50
 """Each point is the mean of about one part in so many of all steps."""
 
@@ -20,7 +21,7 @@ def plot_losses(curve: Sequence[dict[str, float]], path: Path, title: str) -> No
     axes = figure.subplots()
     steps = np.array([row["step"] for row in curve]) + 1
     width = min(max(len(curve) // SMOOTHED_OVER, 1), len(curve))
-    for name in ("total", "defect", "object", "attention"):
+    for name in LOSSES:
         values = np.array([row[name] for row in curve])
         (line,) = axes.plot(steps, values, alpha=0.2, linewidth=0.5)
         means = np.convolve(values, np.full(width, 1 / width), mode="valid")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from defectfill.adapters.files import TRAINING_FILE
-from defectfill.adapters.loss_plot import plot_losses
+from defectfill.adapters.loss_plot import LOSSES, plot_losses
 from defectfill.adapters.references import read_training_data
 from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import new_folder, write_bytes, write_table
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from defectfill.model.training.loop import LossRows
     from defectfill.model.training.train_lora import TrainedLora
 
-LOSSES = ("total", "defect", "object", "attention")
 RATES = ("learning_rate_unet", "learning_rate_text_encoder")
 EVALUATION_FIGURES = ("validation", "preview_similarity")
 """Null for the steps after which there was no evaluation."""

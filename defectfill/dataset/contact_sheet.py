@@ -14,7 +14,7 @@ from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import REASONS
-from defectfill.painting.label import grown
+from defectfill.painting.label import covered_fraction, grown
 from defectfill.painting.tiles import GAP_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
@@ -160,7 +160,7 @@ def _caption(
     """
     loose = grown(drawn, annotation_margin_px(run.folder, row.defect))
     lines = (
-        {"drawn": float((loose & planned).sum() / max(planned.sum(), 1)), "contrast": row.contrast},
+        {"drawn": covered_fraction(planned, loose), "contrast": row.contrast},
         {"off": row.off_mask_fraction, "texture": _finest(row.texture)},
         {"seam": row.seam_gradient, "edge": _finest(row.edge_sharpness)},
         {"like": row.reference_correlation, "apart": row.appearance_distance},

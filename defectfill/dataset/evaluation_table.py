@@ -51,8 +51,8 @@ def _how(evaluation: Evaluation) -> Iterator[str]:
         "references held back."
     )
     yield (
-        "Intervals: paired bootstrap over images (groups, where there are) and seeds, 95 %. The best arm is the best "
-        "on these very images, hence flattered."
+        "Intervals: paired bootstrap over images (groups, where there are), widened for their number, with Student's t "
+        "over the seeds, 95 %. The best arm is the best on these very images, hence flattered."
     )
 
 

@@ -16,7 +16,7 @@ from defectfill.io.files import checked, schema_differences
 from defectfill.io.images import ImageArray, file_sha256, read_image
 from defectfill.io.progress import progress
 from defectfill.painting.gates import REASONS
-from defectfill.painting.label import changed_fraction, intersection_over_union
+from defectfill.painting.label import changed_fraction, covered_fraction, intersection_over_union
 from defectfill.painting.stitch import blend_region, unchanged_outside
 from defectfill.painting.window import is_window_of
 from defectfill.records.leakage import Certificate, read_certificate
@@ -206,7 +206,7 @@ def _mask_figure_problems(row: ManifestRow, pictures: Mapping[str, ImageArray]) 
     planned, drawn = (pictures[path][..., 0] > 0 for path in (row.planned_mask_path, row.drawn_mask_path))
     measured = {
         "mask_area_fraction": float(planned.mean()),
-        "drawn_fraction": float((planned & drawn).sum() / max(planned.sum(), 1)),
+        "drawn_fraction": covered_fraction(planned, drawn),
         "off_mask_fraction": float((drawn & ~planned).sum() / max(drawn.sum(), 1)),
         "planned_iou": intersection_over_union(planned, drawn),
     }

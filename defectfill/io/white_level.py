@@ -54,6 +54,13 @@ def unstretched(image: ImageArray, white_level: int) -> ImageArray:
     return _mapped(image, FULL, white_level) if white_level else image
 
 
+def eight_bits(image: ImageArray) -> ImageArray:
+    """Return an image [H, W, C] with 65535 of 16 bits at 255, rounded; one of 8 bits as it is."""
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def on_levels(image: ImageArray, white_level: int) -> ImageArray:
     """Return a stretched image [H, W, C] as it will be read again: with the nearest values that its camera gives."""
     return stretched(unstretched(image, white_level), white_level)

@@ -3,20 +3,16 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from defectfill.config.affects import Affects
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.operations.check import remaining_work
 from defectfill.operations.prepare import latest_run, prepare_run
 from defectfill.operations.reports import FileChanges, RemainingWork, SettingChange, Status
 from defectfill.records.snapshot import ImageRecord
-from defectfill.runs.keys import counted_settings
+from defectfill.runs.keys import compared_settings
 from defectfill.runs.review import read_review
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
 from defectfill.runs.timings import seconds_per
-
-COUNTED = Affects.RUN | Affects.DATASET
-"""Settings that decide what is in the dataset."""
 
 
 def status(config: RunConfig) -> Status:
@@ -63,15 +59,12 @@ def _seconds_left(newest: Run, work: RemainingWork) -> float | None:
 
 
 def _setting_changes(old: Run, new: Run) -> Iterator[SettingChange]:
-    """Yield in what a finished run differs from the one that the config asks for now, but for its files.
-
-    Of two painters of which one needs no base nothing is compared that only the other minds.
-    """
-    before, now = (dict(_leaves(counted_settings(run.config, COUNTED))) for run in (old, new))
-    both_or_neither = old.config.generate.uses_base == new.config.generate.uses_base
+    """Yield in what a finished run differs from the one that the config asks for now, but for its files."""
+    before, now = (dict(_leaves(settings)) for settings in compared_settings(old.config, new.config))
     for key in dict.fromkeys([*before, *now]):
-        if before.get(key) != now.get(key) and (both_or_neither or (key in before and key in now)):
+        if before.get(key) != now.get(key):
             yield SettingChange(key=key, before=before.get(key), now=now.get(key))
+    both_or_neither = old.config.generate.uses_base == new.config.generate.uses_base
     names = ("base", "distance", "device") if both_or_neither else ()
     resolved = {name: [getattr(run.record, name) for run in (old, new)] for name in names}
     resolved["data.white_level"] = [run.config.data.white_level for run in (old, new)]

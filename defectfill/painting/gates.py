@@ -143,17 +143,17 @@ class Gate:
             painter=painter,
         )
 
-    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Verdict":
+    def judge(self, measures: Measures, loose_fraction: float, off_mask_fraction: float) -> "Verdict":
         """Return the verdict on a sample.
 
-        drawn_fraction: share of the planned mask that was drawn; off_mask_fraction: share of the drawn mask that lies
-        outside the planned one.
+        loose_fraction: share of the planned mask that the drawn one covers, labelled as loosely as the references are;
+        off_mask_fraction: share of the drawn mask that lies outside the planned one.
         """
         most_alike = max(appearance_correlation(measures.appearance, each.appearance) for each in self.references)
         least, largest = self.contrast_range
         apart = appearance_distance(measures, self.references)
         against: dict[Reason, bool] = {
-            "mask_lost": drawn_fraction == 0 or drawn_fraction < self.settings.min_drawn_fraction,
+            "mask_lost": loose_fraction == 0 or loose_fraction < self.settings.min_drawn_fraction,
             "off_mask": off_mask_fraction > self.settings.max_off_mask_fraction,
             "seam_visible": measures.seam_gradient > self.max_seam_gradient,
             "near_copy": most_alike > self.max_reference_correlation,

@@ -73,6 +73,11 @@ def _difference(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray
     return np.asarray(np.square(pixels - smooth[tuple(nearest)]).mean(axis=2), dtype=np.float32)
 
 
+def covered_fraction(planned: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> float:
+    """Return the share of a planned mask that a drawn one covers, both [H, W]; 0 where nothing is planned."""
+    return float((planned & drawn).sum() / max(planned.sum(), 1))
+
+
 def grown(mask: NDArray[np.bool_], margin_px: int) -> NDArray[np.bool_]:
     """Return a mask [H, W] with all pixels at most `margin_px` from it (Euclidean)."""
     result = mask.copy()

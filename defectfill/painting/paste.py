@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray
 from defectfill.painting.label import annotation_margin
+from defectfill.painting.measures import DARKEST
 from defectfill.painting.painter import Painting, painted_over
 from defectfill.painting.window import Window, depth_in, region_around, unit_rgb
 
@@ -21,8 +22,6 @@ MARGIN_PX = 16
 """So far around a defect its reference is cut out."""
 SURROUNDINGS_PX = (2, 10)
 """The surroundings of a defect, whose colour is matched, begin and end so far outside its mask."""
-DARKEST = 0.05
-"""Surroundings of less brightness count as of this one."""
 MOST_GAIN = 2.0
 """Brightness is raised or lowered by this factor at most."""
 MOST_ENLARGED = 2.0

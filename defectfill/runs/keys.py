@@ -114,6 +114,17 @@ def counted_settings(config: RunConfig, what: Affects) -> dict[str, Any]:
     return {path: value for path, value in settings_that_affect(config, what).items() if path not in needless}
 
 
+def compared_settings(*configs: RunConfig) -> list[dict[str, Any]]:
+    """Return the settings of each config that decide what is in its dataset, by their path.
+
+    Where one painter alone needs a base, without those that only that one minds.
+    """
+    counted = [counted_settings(config, Affects.RUN | Affects.DATASET) for config in configs]
+    if len({config.generate.uses_base for config in configs}) == 1:
+        return counted
+    return [{path: each[path] for path in each if all(path in other for other in counted)} for each in counted]
+
+
 def _contents(records: Sequence[ImageRecord]) -> list[Any]:
     """Return what counts of real images; a white level only where it is not what the bit depth says."""
     return [

@@ -6,13 +6,27 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.runs.run import Run
 
 TIMINGS_FILE = "timings.jsonl"
 KIB_PER_GIB = 2**20
+
+
+class TimingLine(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    seconds: float
+    peak_gib: float
+    painted: int | None = None
+    """Samples, of a step that paints."""
 
 
 @contextmanager
@@ -35,12 +49,19 @@ def _peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_GIB
 
 
+def timing_lines(run: Run) -> list[TimingLine]:
+    """Return the lines of a run's steps, oldest first, but those that a killed process left unfinished."""
+    path, lines = run.folder / TIMINGS_FILE, list[TimingLine]()
+    for text in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValidationError):
+            lines.append(TimingLine.model_validate_json(text))
+    return lines
+
+
 def seconds_per(run: Run) -> dict[str, float]:
     """Return the median seconds of a training ("train") and a painted sample ("inpaint"), as far as there are any."""
-    path = run.folder / TIMINGS_FILE
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     found: dict[str, list[float]] = {}
-    for line in lines:
-        if line.get("painted", 1):
-            found.setdefault(line["step"], []).append(line["seconds"] / line.get("painted", 1))
+    for line in timing_lines(run):
+        if line.painted != 0:
+            found.setdefault(line.step, []).append(line.seconds / (line.painted or 1))
     return {step: statistics.median(each) for step, each in found.items()}

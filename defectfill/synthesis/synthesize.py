@@ -13,7 +13,7 @@ from defectfill.io.images import ImageArray
 from defectfill.io.prefetch import prefetch
 from defectfill.io.white_level import on_levels
 from defectfill.painting.gates import Gate, Reason
-from defectfill.painting.label import changed_fraction, grown, intersection_over_union
+from defectfill.painting.label import changed_fraction, covered_fraction, grown, intersection_over_union
 from defectfill.painting.measures import Measures, measure_sample
 from defectfill.painting.painter import Painter, Painting
 from defectfill.painting.selection import select_low_fidelity
@@ -125,11 +125,11 @@ def finish(
     drawn_mask = pasted.mask(source.shape)
     here = inside_frame(spec.window, source.shape)  # holds both masks
     planned, drawn = planned_mask[here], drawn_mask[here]
-    drawn_fraction = _area(drawn & planned) / _area(planned)
+    drawn_fraction = covered_fraction(planned, drawn)
     off_mask_fraction = _area(drawn & ~planned) / max(_area(drawn), 1)
     loose_mask = grown(drawn_mask, margin_px)
     measures = measure_sample(image, loose_mask, planned_mask, spec.window, visible=drawn_mask)
-    loose_fraction = _area(loose_mask[here] & planned) / _area(planned)
+    loose_fraction = covered_fraction(planned, loose_mask[here])
     verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
     return Sample(
         spec=spec,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.errors import DataError
-from defectfill.io.images import ImageArray, file_sha256, read_image, read_mask, write_png
-from defectfill.io.white_level import stretched
+from defectfill.io.images import file_sha256, read_image, read_mask, write_png
+from defectfill.io.white_level import eight_bits, stretched
 from defectfill.records.manifest import ManifestRow
 
 Way = Literal["linked", "copied", "converted"]
@@ -42,7 +42,7 @@ class Files:
         suffix = source.suffix.lower()
         if row.white_level != 255 or suffix in self.converted:
             path = f"{target}.png"
-            write_png(self.folder / path, _eight_bits(stretched(read_image(source), row.white_level)))
+            write_png(self.folder / path, eight_bits(stretched(read_image(source), row.white_level)))
             self.ways["converted"] += 1
         else:
             path = f"{target}{RENAMED.get(suffix, suffix)}"
@@ -89,10 +89,3 @@ def _may_be_repaired(source: Path) -> bool:
     with source.open("rb") as file:
         file.seek(-2, os.SEEK_END)
         return file.read() != b"\xff\xd9"
-
-
-def _eight_bits(image: ImageArray) -> ImageArray:
-    """Return an image [H, W, C] with 65535 of 16 bits at 255, rounded; one of 8 bits as it is."""
-    if image.dtype == np.uint8:
-        return image
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

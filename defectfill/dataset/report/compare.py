@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectfill.config.affects import Affects
 from defectfill.dataset.report.build import PAGE
 from defectfill.dataset.report.page import render
 from defectfill.dataset.report.references import measured_references
@@ -16,11 +15,10 @@ from defectfill.dataset.summary import DefectSummary, summary
 from defectfill.io.files import new_folder, write_bytes
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import references_of
-from defectfill.runs.keys import counted_settings
+from defectfill.runs.keys import compared_settings
 from defectfill.runs.run import Run
 
 MOST_PAIRS = 1000
-COUNTED = Affects.RUN | Affects.DATASET
 MEDIANS = ("score", "planned_iou", "contrast", "appearance_distance", "mask_area_fraction")
 """Of the kept samples; of the score only where both runs select by the same distance."""
 
@@ -87,9 +85,7 @@ def _differences(before: dict[str, str], after: dict[str, str]) -> Iterator[Diff
 
 def _settings(*runs: Run) -> Iterator[Difference]:
     """Yield the settings that are otherwise; where one painter alone needs a base, none that only that one minds."""
-    counted = [counted_settings(run.config, COUNTED) for run in runs]
-    if len({run.config.generate.uses_base for run in runs}) > 1:
-        counted = [{key: each[key] for key in each if all(key in other for other in counted)} for each in counted]
+    counted = compared_settings(*(run.config for run in runs))
     tables = [
         {
             **{key: str(value) for key, value in settings.items()},

@@ -2,17 +2,15 @@
 
 import statistics
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectfill.dataset.report.training import Training
 from defectfill.dataset.summary import DefectSummary
 from defectfill.runs.run import Run
-from defectfill.runs.timings import TIMINGS_FILE
+from defectfill.runs.timings import TimingLine, timing_lines
 
 PACKAGES = ("numpy", "pillow", "opencv-python-headless", "scikit-image", "pyarrow")
 
@@ -46,28 +44,11 @@ class StepTime:
     peak_gib: float
 
 
-class TimingLine(BaseModel):
-    """One line of timings.jsonl."""
-
-    model_config = ConfigDict(frozen=True)
-
-    step: str
-    seconds: float
-    peak_gib: float
-    painted: int = 0
-
-
 def step_times(run: Run) -> list[StepTime]:
-    """Return the time and memory of each step, in the order in which they first ran.
-
-    Lines that a killed process left unfinished are passed over.
-    """
-    path = run.folder / TIMINGS_FILE
+    """Return the time and memory of each step, in the order in which they first ran."""
     steps: dict[str, list[TimingLine]] = {}
-    for text in path.read_bytes().splitlines() if path.is_file() else []:
-        with suppress(ValidationError):
-            line = TimingLine.model_validate_json(text)
-            steps.setdefault(line.step, []).append(line)
+    for line in timing_lines(run):
+        steps.setdefault(line.step, []).append(line)
     return [_step_time(step, each) for step, each in steps.items()]
 
 

@@ -15,7 +15,7 @@ from defectfill.dataset.report.samples import Files, PaintedSample
 from defectfill.io.images import ImageArray, read_mask
 from defectfill.io.progress import progress
 from defectfill.io.white_level import read_stretched
-from defectfill.painting.label import grown
+from defectfill.painting.label import covered_fraction, grown
 from defectfill.records.manifest import ManifestRow
 
 SOURCE_SIDE_PX = 320
@@ -134,7 +134,7 @@ def _draw_sample(
         side=len(after.mask),
         planned=outline(before.mask),
         label=outline(after.mask),
-        drawn_fraction=float((grown(drawn, margin_px) & planned).sum() / max(planned.sum(), 1)),
+        drawn_fraction=covered_fraction(planned, grown(drawn, margin_px)),
     )
 
 

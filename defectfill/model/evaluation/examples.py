@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.images import ImageArray, read_mask
-from defectfill.io.white_level import read_stretched
+from defectfill.io.white_level import eight_bits, read_stretched
 
 LEAST_DEFECT_PX = 8
 """What the square root of the median defect's area is to be, at the least, where the images have so many pixels."""
@@ -52,7 +52,7 @@ class Images:
         key = f"{example.image} {example.mask}"
         if key in self._kept:
             return self._kept[key]
-        image = eight_bits(read_stretched(example.image, example.white_level))
+        image = three_channels(read_stretched(example.image, example.white_level))
         mask = read_mask(example.mask) if example.mask else np.zeros(image.shape[:2], bool)
         pair = scaled(image, mask, self.image_px)
         if self._bytes < KEPT_BYTES:
@@ -61,10 +61,9 @@ class Images:
         return pair
 
 
-def eight_bits(image: ImageArray) -> ImageArray:
+def three_channels(image: ImageArray) -> ImageArray:
     """Return an image [H, W, C] of 8 or 16 bits as one of 8 bits with three channels."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+    image = eight_bits(image)
     return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else np.ascontiguousarray(image[..., :3])
 
 

@@ -19,7 +19,6 @@ from defectfill.operations.storage.layout import (
     DATA_FOLDERS,
     INGESTED,
     RECORD_FILES,
-    TABLES,
     files_in,
     one_at_a_time,
     remote_category,
@@ -30,6 +29,7 @@ from defectfill.records.reading import check_is_dataset
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run, latest_folder
 from defectfill.runs.shards import ROWS_FILE
+from defectfill.runs.whole import TABLES
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
 ETAGS_FILE = ".etags.json"

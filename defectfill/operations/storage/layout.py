@@ -8,7 +8,6 @@ from defectfill.adapters.files import TRAINING_FILE
 from defectfill.config.run import RunConfig
 from defectfill.io.locks import locked_file
 from defectfill.io.s3 import Remote, is_remote
-from defectfill.records.manifest import SPLIT_TABLES
 from defectfill.runs.run import FINISHED_FILE, Run
 from defectfill.runs.timings import TIMINGS_FILE
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
@@ -20,7 +19,6 @@ RECORD_FILES = (*INGESTED, TIMINGS_FILE, BATCH_FILE)
 """Small files in the folder of a run."""
 PROOFS = {TRAINING_FILE, DIGEST_FILE, FINISHED_FILE}
 """Files that say that their folder is whole."""
-TABLES = ("manifest.parquet", "rejected.parquet", "metadata.parquet", *SPLIT_TABLES.values())
 CARD_FILE = "README.md"
 """Beside the tables of a dataset."""
 

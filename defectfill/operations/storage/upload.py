@@ -10,7 +10,6 @@ from defectfill.operations.storage.layout import (
     CARD_FILE,
     INGESTED,
     PROOFS,
-    TABLES,
     files_in,
     one_at_a_time,
     remote_category,
@@ -19,6 +18,7 @@ from defectfill.operations.storage.layout import (
 from defectfill.records.plan import Shard
 from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run
 from defectfill.runs.timings import TIMINGS_FILE
+from defectfill.runs.whole import TABLES
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
 
