@@ -23,11 +23,12 @@ from defectfill.operations.reports import Deployment, DeployReport, RemovedDeplo
 from flows.announce import FINISHED, resource_of
 from flows.category import synthesize_category
 from flows.detector import train_detector
+from flows.evaluate import evaluate_dataset
 from flows.fleet import TAG, category_deployments, synthesize_fleet
 from flows.server import check_server, named_server
 from flows.slots import free_slots, lease_warnings
 
-FLOWS = {synthesize_fleet: "fleet", train_detector: "detector"}
+FLOWS = {synthesize_fleet: "fleet", evaluate_dataset: "evaluation", train_detector: "detector"}
 """What is deployed beside the categories, with the deployments' names."""
 RUN_ENVIRONMENT = {
     **{name: value for name, value in ENVIRONMENT.items() if not name.startswith("PREFECT")},
@@ -40,7 +41,7 @@ OVERLAP = {"queue": ConcurrencyLimitStrategy.ENQUEUE, "skip": ConcurrencyLimitSt
 def deploy(
     config_paths: Sequence[Path], work_pool: str, *, gpus: int = 1, prune: bool = False, then: str | None = None
 ) -> DeployReport:
-    """Make or update the deployments of each category config, of the fleet and of the detector, and return them.
+    """Make or update the deployments of each category config and of the other flows, and return them.
 
     A deployment is called as its file, without `.yaml`. One run of it goes at a time, and of all in the pool so many
     train or paint at a time as it has `gpus`.

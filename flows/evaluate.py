@@ -1,4 +1,4 @@
-"""Whether a category's dataset helps: a flow for schedules, beside synthesize-category."""
+"""Whether a category's dataset helps: a flow of its own, beside synthesize-category."""
 
 from pathlib import Path
 

@@ -83,7 +83,7 @@ class Registration:
     def pose(self, foreground: Mask) -> Pose:
         """Return the pose of an object, its ends and sides told apart by how well its outline covers the references'.
 
-        Raises ValueError when the foreground is empty.
+        Raises ValueError when the foreground is empty, but for the kind "frame".
         """
         pose = _pose(foreground, self.kind)
         return pose if self.kind != "object" else _matched(pose, foreground, self.outline)
@@ -96,7 +96,7 @@ SAME_POSE = Registration("frame", np.zeros((0, 0)), ((1, 1),))
 def register(foregrounds: Sequence[Mask]) -> Registration:
     """Return the registration of the references' objects: their kind, and an outline where they have a main axis.
 
-    Raises ValueError when there are none, or an empty one.
+    Raises ValueError when there are none, or one of the kind "object" is empty.
     """
     kind = _kind(foregrounds)
     if kind != "object":

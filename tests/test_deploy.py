@@ -209,6 +209,7 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
         "synthesize-category/washer: 0 2 1 1 * Europe/Berlin",
         "synthesize-category/Metal_nut.v2: 0 2 1 1 * Europe/Berlin",
         "synthesize-fleet/fleet: when it is started",
+        "evaluate-dataset/evaluation: when it is started",
         "train-detector/detector: when it is started",
         "consume/detector: after every finished dataset",
     ]

@@ -13,7 +13,7 @@ class References(ConfigSection):
     """The number of real defects per defect type that are learnt from; the rest is held out."""
 
     fraction: Fraction | None = None
-    """Share of the pairs, rounded up; where neither key is given the paper's third."""
+    """Share of the pairs, rounded up. Without the section `references` it is the paper's third."""
     count: int | None = Field(default=None, ge=1)
     """Or a number of pairs."""
 

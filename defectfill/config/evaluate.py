@@ -54,7 +54,8 @@ class EvaluateConfig(ConfigSection):
     """Pixels to which the longer side of images is brought, where it is larger. auto: crop_px or as many more as the
     median defect of the references needs to be 8 px wide, at most what the images have."""
     validation_share: float = Field(default=0.2, gt=0, lt=1)
-    """Of the references of each defect and of the normals, not trained on; at least one of each."""
+    """Of the groups of references of each defect and of the normals, not trained on; at least one, but none of a single
+    one."""
     features: Literal["auto", "vae", "efficientnet"] = "auto"
     """Of the linear detector and of the fidelity figures. vae: the encoder of the base. auto: efficientnet where its
     extra is installed."""

@@ -61,7 +61,7 @@ Rejected and kept apart in `rejected.parquet`: {refused}.
 
 - `manifest.parquet` has one row per image with its mask, hashes and how it was made; `metadata.parquet` is the
   small table that Hugging Face's imagefolder reads. The column `split` says what may be trained on:
-  `datasets.load_dataset(<this folder>)` gives `train` and `test` apart (datasets 3.4 or newer).
+  `datasets.load_dataset(<this folder>)` gives `train` and `test` apart.
 - Labels of synthetic images (`dataset.label: {config.dataset.label}`) are in `{labels}/`. `masks/` has the pixels that
   were pasted, outside of which every pixel is the source photograph's own; `planned_masks/` where the defect was asked
   for.{margins}
@@ -95,9 +95,10 @@ def _painted_by(run: Run) -> str:
     base, generate = run.record.base, run.config.generate
     best = "the one that fits its mask and the references best"
     if generate.uses_base:
+        adapters = "for all defects" if run.config.train.joint else "per defect"
         chosen = {"lfs": "the least reconstructed", "balanced": best}[generate.choice]
         return (
-            f"{plain(base.model)} ({base.revision[:12]}) with one DefectFill adapter per defect,\n"
+            f"{plain(base.model)} ({base.revision[:12]}) with one DefectFill adapter {adapters},\n"
             f"  {generate.steps} steps of {generate.solver}, guidance {generate.guidance_scale:g}, of\n"
             f"  {generate.candidates} candidates {chosen}"
         )

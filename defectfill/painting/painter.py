@@ -24,8 +24,8 @@ class Painting:
     candidates: NDArray[np.float32]
     """[M, R, R, 3] in [0, 1]."""
     scores: NDArray[np.float32]
-    """[K], perceptual distance to the clean window inside the planned mask; larger is less reconstructed. nan of those
-    that were dropped on the way."""
+    """[K], distance to the clean window inside the planned mask: perceptual, or of a painter without a base the mean
+    absolute difference of pixels; larger is less reconstructed. nan of those that were dropped on the way."""
     reconstruction: NDArray[np.float32]
     """[R, R, 3] in [0, 1]: the clean window through the VAE, so that the VAE's own error can be told apart."""
     early_scores: tuple[float, ...] = ()

@@ -99,7 +99,8 @@ class ManifestRow(BaseModel):
     steps: int | None = None
     guidance_scale: float | None = None
     candidate_scores: tuple[float, ...] = Field(default=())
-    """Perceptual distances of all candidates to the source, inside the planned mask; nan of those dropped early."""
+    """Distances of all candidates to the source, inside the planned mask: perceptual, or of a painter without a base of
+    pixels; nan of those dropped early."""
     early_scores: tuple[float, ...] = Field(default=())
     """By which they were dropped: how far the predicted latents were from the source's; empty where none was."""
     candidate_index: int | None = None

@@ -1,7 +1,7 @@
 """Architectures of small bases like Stable Diffusion 2 inpainting's: the code paths of the full model, in seconds.
 
 A base has a UNet over [latent, mask, masked-image latent] with cross-attention in several blocks, a KL
-autoencoder of eight pixels to one latent pixel, a CLIP text encoder and tokenizer, and SD2's scheduler config.
+autoencoder of four or eight pixels to one latent pixel, a CLIP text encoder and tokenizer, and SD2's scheduler config.
 """
 
 import json
