@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ app.add_typer(results)
 def main() -> None:
     """Run the command line."""
     set_environment()
+    sys.stdout, sys.stderr = (stream or StringIO() for stream in (sys.stdout, sys.stderr))  # closed, as of daemons
     for stream in (sys.stdout, sys.stderr):  # names of any script also where the terminal knows ASCII only
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

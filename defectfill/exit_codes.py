@@ -31,6 +31,9 @@ def exit_codes() -> Iterator[None]:
         for problem in error.problems:
             print(printable(problem), file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | DataError) else 1)
+    except UnicodeEncodeError as error:
+        print(f"expected paths and names in UTF-8, found {error.object!a}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         if is_full_disk(error):
             print(f"{error.strerror}: make room and run again; what is finished is kept", file=sys.stderr)

@@ -1,6 +1,8 @@
 """The command line: what its commands print, as text and as JSON."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,13 @@ def test_running_a_finished_config_again_prints_its_dataset(finished: Run, comma
     assert [hole.split(), scratch.split()] == [[each, "5", "0", "5", "of", "5"] for each in ("hole", "scratch")]
     assert paths == [str(finished.folder / "contact_sheet.png"), str(finished.dataset)]
     assert contents(finished.category_output) == before
+
+
+def test_a_closed_standard_error_is_no_obstacle(toy_config: Path) -> None:
+    command = "import sys; sys.stderr = None; sys.argv = ['defectfill', 'check', sys.argv[1]]; "
+    command += "from defectfill.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", command, toy_config], stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, "6 normals to paint on" in done.stdout) == (0, True)
 
 
 def as_json(command_line: CommandLine, *arguments: object) -> dict[str, Any]:

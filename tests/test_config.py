@@ -103,6 +103,11 @@ def test_a_base_that_is_here_says_its_own_resolution(tmp_path: Path, base_folder
     assert load_config(write(tmp_path, asked)).base.resolution == 64
 
 
+def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, MINIMAL + "\nseed: 010\ntrain: {steps: 300, learning_rate_unet: 6.0e-4}"))
+    assert (config.seed, config.train.steps, config.train.learning_rate_unet) == (10, 300, 6e-4)
+
+
 def test_prompts_have_their_words_filled_in(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, MINIMAL)).prompts("hole") == ("A photo of sks", "A hex nut with sks")
     changed = MINIMAL + "train: {token: zwx, prompt_object: 'a {token} {object_name}, {token}'}\n"

@@ -51,6 +51,13 @@ def test_a_variable_that_is_empty_makes_no_path_at_the_root(tmp_path: Path, monk
     ]
 
 
+def test_a_folder_whose_name_is_not_utf8_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "L\udcf6t"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"data\.root: expected a path in UTF-8, found '.*L\\udcf6t/data'"):
+        load_config(write(folder, MINIMAL))
+
+
 def test_a_config_in_another_encoding_is_told_to_be_saved_as_utf_8(tmp_path: Path) -> None:
     (tmp_path / "wide.yaml").write_text(MINIMAL, encoding="utf-16")
     with pytest.raises(ConfigError, match=r"expected text in UTF-8, found another encoding .*; save it as UTF-8"):
@@ -111,6 +118,11 @@ MISTAKES = {
     "both": ("data: {root: d, defects: [a], references: {count: 3, fraction: 0.5}}", "data.references: give either .*"),
     "neither": ("data: {root: d, defects: [a], references: {}}", "data.references: give either fraction or count"),
     "no defect": ("data: {root: d, defects: []}", "data.defects: names no defect"),
+    "one defect in two forms of Unicode": (
+        'data: {root: d, defects: ["L\u00f6t", "Lo\u0308t"]}',
+        "data.defects: a defect is named twice",
+    ),
+    "a time for a number": ("seed: 1:30", "seed: .*valid integer.*found '1:30'"),
     "defect twice": ("data: {root: d, defects: [a, b, a]}", "data.defects: a defect is named twice"),
     "good": ("data: {root: d, defects: [good]}", "data.defects: 'good' is the folder of normal images, not a defect"),
     "no list": (
@@ -133,7 +145,7 @@ MISTAKES = {
     ),
     "too long an evaluation": ("evaluate: {steps: 1e30}", "evaluate.steps: .*"),
     "too large steps": ("evaluate: {learning_rate: 1.0e+300}", "evaluate.learning_rate: .*less than or equal to 1, .*"),
-    "a number for a name": ("category: 01", "category: .*found 1; YAML reads this as a number unless .*quotes"),
+    "a number for a name": ("category: 7", "category: .*found 7; YAML reads this as a number unless .*quotes"),
     "no for a name": ("data: {root: d, defects: [no]}", "data.defects.0: .*found False; YAML reads yes, no, on .*"),
 }
 

@@ -63,6 +63,16 @@ def test_what_smooth_outlines_leave_out_is_told(toy_config: Path, category: Path
     assert line.startswith("scratch: 4 of 4 masks have smooth outlines; values from half on count, ")
 
 
+def test_images_that_exif_turns_are_told(toy_config: Path, category: Path) -> None:
+    path = category / "test/hole/000.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    (line,), _ = said(toy_config)
+    assert line.startswith("1 images of defects are read turned, as their EXIF says")
+    assert line.endswith("test/hole/000.png")
+
+
 def test_a_camera_of_12_bits_is_told(toy_config: Path, category: Path) -> None:
     for path in category.glob("t*/*/*.png"):
         write_png(path, read_image(path).astype(np.uint16) * np.uint16(16))

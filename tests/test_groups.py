@@ -75,6 +75,12 @@ def test_a_group_column_without_the_file_is_told(nut: Path) -> None:
     only_problem(config_for(nut.parent, group_column="part"), nut / "groups.csv")
 
 
+@pytest.mark.parametrize("name", ["Groups.csv", "groups.xlsx", "groups.csv"])
+def test_groups_that_would_be_passed_over_are_told(nut: Path, name: str) -> None:
+    (nut / name).symlink_to("/nowhere/groups.csv")
+    only_problem(config_for(nut.parent), nut / name)
+
+
 def test_groups_that_are_no_text_are_told(nut: Path) -> None:
     (nut / "groups.csv").write_bytes(b"\xff\xfe\x00")
     only_problem(config_for(nut.parent), nut / "groups.csv")

@@ -12,6 +12,7 @@ from test_images import noise, save
 
 from defectfill.io.errors import DataError
 from defectfill.io.images import examine_mask, read_image, read_mask
+from defectfill.toy import make_sample
 
 
 @pytest.mark.parametrize("highest", [1, 255])
@@ -100,6 +101,9 @@ def test_of_a_smooth_outline_all_from_half_on_counts_and_the_rest_is_told(
         ("thin.png", np.pad(areas(255), ((0, 0), (0, 9))) + np.uint8(90) * (np.arange(21) == 18).astype(np.uint8)),
         ("lossy.jpg", np.kron(areas(60, 255, 60), np.ones((4, 4), np.uint8))),
         ("dark.png", smooth_disc(8.0) // 3),
+        ("thin and faint.png", np.pad(areas(255), ((0, 40), (0, 40))) + np.uint8(9) * (np.arange(60)[:, None] == 50)),
+        ("without black.png", areas(200) + 40),
+        ("photograph.png", make_sample((0, 0), "washer").image.max(axis=2)),
     ],
 )
 def test_a_mask_that_may_be_read_in_two_ways_is_refused_with_its_values(tmp_path: Path, name: str, values: Any) -> None:

@@ -39,6 +39,8 @@ def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -
     assert lines_of(toy_config)[0] == "washer: no run has been finished"
     run = run_all_steps(toy_config)
     assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    with (run.folder / "timings.jsonl").open("ab") as timings:
+        timings.write(b'{"step": "inpaint", "sec')  # as a killed process leaves it
 
     edit(toy_config, "count: 5", "count: 7")
     lines = lines_of(toy_config)

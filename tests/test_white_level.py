@@ -83,14 +83,16 @@ def washers(tmp_path: Path, toy_data: Path) -> Path:
     return Path(shutil.copytree(toy_data, tmp_path / "data"))
 
 
-def test_white_is_found_by_normals_and_references_and_by_no_held_out_image(washers: Path) -> None:
+def test_white_is_found_by_normals_and_references_and_what_is_held_out_and_brighter_is_refused(washers: Path) -> None:
     assert levels(washers) == {0}  # 8 bits
     deepen(washers, 3)
     assert levels(washers) == {1023}
     records = ingest(config_for(washers, category="washer"))
     paths = {record.role: washers / "washer" / record.path for record in records}
-    brighten(paths["held_out"], 30_000)
-    assert levels(washers) == {1023}
+    brighten(paths["held_out"], 3_000)
+    with pytest.raises(DataError, match=r"expected values up to 1023, the white of all .* those of 4095"):
+        levels(washers)
+    assert levels(washers, white_level=4095) == {4095}
     brighten(paths["reference"], 3_000)
     assert levels(washers) == {4095}
     brighten(paths["normal"], 30_000)

@@ -1,5 +1,6 @@
 """The blocks `data` and `output`: where real images are, which are learnt from, where results go."""
 
+import unicodedata
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -43,7 +44,7 @@ class DataConfig(ConfigSection):
     def _distinct(cls, defects: tuple[str, ...]) -> tuple[str, ...]:
         if not defects:
             raise ValueError("names no defect")
-        if len(set(defects)) < len(defects):
+        if len({unicodedata.normalize("NFC", defect) for defect in defects}) < len(defects):
             raise ValueError("a defect is named twice")
         if "good" in defects:
             raise ValueError("'good' is the folder of normal images, not a defect")

@@ -18,6 +18,7 @@ from defectfill.io.errors import ConfigError
 
 MAX_BYTES = 100_000
 """A larger file is refused before it is parsed."""
+INT = "tag:yaml.org,2002:int"
 MAX_VALUES = 10_000
 """With every alias of YAML replaced by what it stands for, which may be much more than the file shows."""
 
@@ -102,13 +103,16 @@ def absolute(path: Path, file: Path, key: str) -> Path:
     try:
         found = (Path(file).resolve().parent / path.expanduser()).resolve()
         found.exists()
+        str(found).encode()
     except (OSError, RuntimeError) as error:  # too long; an unknown user's home, links that lead in a circle
         raise ConfigError(f"{file}: {key}: {path} cannot be a path: {error.args[-1]}") from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{file}: {key}: expected a path in UTF-8, found {str(found)!a}") from error
     return found
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice instead of keeping the last one."""
+    """SafeLoader that refuses a key written twice, and takes for whole numbers what YAML 1.2 does: 010 is no 8."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[Any] = []
@@ -118,6 +122,13 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"the key '{key}' stands twice, again in line {key_node.start_mark.line + 1}")
             keys.append(key)
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != INT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(INT, re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 
 def _values(value: Any) -> Iterator[Any]:

@@ -61,7 +61,11 @@ def passed_over(config: RunConfig) -> dict[Path, list[str]]:
     for defect in config.data.defects:
         folders += [folder_named(category / kind, defect) for kind in ("test", "ground_truth")]
     found = {folder: sorted(_passed_over_in(folder)) for folder in folders if folder.is_dir()}
-    return {folder: names for folder, names in found.items() if names}
+    return {
+        folder: [name.encode(errors="backslashreplace").decode() for name in names]
+        for folder, names in found.items()
+        if names
+    }
 
 
 def _passed_over_in(folder: Path) -> Iterator[str]:

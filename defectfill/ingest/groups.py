@@ -14,8 +14,10 @@ def read_groups(config: RunConfig, images: Sequence[tuple[str, Path]]) -> tuple[
     path = config.category_folder / GROUPS_FILE
     asked = config.data.group_column
     if not path.is_file():
+        named = [each for each in path.parent.iterdir() if each.name.casefold().startswith(f"{path.stem}.")]
+        problems = [f"{each}: expected a file {GROUPS_FILE}, found what is not read" for each in named]
         missing = f"{path}: expected because data.group_column is {asked!r}, found no such file"
-        return {}, [missing] if asked else []
+        return {}, problems or ([missing] if asked else [])
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, restval="", skipinitialspace=True)

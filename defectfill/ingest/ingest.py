@@ -55,7 +55,7 @@ def ingest(config: RunConfig) -> tuple[ImageRecord, ...]:
     problems += _repeated(config.category_folder, records)
     if problems:
         raise DataError(problems)
-    return _with_one_white(assign_roles(config, records))
+    return _with_one_white(config.category_folder, assign_roles(config, records))
 
 
 def data_digest(config: RunConfig) -> str:
@@ -76,11 +76,20 @@ def data_digest(config: RunConfig) -> str:
     return digest([*content, ["white_level", white]] if white else content)
 
 
-def _with_one_white(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """Return `records` with one white level for all of 16 bits: the largest of normals and references."""
+def _with_one_white(root: Path, records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """Return `records` with one white level for all of 16 bits: the largest of normals and references.
+
+    Raises DataError for images of the test split that are brighter: they would be clipped wherever they are read.
+    """
     deep = [record for record in records if record.bit_depth == 16]
     levels = [record.white_level or FULL for record in deep if record.role in ("normal", "reference")]
-    white = max(levels, default=FULL) % FULL
+    white = max(levels, default=FULL)
+    brighter = [record for record in deep if (record.white_level or FULL) > white]
+    if brighter:
+        expected = f"expected values up to {white}, the white of all normals and references, found those of"
+        hint = "data.white_level says what the camera's white is"
+        raise DataError([f"{root / each.path}: {expected} {each.white_level or FULL}; {hint}" for each in brighter])
+    white %= FULL
     return tuple(
         record.model_copy(update={"white_level": white}) if record.bit_depth == 16 else record for record in records
     )

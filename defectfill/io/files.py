@@ -55,7 +55,7 @@ def unwritable(folder: Path) -> Path | None:
 
     It is tried, and leaves nothing: permissions do not tell of /proc, nor of some mounts.
     """
-    above = next(path for path in (folder, *folder.parents) if path.exists())
+    above = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     try:
         if os.access(above, os.W_OK | os.X_OK):
             tempfile.TemporaryFile(dir=above).close()

@@ -21,6 +21,8 @@ FEW_VALUES = 16
 """Classes in one picture are at most as many; the steps of a wide edge are more."""
 FRINGE_PX = 3
 """The steps of a narrow edge are at most so far from what is brighter than half."""
+WIDE_FRINGE_PX = 24
+"""Those of a wide edge are. What is dark farther away is no edge: a photograph, or a thin line of another value."""
 FLAT_NEIGHBOURS = 4
 """Of a pixel inside an area, or at its straight border, so many of the eight neighbours have the same value."""
 FLAT_SHARE = 0.5
@@ -69,7 +71,7 @@ def interpret(values: Values, *, lossy: bool = False) -> MaskReading:
     half = (full + 1) // 2
     rule: Rule | None
     if histogram[0] == 0 and not lossy:
-        rule = "half" if histogram[:half].any() and histogram[half:].any() else "any value"
+        rule = None if histogram[:half].any() and histogram[half:].any() else "any value"
     elif lossy:
         rule = _rule_of_lossy(values, half)
     else:
@@ -97,12 +99,13 @@ def _rule(values: Values, histogram: NDArray[np.integer], half: int) -> Rule | N
     if not histogram[half:].any():
         is_flat = len(dark) <= FEW_VALUES or _flat_share(values, values > 0) >= FLAT_SHARE
         return "any value" if is_flat else None
-    if dark[-1] < faint:
-        return "any value" if _flat_share(values, (values > 0) & (values < half)) >= FLAT_SHARE else "half"
-    between = (values >= faint) & (values < half)
+    steps = (values > 0) & (values < half)
+    between = steps & (values >= faint) if dark[-1] >= faint else steps
     if _flat_share(values, between) >= FLAT_SHARE:
         return "any value"
-    is_edge = len(dark) > FEW_VALUES or bool(_near(values >= half)[between].all())
+    is_edge = _near(values >= half, WIDE_FRINGE_PX)[steps].all()
+    if len(dark) <= FEW_VALUES and dark[-1] >= faint:
+        is_edge &= _near(values >= half, FRINGE_PX)[between].all()
     return "half" if is_edge else None
 
 
@@ -128,9 +131,9 @@ def _flat_share(values: Values, of: NDArray[np.bool_]) -> float:
     return float((np.asarray(alike)[of] >= FLAT_NEIGHBOURS).mean())
 
 
-def _near(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask [H, W] with all pixels at most FRINGE_PX rows and columns away."""
+def _near(mask: NDArray[np.bool_], reach_px: int) -> NDArray[np.bool_]:
+    """Return a mask [H, W] with all pixels at most `reach_px` rows and columns away."""
     import cv2
 
-    side = 2 * FRINGE_PX + 1
+    side = 2 * reach_px + 1
     return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)

@@ -11,7 +11,7 @@ from defectfill.config.loading import is_set
 from defectfill.config.run import RunConfig
 from defectfill.ingest.find import passed_over, shortened
 from defectfill.ingest.leaks import find_leaks
-from defectfill.io.images import examine_mask
+from defectfill.io.images import examine_mask, is_turned
 from defectfill.io.mask_values import MaskReading, named
 from defectfill.io.white_level import FULL
 from defectfill.masks.held_out import HELD_OUT
@@ -41,6 +41,12 @@ def notes(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]:
         yield (
             f"white is {white} of {FULL} in images of 16 bits ({white.bit_length()} bits), {how}; "
             "data.white_level sets another"
+        )
+    turned = [record.path for record in records if record.mask_path and is_turned(config.category_folder / record.path)]
+    if turned:
+        yield (
+            f"{len(turned)} images of defects are read turned, as their EXIF says, and their masks as they lie: "
+            f"{shortened(turned)}"
         )
     for defect in config.data.defects:
         yield from _mask_notes(config, defect, [record for record in records if record.defect == defect])
