@@ -20,6 +20,7 @@ from defectfill.io.hashing import derive_seed, digest
 from defectfill.io.images import file_sha256
 from defectfill.io.progress import progress
 from defectfill.model.evaluation.data import DefectDataset, Item, real_share_sampler
+from defectfill.model.evaluation.heads import build_unet
 from defectfill.model.evaluation.metrics import auroc, average_precision
 from defectfill.model.evaluation.predictions import image_score
 from defectfill.records.manifest import ManifestRow
@@ -102,12 +103,10 @@ def _fit(
     """Return the network of the best epoch, and the pixel AP of the validation part after each."""
     try:
         from monai.losses import DiceCELoss
-        from monai.networks.nets import BasicUNet
     except ImportError as error:
         raise ConfigError("the detector needs an extra: pip install 'defectfill[detector]'") from error
     torch.manual_seed(derive_seed(settings.seed, "detector"))
-    network: nn.Module = BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 128, 16))
-    network.to(device)
+    network = build_unet().to(device)
     loss = DiceCELoss(sigmoid=True, batch=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     sampler = real_share_sampler(train, None, len(train), settings.seed)

@@ -22,6 +22,7 @@ from defectfill.io.images import ImageArray
 from defectfill.model.evaluation.arms import Arm, Part, draw
 from defectfill.model.evaluation.examples import Example, Images, augmented, draw_crop
 from defectfill.model.evaluation.features import FeatureExtractor
+from defectfill.model.evaluation.heads import LinearHead, build_unet
 from defectfill.model.evaluation.metrics import average_precision, f1_max
 from defectfill.model.evaluation.predictions import (
     SMOOTHED_PX,
@@ -40,9 +41,6 @@ POOLED_PX = 21
 """AnomalyDiffusion's image score is the largest mean over so many pixels squared."""
 FIRST_STEPS = 5
 """Of which the mean loss is the first one: a quick learner has learnt most of it within a tenth of the steps."""
-FIRST_LOGIT = -2.0
-"""What a network says of every pixel before it has learnt anything (the prior of RetinaNet, Lin et al. 2017). From 0 a
-U-Net spends its first 400 steps on learning that most pixels are normal."""
 AVERAGE = 0.98
 """Decay of the moving average of the weights, which is what is validated and tested: where a training ends is less a
 matter of its last few steps."""
@@ -50,40 +48,6 @@ CONSTANT = 1e-3
 """Standard deviation of the logits below which a network says the same of every pixel."""
 SEEDED = threading.Lock()
 """Held while weights are drawn: torch's generator is that of all threads."""
-
-
-def _say_normal(last: nn.Module) -> None:
-    """Let a network begin with FIRST_LOGIT for every pixel; last: its last layer."""
-    assert isinstance(last, nn.Conv2d)
-    assert last.bias is not None
-    nn.init.constant_(last.bias, FIRST_LOGIT)
-
-
-class LinearHead(nn.Module):
-    """A linear head per pixel on frozen features, normalised by what a batch of the first step is like."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, extractor: FeatureExtractor, example: Tensor) -> None:
-        super().__init__()
-        self.extractor = extractor
-        stacked = self._stacked(example)
-        self.register_buffer("mean", stacked.mean(dim=(0, 2, 3), keepdim=True))
-        self.register_buffer("scale", stacked.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-6))
-        self.head = nn.Conv2d(stacked.shape[1], 1, 1)
-        _say_normal(self.head)
-
-    def _stacked(self, images: Tensor) -> Tensor:
-        """Return all levels of the features of images [B, 3, S, S] at a quarter of their size, [B, F, S / 4, S / 4]."""
-        size = [side // 4 for side in images.shape[-2:]]
-        maps = [nn.functional.interpolate(each, size, mode="bilinear") for each in self.extractor.maps(images)]
-        return torch.cat(maps, dim=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [B, 1, S, S] of images [B, 3, S, S]."""
-        logits: Tensor = self.head((self._stacked(images) - self.mean) / self.scale)
-        return nn.functional.interpolate(logits, images.shape[-2:], mode="bilinear")
 
 
 @dataclass(frozen=True)
@@ -136,11 +100,7 @@ class Bench:
         if detector == "linear":
             example, _ = self._batch(part, arm, 0, seed)
             return LinearHead(self.extractor, example).to(self.device)
-        from monai.networks.nets import BasicUNet
-
-        network = BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=(16, 16, 32, 64, 128, 16))
-        _say_normal(network.final_conv)
-        return network.to(self.device)
+        return build_unet().to(self.device)
 
     def _fit(
         self, network: nn.Module, part: Part, arm: Arm, detector: DetectorName, seed: int
