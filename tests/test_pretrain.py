@@ -196,6 +196,14 @@ def test_with_the_decoder_alone_latents_and_denoiser_stay(pretrain_path: Path) -
     changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
     assert changed == {"decoder", "post_quant_conv"}
     assert "denoiser.parquet" not in after
+    third = pretrain_path.with_name("third.yaml")
+    again = START.replace("PARTS", "parts: all").replace("DENOISER", "2")
+    third.write_text(again.replace("further", "third").replace("start: base", "start: further"))
+    scales = [
+        json.loads(files["vae/config.json"])["scaling_factor"]
+        for files in (before, contents(pretrain(load_pretrain_config(third))))
+    ]
+    assert scales[0] == scales[1], "a denoiser that learnt before the step before is no autoencoder alone"
 
 
 @pytest.mark.parametrize(

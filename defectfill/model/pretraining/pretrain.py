@@ -93,7 +93,8 @@ def _record(config: PretrainConfig) -> dict[str, Any]:
 def _is_autoencoder_alone(folder: Path) -> bool:
     """Return whether a base's UNet has learnt nothing yet, so that the scale of its latents is still free."""
     try:
-        return not json.loads((folder / "pretrain.json").read_bytes())["denoiser"]["steps"]
+        record = json.loads((folder / "pretrain.json").read_bytes())
+        return record["start"] is None and not record["denoiser"]["steps"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
