@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from defectfill.painting.label import annotation_margin, changed_fraction, grown, intersection_over_union
+from defectfill.painting.label import (
+    annotation_margin,
+    changed_fraction,
+    grown,
+    intersection_over_union,
+    visible_fraction,
+)
 from defectfill.toy import make_sample
 
 
@@ -38,7 +44,8 @@ def test_the_margin_of_a_mask_around_a_plain_square_is_exact(margin: int) -> Non
     image, mask = np.full((60, 60, 1), 100, np.uint8), np.zeros((60, 60), dtype=bool)
     mask[20:40, 25:45] = True
     image[mask] = 160
-    assert annotation_margin(image, grown(mask, margin)) == margin
+    assert annotation_margin(image, loose := grown(mask, margin)) == margin
+    assert visible_fraction(image, loose) == mask.sum() / loose.sum()
 
 
 def test_where_nothing_stands_out_or_there_is_no_surrounding_the_margin_is_none() -> None:
@@ -46,6 +53,7 @@ def test_where_nothing_stands_out_or_there_is_no_surrounding_the_margin_is_none(
     mask[10:20, 10:20] = True
     assert annotation_margin(image, mask) == 0
     assert annotation_margin(image, np.ones_like(mask)) == 0
+    assert visible_fraction(image, mask) == visible_fraction(image, np.ones_like(mask)) == 1
 
 
 def test_a_grown_mask_has_every_pixel_within_the_margin() -> None:

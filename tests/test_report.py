@@ -187,7 +187,7 @@ def refusals(limits: list[Limit], figures: dict[str, Any]) -> set[str]:
 
 def test_the_ranges_shown_are_those_by_which_the_gate_judges(finished: Run) -> None:
     references = [each.measures for each in measured_references(finished, "hole").references]
-    gate = Gate.calibrated(references, GatesConfig(), "diffusion")
+    gate = Gate.calibrated(references, GatesConfig(), "diffusion", [0.4, 0.6])
     random, seen = np.random.default_rng(0), set()
     for _ in range(300):
         scale = random.uniform(0.2, 3, 5)

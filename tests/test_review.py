@@ -330,11 +330,11 @@ def test_a_gate_refuses_exactly_the_samples_whose_need_exceeds_its_setting() -> 
     references, seen = [measures(rng) for _ in range(3)], Counter[str]()
     for tolerance in (0.0, 0.7, 1.0, 2.5):
         gate = Gate.calibrated(
-            references, GatesConfig(tolerance=tolerance, max_reference_correlation=0.01), "diffusion"
+            references, GatesConfig(tolerance=tolerance, max_reference_correlation=0.01), "diffusion", [0.9, 0.5]
         )
         settings = {"mask_lost": -0.3, "off_mask": 0.75, "near_copy": 0.01}
         for _ in range(60):
-            row, against = row_of(measures(rng), gate, float(rng.choice([0, 0.2, 0.6])), float(rng.uniform()))
+            row, against = row_of(measures(rng), gate, float(rng.choice([0, 0.2, 0.22, 0.6])), float(rng.uniform()))
             needs = needs_of(row, *ends_of(gate))
             assert tuple(each for each in REASONS if needs[each] > settings.get(each, tolerance)) == against
             seen.update(against)

@@ -206,10 +206,15 @@ def test_a_sample_is_rejected_where_too_little_of_its_mask_changed(least: float,
     assert sample.reason == reason
 
 
-def test_a_sample_is_judged_with_a_mask_as_loose_as_the_references_but_labelled_tightly() -> None:
+def test_where_one_sees_a_part_of_the_references_masks_alone_no_more_of_a_planned_one_need_be_drawn() -> None:
     gate = replace(OPEN, settings=GatesConfig(min_drawn_fraction=0.6, max_off_mask_fraction=1))
-    tight, loose = (samples(PartPainter(RESOLUTION // 2), [1], gate, margin_px=margin)[0] for margin in (0, 3))
-    assert (tight.reason, loose.reason) == ("mask_lost", None)
+    gates = [replace(gate, visible_fraction=visible) for visible in (1.0, 0.65)]
+    whole, part = (samples(PartPainter(RESOLUTION // 2), [1], gate)[0] for gate in gates)
+    assert (whole.reason, part.reason) == ("mask_lost", None)
+
+
+def test_a_sample_is_measured_with_a_mask_as_loose_as_the_references_but_labelled_tightly() -> None:
+    tight, loose = (samples(PartPainter(RESOLUTION // 2), [1], margin_px=margin)[0] for margin in (0, 3))
     np.testing.assert_array_equal(tight.drawn_mask, loose.drawn_mask)
     assert tight.drawn_fraction == loose.drawn_fraction
     assert loose.measures.contrast < tight.measures.contrast

@@ -11,8 +11,8 @@ class GatesConfig(ConfigSection):
     """The thresholds that a sample must pass to be kept."""
 
     min_drawn_fraction: float = Field(default=0.3, ge=0, le=1)
-    """mask_lost: the drawn mask, grown by the margin that the references' masks leave, covers less than this share of
-    the planned one."""
+    """mask_lost: the drawn mask covers less than this share of the planned one, times the share of the references'
+    masks in which one sees the defect."""
     max_off_mask_fraction: float = Field(default=0.75, ge=0, le=1)
     """off_mask: more than this share of the drawn mask lies outside the planned one."""
     tolerance: float = Field(default=1.0, ge=0, le=20)

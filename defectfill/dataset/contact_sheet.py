@@ -9,17 +9,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
-from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.io.images import ImageArray, read_mask, write_png
 from defectfill.io.names import drawn_name
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import REASONS
-from defectfill.painting.label import covered_fraction, grown
 from defectfill.painting.tiles import GAP_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
 from defectfill.records.snapshot import ImageRecord, read_picture, references_of
-from defectfill.runs.plan import plan_table, read_planned_mask
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
@@ -95,7 +92,7 @@ def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[She
     ]
     yield SheetRow(f"{name}: normals, planned mask outlined", [outlined(window) for window in normals])
     results = [_crop(run.dataset / row.image_path, mask, row, side) for row, mask in zip(painted, drawn, strict=True)]
-    figures = tuple(_caption(run, *scene, side) for scene in zip(painted, drawn, planned, strict=True))
+    figures = tuple(_caption(row, side) for row in painted)
     yield SheetRow(f"{name}: results, with what the gates measure", [window.image for window in results], figures)
     masks = [np.repeat(window.mask[..., None], 3, axis=2).astype(np.float32) for window in results]
     yield SheetRow(f"{name}: drawn masks", masks)
@@ -125,20 +122,13 @@ def _reduced(box: Box, side: int) -> tuple[str, ...]:
 
 def _rejected_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[SheetRow]:
     """Yield rows of the first samples that were rejected for each reason, the drawn mask outlined."""
-    plan = plan_table(run, defect, columns=["sample_id", "planned_mask_path"])
-    planned = dict(zip(plan["sample_id"].to_pylist(), plan["planned_mask_path"].to_pylist(), strict=True))
     for reason in REASONS:
         rows = _first(run, "rejected", defect, columns, reason)
         found = [(row, files) for row in rows if (files := rejected_files(run, defect, row.sample_id))]
         if not found:
             continue
-        drawn = [read_mask(mask) for _, (_, mask) in found]
-        scenes = zip(found, drawn, strict=True)
-        tiles = [outlined(_crop(image, mask, row, side)) for (row, (image, _)), mask in scenes]
-        figures = tuple(
-            _caption(run, row, mask, read_planned_mask(run, planned[row.sample_id]), side)
-            for (row, _), mask in zip(found, drawn, strict=True)
-        )
+        tiles = [outlined(_crop(image, read_mask(mask), row, side)) for row, (image, mask) in found]
+        figures = tuple(_caption(row, side) for row, _ in found)
         yield SheetRow(f"{drawn_name(defect)}: rejected as {reason}", tiles, figures)
 
 
@@ -151,16 +141,10 @@ def _crop(path: Path, mask: NDArray[np.bool_], row: ManifestRow, side: int) -> W
     return crop_window(image, mask, box, side)
 
 
-def _caption(
-    run: Run, row: ManifestRow, drawn: NDArray[np.bool_], planned: NDArray[np.bool_], side: int
-) -> tuple[str, ...]:
-    """Return the figures that the gates judge, of those measured at several resolutions the source's finest, in lines.
-
-    drawn, planned: the masks [H, W] of the sample; the drawn one counts as loose as the references' masks are.
-    """
-    loose = grown(drawn, annotation_margin_px(run.folder, row.defect))
+def _caption(row: ManifestRow, side: int) -> tuple[str, ...]:
+    """Return the figures that the gates judge, in lines; of those measured at several resolutions the finest."""
     lines = (
-        {"drawn": covered_fraction(planned, loose), "contrast": row.contrast},
+        {"drawn": row.drawn_fraction, "contrast": row.contrast},
         {"off": row.off_mask_fraction, "texture": _finest(row.texture)},
         {"seam": row.seam_gradient, "edge": _finest(row.edge_sharpness)},
         {"like": row.reference_correlation, "apart": row.appearance_distance},

@@ -4,6 +4,7 @@ Everything is measured in the window and as a share of the surroundings' brightn
 otherwise are judged alike.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -94,6 +95,8 @@ class Gate:
     """The limits that the references of one defect set."""
 
     settings: GatesConfig
+    visible_fraction: float
+    """Of the references' masks, in which one sees the defect; of a planned mask no more can be asked for."""
     contrast_range: tuple[float, float]
     """Least and largest contrast."""
     min_texture: tuple[float, ...]
@@ -110,19 +113,27 @@ class Gate:
     """Whose samples are judged."""
 
     @property
+    def min_drawn_fraction(self) -> float:
+        """The least share of a planned mask that the drawn one covers."""
+        return self.settings.min_drawn_fraction * self.visible_fraction
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """All that it rejects for."""
         return reasons_of(self.painter)
 
     @classmethod
-    def calibrated(cls, references: Sequence[Measures], settings: GatesConfig, painter: str) -> "Gate":
+    def calibrated(
+        cls, references: Sequence[Measures], settings: GatesConfig, painter: str, visible: Sequence[float] = ()
+    ) -> "Gate":
         """Return the gate of at least one measured reference, none of which it would reject but as its own copy.
 
         Contrast, texture and sharpness of the edge are at least the least of the references over LEAST_EXCESS, SMOOTHER
         and SOFTER to the power of the tolerance, contrast and seam gradient at most their `upper_limit`. The
         correlation may go the share `settings.max_reference_correlation` of the way from the most alike two references
         to 1; the appearance distance to that of the reference farthest from the others, times
-        `LEAST_EXCESS ** tolerance`. painter: whose samples are judged, see MEANINGLESS.
+        `LEAST_EXCESS ** tolerance`. painter: whose samples are judged, see MEANINGLESS. visible: by reference, the
+        share of its mask in which one sees the defect; all of it unless said.
         """
         alike = [appearance_correlation(one.appearance, other.appearance) for one, other in combinations(references, 2)]
         most, contrasts = max([0.0, *alike]), [each.contrast for each in references]
@@ -133,6 +144,7 @@ class Gate:
         tolerance = settings.tolerance
         return cls(
             settings=settings,
+            visible_fraction=statistics.median(visible or [1.0]),
             contrast_range=(min(contrasts) / LEAST_EXCESS**tolerance, upper_limit(contrasts, tolerance)),
             min_texture=_least([each.texture for each in references], SMOOTHER**tolerance),
             min_edge_sharpness=_least([each.edge_sharpness for each in references], SOFTER**tolerance),
@@ -143,17 +155,17 @@ class Gate:
             painter=painter,
         )
 
-    def judge(self, measures: Measures, loose_fraction: float, off_mask_fraction: float) -> "Verdict":
+    def judge(self, measures: Measures, drawn_fraction: float, off_mask_fraction: float) -> "Verdict":
         """Return the verdict on a sample.
 
-        loose_fraction: share of the planned mask that the drawn one covers, labelled as loosely as the references are;
-        off_mask_fraction: share of the drawn mask that lies outside the planned one.
+        drawn_fraction: share of the planned mask that the drawn one covers; off_mask_fraction: share of the drawn mask
+        that lies outside the planned one.
         """
         most_alike = max(appearance_correlation(measures.appearance, each.appearance) for each in self.references)
         least, largest = self.contrast_range
         apart = appearance_distance(measures, self.references)
         against: dict[Reason, bool] = {
-            "mask_lost": loose_fraction == 0 or loose_fraction < self.settings.min_drawn_fraction,
+            "mask_lost": drawn_fraction == 0 or drawn_fraction < self.min_drawn_fraction,
             "off_mask": off_mask_fraction > self.settings.max_off_mask_fraction,
             "seam_visible": measures.seam_gradient > self.max_seam_gradient,
             "near_copy": most_alike > self.max_reference_correlation,

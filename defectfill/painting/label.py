@@ -60,6 +60,12 @@ def annotation_margin(image: ImageArray, mask: NDArray[np.bool_]) -> int:
     return int(np.argmax(amplitudes >= VISIBLE_SHARE * amplitudes.max()))
 
 
+def visible_fraction(image: ImageArray, mask: NDArray[np.bool_]) -> float:
+    """Return the share of a mask [H, W], not empty, that lies deeper in it than its `annotation_margin`, in (0, 1]."""
+    inside = depth_in(mask[region_around(mask, 1)])
+    return int(np.count_nonzero(inside > annotation_margin(image, mask))) / int(np.count_nonzero(mask))
+
+
 def _difference(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the mean squared differences [h, w] of pixels [h, w, 3] from what is nearest to each beside a mask."""
     import cv2

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from defectfill.io.images import read_mask
 from defectfill.painting.gates import Gate
+from defectfill.painting.label import visible_fraction
 from defectfill.painting.measures import measure_sample
 from defectfill.painting.window import window_box
 from defectfill.records.snapshot import read_picture, references_of
@@ -15,9 +16,10 @@ from defectfill.runs.run import Run
 def calibrated_gate(run_folder: Path, defect: str) -> Gate:
     """Return the gate of a defect of the run in `run_folder`, calibrated on its references; kept in the process."""
     run = Run.at(run_folder)
-    folder, measured = run.config.category_folder, []
+    folder, measured, visible = run.config.category_folder, [], []
     for record in references_of(run.snapshot(), defect):
         mask = read_mask(folder / record.mask_path)
-        box = window_box(mask, run.config.window, run.config.latent_side)
-        measured.append(measure_sample(read_picture(folder, record), mask, mask, box))
-    return Gate.calibrated(measured, run.config.gates, run.config.generate.painter)
+        image, box = read_picture(folder, record), window_box(mask, run.config.window, run.config.latent_side)
+        measured.append(measure_sample(image, mask, mask, box))
+        visible.append(visible_fraction(image, mask))
+    return Gate.calibrated(measured, run.config.gates, run.config.generate.painter, visible)

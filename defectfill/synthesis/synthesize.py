@@ -129,8 +129,7 @@ def finish(
     off_mask_fraction = _area(drawn & ~planned) / max(_area(drawn), 1)
     loose_mask = grown(drawn_mask, margin_px)
     measures = measure_sample(image, loose_mask, planned_mask, spec.window, visible=drawn_mask)
-    loose_fraction = covered_fraction(planned, loose_mask[here])
-    verdict = gate.judge(measures, loose_fraction, off_mask_fraction)
+    verdict = gate.judge(measures, drawn_fraction, off_mask_fraction)
     return Sample(
         spec=spec,
         image=image,

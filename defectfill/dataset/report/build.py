@@ -81,7 +81,7 @@ def write_report(run: Run, folder: Path | None = None) -> Path:
 def _page(run: Run, pictures: Path) -> bytes:
     samples, outcome = painted_samples(run), summary(run.dataset)
     references = {defect: measured_references(run, defect) for defect in run.config.data.defects}
-    scenes = draw_scenes(samples, {defect: each.margin_px for defect, each in references.items()}, pictures)
+    scenes = draw_scenes(samples, pictures)
     evaluation, mean_size, adapters = read_verdict(run), write_mean(run, pictures), trainings(run, pictures)
     names = {f"real-{record.sha256[:16]}": record.path for record in run.snapshot()}
     defects = []

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from defectfill.dataset.report.build import PAGE
 from defectfill.dataset.report.page import render
-from defectfill.dataset.report.references import measured_references
 from defectfill.dataset.report.samples import PaintedSample, painted_samples
 from defectfill.dataset.report.scenes import DrawnSample, draw_scenes
 from defectfill.dataset.report.training import training_records
@@ -61,7 +60,7 @@ def _page(before: Run, after: Run, folder: Path) -> bytes:
     common = _common(*samples)
     same_distance = before.record.distance == after.record.distance
     medians = MEDIANS if same_distance else tuple(name for name in MEDIANS if name != "score")
-    pairs = _pairs(runs, common[:MOST_PAIRS], folder)
+    pairs = _pairs(common[:MOST_PAIRS], folder)
     return render(
         "compare.html",
         runs=runs,
@@ -153,13 +152,12 @@ def _common(
     return [(sample, by_id[sample.row.sample_id]) for sample in before if sample.row.sample_id in by_id]
 
 
-def _pairs(runs: tuple[Run, Run], common: Sequence[tuple[PaintedSample, PaintedSample]], folder: Path) -> list[Pair]:
+def _pairs(common: Sequence[tuple[PaintedSample, PaintedSample]], folder: Path) -> list[Pair]:
     """Write the pictures of samples of both runs, into `before/` and `after/`."""
     drawn = []
-    for run, name, own in zip(runs, ("before", "after"), zip(*common, strict=True), strict=False):
+    for name, own in zip(("before", "after"), zip(*common, strict=True), strict=False):
         (folder / name).mkdir()
-        margins = {defect: measured_references(run, defect).margin_px for defect in run.config.data.defects}
-        drawn.append(draw_scenes(own, margins, folder / name).samples)
+        drawn.append(draw_scenes(own, folder / name).samples)
     return [
         Pair(before.row, after.row, (drawn[0].get(before.row.sample_id), drawn[1].get(after.row.sample_id)))
         for before, after in common

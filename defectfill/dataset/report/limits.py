@@ -28,10 +28,10 @@ def limits_of(gate: Gate) -> list[Limit]:
 
     Figures that say nothing against samples of its painter have none.
     """
-    settings, (least, largest) = gate.settings, gate.contrast_range
+    least, largest = gate.contrast_range
     limits = [
-        Limit(reasons=("mask_lost",), label="planned mask drawn", key="drawn", low=settings.min_drawn_fraction),
-        Limit(reasons=("off_mask",), label="drawn off the mask", key="off", high=settings.max_off_mask_fraction),
+        Limit(reasons=("mask_lost",), label="planned mask drawn", key="drawn", low=gate.min_drawn_fraction),
+        Limit(reasons=("off_mask",), label="drawn off the mask", key="off", high=gate.settings.max_off_mask_fraction),
         Limit(reasons=("seam_visible",), label="seam gradient", key="seam", high=gate.max_seam_gradient),
         Limit(
             reasons=("near_copy",), label="correlation with a reference", key="correlation",

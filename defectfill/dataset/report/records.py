@@ -44,20 +44,15 @@ def _record(sample: PaintedSample, scenes: Scenes) -> dict[str, Any]:
         "early": [rounded(each) for each in row.early_scores],
         "chosen": row.candidate_index,
         "score": rounded(row.score),
-        **_drawn(drawn, row.drawn_fraction),
+        "drawn": rounded(row.drawn_fraction),
+        **_picture(drawn),
     }
 
 
-def _drawn(drawn: DrawnSample | None, drawn_fraction: float | None) -> dict[str, Any]:
+def _picture(drawn: DrawnSample | None) -> dict[str, Any]:
     if drawn is None:
-        return {"picture": None, "drawn": rounded(drawn_fraction)}
-    return {
-        "picture": drawn.number,
-        "side": drawn.side,
-        "planned": drawn.planned,
-        "label": drawn.label,
-        "drawn": rounded(drawn.drawn_fraction),
-    }
+        return {"picture": None}
+    return {"picture": drawn.number, "side": drawn.side, "planned": drawn.planned, "label": drawn.label}
 
 
 def source_records(scenes: Scenes, names: Mapping[str, str]) -> list[dict[str, Any]]:

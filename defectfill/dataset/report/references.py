@@ -1,6 +1,5 @@
 """The references of a run as its dataset holds them, measured, and the gates that they set."""
 
-import statistics
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from defectfill.io.images import ImageArray, read_mask
 from defectfill.io.white_level import read_stretched
 from defectfill.painting.gates import Gate
-from defectfill.painting.label import annotation_margin
+from defectfill.painting.label import visible_fraction
 from defectfill.painting.measures import Measures, measure_sample
 from defectfill.painting.window import Box, window_box
 from defectfill.records.manifest import ManifestRow
@@ -42,8 +41,6 @@ class DefectReferences:
 
     references: tuple[MeasuredReference, ...]
     gate: Gate
-    margin_px: int
-    """By which a drawn mask is grown before it is held against the planned one."""
 
 
 def measured_references(run: Run, defect: str) -> DefectReferences:
@@ -56,8 +53,12 @@ def measured_references(run: Run, defect: str) -> DefectReferences:
     found = tuple(_measured(run, ManifestRow.model_validate(row)) for row in rows)
     return DefectReferences(
         references=found,
-        gate=Gate.calibrated([each.measures for each in found], run.config.gates, run.config.generate.painter),
-        margin_px=round(statistics.median(annotation_margin(each.image, each.mask) for each in found)),
+        gate=Gate.calibrated(
+            [each.measures for each in found],
+            run.config.gates,
+            run.config.generate.painter,
+            [visible_fraction(each.image, each.mask) for each in found],
+        ),
     )
 
 

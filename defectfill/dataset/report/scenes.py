@@ -1,7 +1,7 @@
 """Samples drawn for the report: source by source, so that each is read once, several at a time."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,7 +15,6 @@ from defectfill.dataset.report.samples import Files, PaintedSample
 from defectfill.io.images import ImageArray, read_mask
 from defectfill.io.progress import progress
 from defectfill.io.white_level import read_stretched
-from defectfill.painting.label import covered_fraction, grown
 from defectfill.records.manifest import ManifestRow
 
 SOURCE_SIDE_PX = 320
@@ -37,8 +36,6 @@ class DrawnSample:
     planned: str
     label: str
     """SVG paths."""
-    drawn_fraction: float
-    """Share of the planned mask that was drawn, as its gate counts it."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +60,15 @@ class Scenes:
     """Of the kept samples of each defect."""
 
 
-def draw_scenes(samples: Sequence[PaintedSample], margins_px: Mapping[str, int], folder: Path) -> Scenes:
-    """Write the pictures of samples, and of their sources whole, into a folder.
-
-    margins_px: by defect, how far a drawn mask is grown before it is held against the planned one.
-    """
+def draw_scenes(samples: Sequence[PaintedSample], folder: Path) -> Scenes:
+    """Write the pictures of samples, and of their sources whole, into a folder."""
     numbered = sorted(enumerate(samples), key=lambda pair: pair[1].source)
     groups = [list(group) for _, group in groupby(numbered, key=lambda pair: pair[1].source)]
     budget = Budget.of(len(samples))
     found = Scenes({}, {}, {})
 
     def draw(job: tuple[int, list[tuple[int, PaintedSample]]]) -> Scenes:
-        return _draw_source(*job, margins_px, folder, budget)
+        return _draw_source(*job, folder, budget)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
         for part in progress(threads.map(draw, enumerate(groups)), "pictures of the report", total=len(groups)):
@@ -88,7 +82,6 @@ def draw_scenes(samples: Sequence[PaintedSample], margins_px: Mapping[str, int],
 def _draw_source(
     number: int,
     group: Sequence[tuple[int, PaintedSample]],
-    margins_px: Mapping[str, int],
     folder: Path,
     budget: Budget,
 ) -> Scenes:
@@ -101,8 +94,8 @@ def _draw_source(
     for position, sample in group:
         if sample.files is None:
             continue
-        row, margin_px = sample.row, margins_px[sample.row.defect]
-        found.samples[row.sample_id] = _draw_sample(position, row, sample.files, source, margin_px, folder, budget)
+        row = sample.row
+        found.samples[row.sample_id] = _draw_sample(position, row, sample.files, source, folder, budget)
         if not row.reason:
             _add(found.heat, row.defect, heat_of(read_mask(sample.files.label)))
     return found
@@ -117,15 +110,13 @@ def _draw_sample(
     row: ManifestRow,
     files: Files,
     source: ImageArray,
-    margin_px: int,
     folder: Path,
     budget: Budget,
 ) -> DrawnSample:
     assert row.window is not None
-    box, planned, drawn = row.window, read_mask(files.planned), read_mask(files.drawn)
-    label = drawn if files.label == files.drawn else read_mask(files.label)
-    after = window_at(read_stretched(files.image, row.white_level), label, box, budget)
-    before = window_at(source, planned, box, budget)
+    box = row.window
+    after = window_at(read_stretched(files.image, row.white_level), read_mask(files.label), box, budget)
+    before = window_at(source, read_mask(files.planned), box, budget)
     write_webp(folder / f"{number}-after.webp", after.image, budget)
     write_webp(folder / f"{number}-before.webp", before.image, budget)
     write_webp(folder / f"{number}-change.webp", change_of(before.image, after.image), budget)
@@ -134,7 +125,6 @@ def _draw_sample(
         side=len(after.mask),
         planned=outline(before.mask),
         label=outline(after.mask),
-        drawn_fraction=covered_fraction(planned, grown(drawn, margin_px)),
     )
 
 

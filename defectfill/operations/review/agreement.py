@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from defectfill.config.gates import GatesConfig
-from defectfill.dataset.annotated import annotation_margin_px
 from defectfill.operations.reports import Agreement, GateAgreement, Proposal
 from defectfill.painting.gates import Gate, reasons_of
 from defectfill.records.manifest import TAKEN_OUT, ManifestRow
@@ -103,8 +102,7 @@ def read_decisions(run: Run) -> Decisions:
     rows.sort(key=lambda row: row.sample_id)
     defects = {row.defect for row in rows}
     ends = {defect: ends_of(calibrated_gate(run.folder, defect)) for defect in defects}
-    loose = {defect: annotation_margin_px(run.folder, defect) > 0 for defect in defects}
-    needs = [needs_of(row, *ends[row.defect], loose=loose[row.defect]) for row in rows]
+    needs = [needs_of(row, *ends[row.defect]) for row in rows]
     return Decisions(
         {
             gate: np.array([each[gate] for each in needs], np.float64)
@@ -121,24 +119,24 @@ def ends_of(gate: Gate) -> tuple[Gate, Gate]:
             gate.references,
             gate.settings.model_copy(update={TOLERANCE: end, "max_reference_correlation": end}),
             gate.painter,
+            [gate.visible_fraction],
         )
         for end in (0.0, 1.0)
     )
     return strict, wide
 
 
-def needs_of(row: ManifestRow, strict: Gate, wide: Gate, *, loose: bool = False) -> dict[str, float]:
+def needs_of(row: ManifestRow, strict: Gate, wide: Gate) -> dict[str, float]:
     """Return the need of a sample at each gate, by the figures in its row.
 
-    A limit is a power of the tolerance, so those of tolerance 0 and 1 say which one a figure needs. loose: that the
-    drawn mask was grown before mask_lost was judged, by which the row has no figure: its reason stands for it.
+    A limit is a power of the tolerance, so those of tolerance 0 and 1 say which one a figure needs.
     """
     figures = {name: getattr(row, name) or 0.0 for name in FIGURES}
-    lost = not figures["drawn_fraction"] or (loose and row.reason == "mask_lost")
+    drawn = figures["drawn_fraction"]
     (faintest, strongest), (faint, strong) = strict.contrast_range, wide.contrast_range
     apart, contrast = figures["appearance_distance"], figures["contrast"]
     return {
-        "mask_lost": math.inf if lost else -1.0 if loose else -figures["drawn_fraction"],
+        "mask_lost": -drawn / strict.visible_fraction if drawn else math.inf,
         "off_mask": figures["off_mask_fraction"],
         "seam_visible": _tolerance(figures["seam_gradient"], strict.max_seam_gradient, wide.max_seam_gradient),
         "near_copy": _share(figures["reference_correlation"], strict.max_reference_correlation),
