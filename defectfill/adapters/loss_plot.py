@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from defectfill.io.files import write_bytes
+from defectfill.records.losses import LOSSES
 
-LOSSES = ("total", "defect", "object", "attention")
 SMOOTHED_OVER = 50
 """Each point is the mean of about one part in so many of all steps."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from defectfill.adapters.files import TRAINING_FILE
-from defectfill.adapters.loss_plot import LOSSES, plot_losses
+from defectfill.adapters.loss_plot import plot_losses
 from defectfill.adapters.references import read_training_data
 from defectfill.config.affects import Affects, settings_that_affect
 from defectfill.io.files import new_folder, write_bytes, write_table
@@ -19,6 +19,7 @@ from defectfill.io.images import file_sha256
 from defectfill.io.names import drawn_name
 from defectfill.model.lora import ADAPTER_FILE
 from defectfill.model.training.data import TrainingData
+from defectfill.records.losses import LOSSES
 from defectfill.runs.run import Run
 
 if TYPE_CHECKING:

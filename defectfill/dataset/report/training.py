@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.dataset.report.plots import loss_curves
 from defectfill.io.files import damage_named, read_table
+from defectfill.records.losses import LOSSES
 from defectfill.runs.run import Run
 
-TERMS = ("total", "defect", "object", "attention")
 MOST_PREVIEWS = 8
 
 
@@ -59,7 +59,7 @@ def trainings(run: Run, pictures: Path) -> list[Training]:
 def _training(number: int, folder: Path, record: TrainingRecord, pictures: Path) -> Training:
     with damage_named(folder / "losses.parquet", f"remove {folder} and run again"):
         rows = read_table(folder / "losses.parquet")
-    steps, terms = [row["step"] for row in rows], {name: [row[name] for row in rows] for name in TERMS}
+    steps, terms = [row["step"] for row in rows], {name: [row[name] for row in rows] for name in LOSSES}
     measured = {row["step"]: row["validation"] for row in rows if row["validation"] is not None}
     previews = []
     for file in sorted((folder / "previews").glob("*.png"))[-MOST_PREVIEWS:]:

@@ -102,12 +102,12 @@ def _fit(
 ) -> tuple[nn.Module, list[float]]:
     """Return the network of the best epoch, and the pixel AP of the validation part after each."""
     try:
-        from monai.losses import DiceCELoss
+        from monai.losses import DiceFocalLoss
     except ImportError as error:
         raise ConfigError("the detector needs an extra: pip install 'defectfill[detector]'") from error
     torch.manual_seed(derive_seed(settings.seed, "detector"))
     network = build_unet().to(device)
-    loss = DiceCELoss(sigmoid=True, batch=True)
+    loss = DiceFocalLoss(sigmoid=True, batch=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     sampler = real_share_sampler(train, None, len(train), settings.seed)
     batches = DataLoader(train, settings.batch_size, sampler=sampler)
