@@ -11,7 +11,13 @@ from defectfill.config.train import TrainConfig
 from defectfill.io.hashing import derive_seed
 from defectfill.model.base.base import Base
 from defectfill.model.training.augmentation import Batch, draw_batch, random_boxes, random_crop, to_images, to_masks
-from defectfill.model.training.latent_cache import LatentBatch, encode_batch, encode_latent_cache, latent_batches
+from defectfill.model.training.latent_cache import (
+    LatentBatch,
+    cached_crops,
+    encode_batch,
+    encode_latent_cache,
+    latent_batches,
+)
 
 WINDOWS = [make_window(0), make_window(1)]
 CACHED = TrainConfig(steps=100, batch_size=3, latent_cache=5, latent_cache_boxes=2)
@@ -42,6 +48,14 @@ def test_latents_can_be_drawn_from_the_posterior(base: Base, settings: TrainConf
         assert difference.std().item() == pytest.approx(deviation.item(), rel=0.1)
         assert abs(difference.mean().item()) < 0.05 * deviation.item()
     assert torch.equal(modes.defect_mask, drawn.defect_mask)
+
+
+def test_every_reference_is_in_the_cache_though_they_are_more_than_it_was_to_hold(base: Base) -> None:
+    windows = [make_window(seed) for seed in range(8)]
+    assert encode_latent_cache(base, windows, CACHED, RESOLUTION, seed=7).references == tuple(range(8))
+    assert cached_crops(CACHED, references=8) == 8
+    assert cached_crops(FRESH, references=8) == 0
+    assert cached_crops(CACHED.model_copy(update={"steps": 3}), references=8) == 0
 
 
 def test_the_cache_holds_what_encoding_crop_by_crop_gives(base: Base) -> None:

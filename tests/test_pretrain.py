@@ -19,7 +19,7 @@ from defectfill.model.base.identity import identify_base
 from defectfill.model.pretraining.architectures import VELOCITY_SCHEDULER
 from defectfill.model.pretraining.autoencoder import autoencoder_losses, colour_error, grain_error
 from defectfill.model.pretraining.config import load_pretrain_config
-from defectfill.model.pretraining.denoiser import denoising_loss, shifted
+from defectfill.model.pretraining.denoiser import _spread, denoising_loss, shifted
 from defectfill.model.pretraining.pictures import (
     draw_crops,
     gather_pictures,
@@ -257,6 +257,12 @@ def test_the_denoising_loss_counts_marks_most_and_every_row_the_same() -> None:
     marks[0, 0, 0, 0] = 1
     rows = [(3 * 4 + 1 + 0.02) / 4.02, (9 + 0.02 * (16 + 4)) / 1.04]
     assert denoising_loss(target, predicted, holes, marks).item() == pytest.approx(np.mean(rows))
+
+
+def test_no_timestep_lies_beyond_the_last_one() -> None:
+    last = _spread(64, torch.Generator().manual_seed(988319))[-1]  # drawn so near to 1 that float32 would round it up
+    assert last.float() == 1
+    assert [int(shifted(last, shift) * 1000) for shift in (1, 2, 8)] == [999, 999, 999]
 
 
 def test_a_shift_moves_timesteps_towards_noise_in_their_order() -> None:

@@ -163,9 +163,10 @@ def test_the_total_is_equation_9(base: Base) -> None:
     torch.testing.assert_close(losses.total, expected)
 
 
-def test_rows_of_several_defects_are_learnt_each_under_its_own_word(base: Base) -> None:
+@pytest.mark.parametrize("object_text", ["A nut with {}", "A photo of {}"], ids=["own", "the defect branch's"])
+def test_rows_of_several_defects_are_learnt_each_under_its_own_word(base: Base, object_text: str) -> None:
     inputs = make_inputs(base)
-    pairs = [("A photo of q", "A nut with q"), ("A photo of z", "A nut with z")]
+    pairs = [(f"A photo of {token}", object_text.format(token)) for token in "qz"]
     with trainable_adapter(base, TrainConfig(dropout=0)), record_token_attention(base.unet, 4) as recorder:
         mixed = training_losses(base, inputs, SETTINGS, pairs, recorder)
         rows = [

@@ -17,11 +17,11 @@ from defectfill.model.inpaint.painter import DiffusionPainter, find_samples_per_
 from defectfill.model.inpaint.perceptual import make_distance
 from defectfill.model.lora.adapter import trainable_adapter
 from defectfill.model.training.data import Reference, TrainingData
-from defectfill.model.training.latent_cache import latent_cache_pays
+from defectfill.model.training.latent_cache import cached_crops
 from defectfill.model.training.train_lora import LoraJob, train_lora
 from defectfill.painting.window import Window
 from defectfill.records.forecast import MIB, Forecast, image_mib
-from defectfill.records.snapshot import ImageRecord
+from defectfill.records.snapshot import ImageRecord, references_of
 
 FEW_STEPS, FEW_CROPS = 2, 1
 TIMES = 3
@@ -45,8 +45,10 @@ def forecast(
     """
     base = shared_base(config.base)
     first_defect = config.data.defects[0]
+    learnt = [references_of(records, defect) for defect in config.defects_learnt_with(first_defect)]
+    crops = cached_crops(config.train, sum(map(len, learnt)))
     with TemporaryDirectory() as work:
-        training = _training_seconds(base, config, first_defect, Path(work))
+        training = _training_seconds(base, config, first_defect, crops, Path(work))
     with trainable_adapter(base, config.train):
         base.unet.eval()
         base.text_encoder.eval()
@@ -61,8 +63,8 @@ def forecast(
     )
 
 
-def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) -> float:
-    """Return the seconds that one adapter takes."""
+def _training_seconds(base: Base, config: RunConfig, defect: str, cached: int, work: Path) -> float:
+    """Return the seconds that one adapter takes, from so many cached crops."""
     _seconds_of(base, config, defect, work / "warm", FEW_STEPS, FEW_CROPS)
     names = itertools.count()
 
@@ -71,9 +73,9 @@ def _training_seconds(base: Base, config: RunConfig, defect: str, work: Path) ->
 
     few, step = few_and_each(lambda steps: seconds(steps, FEW_CROPS), FEW_STEPS)
     crop = 0.0
-    if latent_cache_pays(config.train):
+    if cached:
         _, crop = few_and_each(lambda crops: seconds(FEW_STEPS, crops), FEW_CROPS)
-    return few + (config.train.steps - FEW_STEPS) * step + max(config.train.latent_cache - FEW_CROPS, 0) * crop
+    return few + (config.train.steps - FEW_STEPS) * step + max(cached - FEW_CROPS, 0) * crop
 
 
 def few_and_each(seconds: Callable[[int], float], few: int) -> tuple[float, float]:

@@ -173,8 +173,8 @@ def denoiser_step(config: PretrainConfig, base: Base, views: Views, rows: Sequen
 
 
 def _spread(rows: int, generator: torch.Generator) -> Tensor:
-    """Return `rows` numbers at even distances over [0, 1), from a random start."""
-    return (torch.arange(rows) + torch.rand((), generator=generator)) / rows
+    """Return `rows` numbers at even distances over [0, 1), from a random start; float64, as float32 would reach 1."""
+    return (torch.arange(rows) + torch.rand((), generator=generator).double()) / rows
 
 
 def shifted(share: Tensor, shift: float) -> Tensor:

@@ -81,7 +81,8 @@ def latent_batches(
 
     It draws from a cache, which is encoded here, unless settings.latent_cache is 0 or the steps encode less without.
     """
-    cache = encode_latent_cache(base, windows, settings, resolution, seed) if latent_cache_pays(settings) else None
+    cached = cached_crops(settings, len(windows)) > 0
+    cache = encode_latent_cache(base, windows, settings, resolution, seed) if cached else None
 
     def batch_of(step: int) -> LatentBatch:
         rng = np.random.default_rng(derive_seed(seed, "augmentation", step))
@@ -92,9 +93,14 @@ def latent_batches(
     return batch_of
 
 
-def latent_cache_pays(settings: TrainConfig) -> bool:
-    """Return whether a cache takes less encoding than the clean, defect and box pictures of every step."""
-    return 0 < settings.latent_cache * (2 + settings.latent_cache_boxes) < 3 * settings.steps * settings.batch_size
+def cached_crops(settings: TrainConfig, references: int) -> int:
+    """Return how many crops a cache holds: settings.latent_cache, but one of each reference at least.
+
+    0 without a cache, as where it takes more encoding than the clean, defect and box pictures of every step.
+    """
+    crops = max(settings.latent_cache, references) if settings.latent_cache else 0
+    pays = crops * (2 + settings.latent_cache_boxes) < 3 * settings.steps * settings.batch_size
+    return crops if pays else 0
 
 
 @torch.no_grad()
@@ -129,15 +135,16 @@ def latents_of(base: Base, moments: Tensor, settings: TrainConfig, rng: np.rando
 def encode_latent_cache(
     base: Base, windows: Sequence[Window], settings: TrainConfig, resolution: int, seed: int
 ) -> LatentCache:
-    """Return a cache of settings.latent_cache crops, each with settings.latent_cache_boxes box masks.
+    """Return a cache of `cached_crops`, all windows equally often, each with settings.latent_cache_boxes box masks.
 
     Crop i depends on (seed, i) alone.
     """
-    references = tuple(index % len(windows) for index in range(settings.latent_cache))
+    count = cached_crops(settings, len(windows))
+    references = tuple(index % len(windows) for index in range(count))
     parts = []
-    for start in progress(range(0, settings.latent_cache, CROPS_AT_ONCE), "encode crops"):
+    for start in progress(range(0, count, CROPS_AT_ONCE), "encode crops"):
         crops, boxes = [], []
-        for index in range(start, min(start + CROPS_AT_ONCE, settings.latent_cache)):
+        for index in range(start, min(start + CROPS_AT_ONCE, count)):
             rng = np.random.default_rng(derive_seed(seed, "pool", index))
             crops.append(random_crop(windows[references[index]], settings.max_resize, resolution, rng))
             boxes += [random_boxes(resolution, settings.boxes, rng) for _ in range(settings.latent_cache_boxes)]

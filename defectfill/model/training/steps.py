@@ -157,7 +157,7 @@ def training_losses(
     """
     recorder.begin()
     with adapted_precision(base):
-        text = _encode_once(base, [pair[0] for pair in prompts] + [pair[1] for pair in prompts])
+        text = _encode_once(base, prompts)
         predicted = base.unet(inputs.unet_input, inputs.timesteps, encoder_hidden_states=text).sample
         token_map = recorder.collect(inputs.noise.shape[-1])
     predicted_defect, predicted_object = predicted.chunk(2)
@@ -183,11 +183,14 @@ def training_losses(
     return Losses(total=total, defect=defect, object=object_, attention=attention)
 
 
-def _encode_once(base: Base, prompts: Sequence[str]) -> Tensor:
-    """Return embeddings of each distinct prompt [2, L, D], if there is one per branch, else of each row [2B, L, D]."""
-    distinct = list(dict.fromkeys(prompts))
-    text = encode_prompts(base, distinct)
-    return text if len(distinct) == 2 else text[[distinct.index(prompt) for prompt in prompts]]
+def _encode_once(base: Base, prompts: Sequence[Prompts]) -> Tensor:
+    """Return the embedding of each branch [2, L, D], where all B rows have the same two prompts, else of each row
+    [2B, L, D]; every distinct prompt is encoded once.
+    """
+    rows = prompts[:1] if len(set(prompts)) == 1 else prompts
+    texts = [text for branch in zip(*rows, strict=True) for text in branch]
+    distinct = list(dict.fromkeys(texts))
+    return encode_prompts(base, distinct)[[distinct.index(text) for text in texts]]
 
 
 def noise_scheduler(base: Base) -> Any:
