@@ -253,6 +253,25 @@ def test_of_groups_the_smallest_validates(material: Material) -> None:
     assert len(part.references["hole"]) == 5
 
 
+def test_a_part_that_validates_one_defect_is_learnt_from_in_no_other(material: Material) -> None:
+    lots = {"hole": ("P1", "P2", "P2", "P3", "P3", "P3"), "stain": ("P1", "P1", "P1", "P2", "P3", "P3")}
+    grouped = {
+        defect: [replace(each, group=lot) for each, lot in zip(material.references[defect], lots[defect], strict=True)]
+        for defect in lots
+    }
+    (part,) = parts_of("real", replace(material, references=grouped), 0.2)
+    assert {each.group for each in part.validation if each.defect != "good"} == {"P1", "P2"}
+    assert {each.group for pool in part.references.values() for each in pool} == {"P3"}
+
+
+def test_where_all_is_one_group_it_is_learnt_from_and_nothing_validates(material: Material) -> None:
+    one = {defect: [replace(each, group="lot") for each in pool] for defect, pool in material.references.items()}
+    normals = [replace(each, group="lot") for each in material.normals]
+    (part,) = parts_of("real", replace(material, references=one, normals=normals), 0.2)
+    assert part.validation == []
+    assert part.references == one
+
+
 def test_an_unseen_defect_is_not_learnt_and_a_ceiling_tests_every_image_once(material: Material) -> None:
     for part, defect in zip(parts_of("unseen", material, 0.2), ("hole", "stain"), strict=True):
         assert defect not in part.defects

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from defectfill.config.evaluate import ArmName, DetectorName
 
-EVALUATION_VERSION = 5
+EVALUATION_VERSION = 6
 """Part of every trial's key; raised when the same images and settings would give other figures."""
 VerdictWord = Literal["helps", "no difference found", "misleads", "harms", "not trained"]
 """misleads: no difference where references are mixed in; alone, the images teach less than half of what those do."""

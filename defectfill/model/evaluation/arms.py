@@ -105,8 +105,8 @@ def parts_of(name: ArmName, material: Material, validation_share: float) -> list
 
 def _part(name: ArmName, material: Material, share: float, tested: Sequence[Example]) -> Part:
     arm = ARMS[name]
-    held_back = {defect: _held_back(each, share) for defect, each in material.references.items()}
-    normals_back = _held_back(material.normals, share)
+    held_back = _held_back({**material.references, "good": material.normals}, share)
+    normals_back = held_back.pop("good")
     apart = {each.origin for each in normals_back}
     pool = material.pools.get(arm.pool, {})
     return Part(
@@ -122,11 +122,11 @@ def _part(name: ArmName, material: Material, share: float, tested: Sequence[Exam
 
 def _fold(material: Material, fold: int, share: float) -> Part:
     """Return a fold of the cross-validation over all real defects; the references are always learnt from."""
-    ordered = sorted(material.test, key=lambda each: digest([each.group or each.origin]))
-    groups = sorted({each.group or each.origin for each in ordered}, key=lambda group: digest([group]))
+    ordered = sorted(material.test, key=lambda each: digest([_group(each)]))
+    groups = sorted({_group(each) for each in ordered}, key=lambda group: digest([group]))
     tested = {group for number, group in enumerate(groups) if number % FOLDS == fold}
-    test = [each for each in ordered if (each.group or each.origin) in tested]
-    learnt = [each for each in ordered if (each.group or each.origin) not in tested and each.defect != "good"]
+    test = [each for each in ordered if _group(each) in tested]
+    learnt = [each for each in ordered if _group(each) not in tested and each.defect != "good"]
     more = {
         defect: [*examples, *(each for each in learnt if each.defect == defect)]
         for defect, examples in material.references.items()
@@ -146,16 +146,31 @@ def _without(material: Material, defect: str) -> Material:
     return Material(references, material.normals, material.test, pools)
 
 
-def _held_back(examples: Sequence[Example], share: float) -> list[Example]:
-    """Return what is held back for validation: `share` of the groups, at least one; none of a single one.
+def _held_back(pools: Pool, share: float) -> dict[str, list[Example]]:
+    """Return what is held back of each pool for validation: `share` of its groups, at least one; none of a single one.
 
-    An image without a group is one by itself. Small groups come first: what is learnt from is scarce.
+    A group that one pool holds back is held back by all that have others.
     """
-    sizes = Counter(each.group or each.origin for each in examples)
+    chosen = {name: _validation_groups(examples, share) for name, examples in pools.items()}
+    anywhere = set().union(*chosen.values())
+    held_back = {}
+    for name, examples in pools.items():
+        groups = {_group(each) for each in examples}
+        apart = groups & anywhere if groups - anywhere else chosen[name]
+        held_back[name] = [each for each in examples if _group(each) in apart]
+    return held_back
+
+
+def _validation_groups(examples: Sequence[Example], share: float) -> set[str]:
+    """Return the groups that validate, small ones first: what is learnt from is scarce."""
+    sizes = Counter(map(_group, examples))
     groups = sorted(sizes, key=lambda group: (sizes[group], digest(["validation", group])))
-    count = min(max(int(share * len(groups)), 1), len(groups) - 1)
-    chosen = set(groups[:count])
-    return [each for each in examples if (each.group or each.origin) in chosen]
+    return set(groups[: min(max(int(share * len(groups)), 1), len(groups) - 1)])
+
+
+def _group(example: Example) -> str:
+    """Return the group of an example; one without is a group by itself."""
+    return example.group or example.origin
 
 
 def _rest(examples: Sequence[Example], without: Sequence[Example]) -> list[Example]:

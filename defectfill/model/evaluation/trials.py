@@ -156,10 +156,12 @@ class Bench:
         )
 
     def _validate(self, network: nn.Module, part: Part, logits: Sequence[NDArray[np.float32]]) -> float:
-        """Return the pixel AP of logits of the validation part's images, or what selected_on_test says."""
+        """Return the pixel AP of logits of the validation images, 0 without any, or what selected_on_test says."""
         if self.selected_on_test:
             found = self._counted(self._predict(network, part.test), part.test)
             return sum(_sum(scores_of(found, defect, 0.5)) for defect in {*found.defects} - {"good"})
+        if not part.validation:
+            return 0.0
         masks = [self.images.read(each)[1] for each in part.validation]
         pixels, labels = (np.concatenate([each.ravel() for each in arrays]) for arrays in (logits, masks))
         return average_precision(pixels, labels) or 0.0
