@@ -14,6 +14,7 @@ from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import DataError
 from defectfill.io.images import read_image, read_mask, write_png
 from defectfill.operations.findings import notes, warnings
+from defectfill.records.snapshot import references_of
 
 
 @pytest.fixture
@@ -129,6 +130,18 @@ def test_windows_that_are_painted_much_smaller_are_told(toy_config: Path) -> Non
     assert all("are painted in 32, so it comes out blurred; a larger base.resolution" in line for line in told())
     toy_config.write_text(toy_config.read_text().replace("generate: {", "generate: {painter: paste, "))
     assert told() == []
+
+
+@pytest.mark.parametrize("painter", ["diffusion", "paste"])
+def test_references_of_a_few_pixels_are_told(toy_config: Path, category: Path, painter: str) -> None:
+    toy_config.write_text(toy_config.read_text().replace("generate: {", f"generate: {{painter: {painter}, "))
+    for path in (category / "ground_truth/hole").iterdir():
+        mask = np.zeros_like(read_mask(path))
+        mask[30:32, 30:32] = True
+        write_png(path, mask.astype(np.uint8) * 255)
+    told = [line for line in said(toy_config)[1] if "hardly anything is kept" in line]
+    assert len(told) == len(references_of(ingest(load_config(toy_config)), "hole")) > 0
+    assert all("hole" in line and "its defect has 4 pixels; of less than 9 " in line for line in told)
 
 
 def test_webp_and_jfif_are_read(toy_config: Path, category: Path) -> None:

@@ -21,6 +21,8 @@ from defectfill.records.snapshot import ImageRecord, white_level_in
 
 MOST_COVERED = 0.5
 """A mask that covers more of its picture looks inverted."""
+LEAST_AREA_PX = 9
+"""Of smaller defects even pasted copies are refused: what changed counts as noise, or is mostly its own soft rim."""
 MOST_REDUCED = 1.5
 """Windows that are reduced by more come out visibly soft (benchmarks.real, threads of screws by 1.7)."""
 
@@ -72,6 +74,9 @@ def warnings(config: RunConfig, records: Sequence[ImageRecord]) -> Iterator[str]
         if record.mask_area_px > MOST_COVERED * record.width * record.height:
             covered = record.mask_area_px / (record.width * record.height)
             yield f"{record.mask_path}: covers {covered:.1%} of its picture; is it inverted, black on white?"
+        if record.role == "reference" and record.mask_area_px < LEAST_AREA_PX:
+            small = f"has {record.mask_area_px} pixels; of less than {LEAST_AREA_PX} hardly anything is kept"
+            yield f"{record.mask_path}: its defect {small}"
         if record.role == "reference" and config.generate.uses_base:
             mask = examine_mask(Path(config.category_folder, record.mask_path)).mask
             box = window_box(mask, config.window, config.latent_side)
