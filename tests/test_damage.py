@@ -14,6 +14,7 @@ from conftest import contents, paint
 from safetensors.numpy import load_file, save_file
 
 from defectfill.adapters.files import adapter_sha256
+from defectfill.adapters.references import read_training_data
 from defectfill.config.run import load_config
 from defectfill.dataset.summary import summary
 from defectfill.dataset.writer import write_dataset
@@ -273,10 +274,26 @@ def test_a_damaged_number_of_samples_per_batch_is_named(run: Run, size: str, bas
         open_painter(run.config.base, settings, distance, run.adapter_folder("hole"), path)
 
 
-@pytest.mark.parametrize("role", ["normal", "held_out"])
-def test_a_real_image_that_changes_while_a_run_is_under_way_is_named(run: Run, role: str) -> None:
+@pytest.mark.parametrize(("role", "file"), [("normal", "path"), ("held_out", "path"), ("held_out", "mask_path")])
+def test_a_real_image_or_mask_that_changes_while_a_run_is_under_way_is_named(run: Run, role: str, file: str) -> None:
+    path = append_to_real(run, role, file)
+    assert problem_of(run).startswith(f"{path}: expected the file that was ingested, found another content")
+
+
+@pytest.mark.parametrize("file", ["path", "mask_path"])
+def test_a_reference_that_changes_while_a_run_is_under_way_is_neither_learnt_nor_painted_by(
+    run: Run, file: str
+) -> None:
+    unpaint(run)
+    path = append_to_real(run, "reference", file)
+    assert problem_of(run).startswith(f"{path}: expected the file that was ingested, found another content")
+    with pytest.raises(DataError, match=re.escape(f"{path}: expected the file that was ingested")):
+        read_training_data(run, "hole")
+
+
+def append_to_real(run: Run, role: str, file: str) -> Path:
+    """Give a file of the first real image of a role another content; return its path."""
     record = next(record for record in run.snapshot() if record.role == role)
-    path = run.config.category_folder / record.path
+    path: Path = run.config.category_folder / getattr(record, file)
     path.write_bytes(path.read_bytes() + b"more")
-    problem = problem_of(run)
-    assert problem.startswith(f"{path}: expected the file that was ingested, found another content")
+    return path

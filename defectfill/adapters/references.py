@@ -8,11 +8,10 @@ import numpy as np
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError
 from defectfill.io.hashing import derive_seed
-from defectfill.io.images import read_mask
 from defectfill.masks.objects import foreground_of
 from defectfill.model.training.data import Reference, Scene, TrainingData
 from defectfill.painting.window import Window, crop_window, window_box
-from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.records.snapshot import ImageRecord, read_defect, read_picture, references_of
 from defectfill.runs.run import Run
 from mask_sampling import PlacementError, UncertainObject, bounding_box
 from mask_sampling.placement import place_patch, scene
@@ -64,7 +63,7 @@ def _references(run: Run, records: dict[str, list[ImageRecord]]) -> Iterator[Ref
 def _reference_window(run: Run, record: ImageRecord) -> Window:
     """Return the crop of a reference that training draws from, large enough for the largest resize."""
     config, folder = run.config, run.config.category_folder
-    image, mask = read_picture(folder, record), read_mask(folder / record.mask_path)
+    image, mask = read_picture(folder, record), read_defect(folder, record)
     side = round(config.base.resolution * config.train.max_resize)
     return crop_window(image, mask, window_box(mask, config.window, config.base.latent_side), side)
 
@@ -75,7 +74,7 @@ def _scenes(run: Run, snapshot: Sequence[ImageRecord], defect: str, count: int) 
     normals = [record for record in snapshot if record.role == "normal"]
     references = references_of(snapshot, defect)
     for index in range(count):
-        mask = read_mask(folder / references[index % len(references)].mask_path)
+        mask = read_defect(folder, references[index % len(references)])
         image = read_picture(folder, normals[index % len(normals)])
         rng = np.random.default_rng(derive_seed(config.seed, config.category, defect, index, "preview"))
         try:

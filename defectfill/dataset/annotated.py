@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from defectfill.io.images import file_sha256, read_mask, write_png
 from defectfill.painting.label import annotation_margin, grown
-from defectfill.records.snapshot import read_picture, references_of
+from defectfill.records.snapshot import read_defect, read_picture, references_of
 from defectfill.runs.run import Run
 
 
@@ -19,7 +19,7 @@ def annotation_margin_px(run_folder: Path, defect: str) -> int:
     """Return by how many pixels the masks of a defect's references reach beyond what one sees: the median, rounded."""
     run = Run.at(run_folder)
     folder, references = run.config.category_folder, references_of(run.snapshot(), defect)
-    margins = (annotation_margin(read_picture(folder, each), read_mask(folder / each.mask_path)) for each in references)
+    margins = (annotation_margin(read_picture(folder, each), read_defect(folder, each)) for each in references)
     return round(statistics.median(margins))
 
 

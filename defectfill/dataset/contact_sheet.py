@@ -16,7 +16,7 @@ from defectfill.painting.gates import REASONS
 from defectfill.painting.tiles import GAP_PX, Tile, outlined, titled_row
 from defectfill.painting.window import Box, Window, crop_window, window_box
 from defectfill.records.manifest import ManifestRow
-from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.records.snapshot import ImageRecord, read_defect, read_picture, references_of
 from defectfill.runs.run import Run
 from defectfill.runs.shards import rejected_files
 
@@ -103,7 +103,7 @@ def _defect_rows(run: Run, defect: str, columns: int, side: int) -> Iterator[She
 def _references(run: Run, defect: str, columns: int) -> list[Reference]:
     """Return the first references of a defect."""
     config, records = run.config, references_of(run.snapshot(), defect)[:columns]
-    masks = [read_mask(config.category_folder / record.mask_path) for record in records]
+    masks = [read_defect(config.category_folder, record) for record in records]
     boxes = [window_box(mask, config.window, config.latent_side) for mask in masks]
     return [Reference(*each) for each in zip(records, masks, boxes, strict=True)]
 

@@ -19,7 +19,7 @@ from defectfill.dataset.report.build import REPORT_FOLDER, write_report
 from defectfill.dataset.reviewed import path_in_shard, reviewed
 from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, in_blocks, new_folder, new_table, remove_folder, write_bytes
-from defectfill.io.images import file_sha256, is_turned, read_image, read_mask, write_png
+from defectfill.io.images import file_sha256, is_turned, read_image, write_png
 from defectfill.io.progress import progress
 from defectfill.io.white_level import FULL
 from defectfill.records.leakage import METADATA_KEY
@@ -34,7 +34,7 @@ from defectfill.records.manifest import (
     metadata_table,
     sampling_weights,
 )
-from defectfill.records.snapshot import ImageRecord
+from defectfill.records.snapshot import ImageRecord, ingested, read_defect
 from defectfill.runs.plan import plan_table
 from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
@@ -185,9 +185,7 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
     The image's file is copied byte for byte, unless EXIF turns it: then it is written upright, so that every reader
     sees it as its mask does. The mask is written as 0 and 255.
     """
-    source = run.config.category_folder / record.path
-    if file_sha256(source) != record.sha256:
-        raise DataError(f"{source}: expected the file that was ingested, found another content; run again")
+    source = ingested(run.config.category_folder / record.path, record.sha256)
     sample_id = f"real-{record.sha256[:16]}"
     turned = is_turned(source)
     image_path = f"images/{record.defect}/{sample_id}{'.png' if turned else source.suffix.lower()}"
@@ -196,7 +194,7 @@ def _copy_real(run: Run, record: ImageRecord, folder: Path) -> ManifestRow:
         write_png(folder / image_path, read_image(source))
     else:
         _copy(source, folder / image_path)
-    mask = read_mask(run.config.category_folder / record.mask_path) if mask_path else None
+    mask = read_defect(run.config.category_folder, record) if mask_path else None
     return ManifestRow(
         sample_id=sample_id,
         image_path=image_path,

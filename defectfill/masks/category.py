@@ -14,7 +14,7 @@ from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_image, read_mask
 from defectfill.masks.held_out import HeldOutMasks
 from defectfill.masks.objects import FoundObject, Mask, ObjectFinder, whole_frame
-from defectfill.records.snapshot import ImageRecord, references_of
+from defectfill.records.snapshot import ImageRecord, read_defect, references_of
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.pose import Pose, carried
@@ -36,7 +36,7 @@ class CategoryMasks:
         self._objects = ObjectFinder(masks, folder, own, normals)
         usable = [(record, found) for record, found in zip(own, self._objects.found, strict=True) if found]
         references = [
-            Reference(read_mask(folder / record.mask_path), found.foreground, found.offset) for record, found in usable
+            Reference(read_defect(folder, record), found.foreground, found.offset) for record, found in usable
         ]
         seed = derive_seed(config.seed, config.category, defect, "masks")
         self.names = self._held_out.names if self._held_out else [Path(record.path).stem for record, _ in usable]

@@ -7,8 +7,7 @@ import numpy as np
 
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError
-from defectfill.io.images import read_mask
-from defectfill.records.snapshot import ImageRecord
+from defectfill.records.snapshot import ImageRecord, read_defect
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.sampling import SampledMask
@@ -24,7 +23,7 @@ class HeldOutMasks:
         held_out = [record for record in records if (record.role, record.defect) == ("held_out", defect)]
         if not held_out:
             raise ConfigError(f"masks.source: held_out needs held-out images of {defect}, found none")
-        self._paths = [config.category_folder / record.mask_path for record in held_out]
+        self._folder, self._records = config.category_folder, held_out
         self.names = [Path(record.path).stem for record in held_out]
 
     def sample(self, on: Scene, index: int) -> SampledMask:
@@ -34,10 +33,10 @@ class HeldOutMasks:
         """
         import cv2
 
-        number = index % len(self._paths)
-        mask = read_mask(self._paths[number])
+        number = index % len(self._records)
+        mask = read_defect(self._folder, self._records[number])
         height, width = on.allowed.shape
         stretched = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
         if not stretched.any():
-            raise PlacementError(f"nothing is left of {self._paths[number]} at {width} x {height} pixels")
+            raise PlacementError(f"nothing is left of {self._records[number].mask_path} at {width} x {height} pixels")
         return SampledMask(stretched, HELD_OUT, (number,))

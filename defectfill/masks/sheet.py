@@ -13,12 +13,12 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import unwritable
-from defectfill.io.images import ImageArray, read_mask, write_png
+from defectfill.io.images import ImageArray, write_png
 from defectfill.io.names import drawn_name
 from defectfill.masks.category import CategoryMasks
 from defectfill.painting.tiles import TILE_PX, Tile, outlined, titled_row
 from defectfill.painting.window import crop_window
-from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.records.snapshot import ImageRecord, read_defect, read_picture, references_of
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
 from mask_sampling.priors import Attributes, Comparison, compare, measure
@@ -96,7 +96,7 @@ def format_mask_report(report: Mapping[str, DefectMasks]) -> list[str]:
 def _reference_tiles(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> list[Tile]:
     folder = config.category_folder
     own = references_of(records, defect)[:COLUMNS]
-    return [_tile(read_picture(folder, record), read_mask(folder / record.mask_path)) for record in own]
+    return [_tile(read_picture(folder, record), read_defect(folder, record)) for record in own]
 
 
 def _sampled(

@@ -4,11 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectfill.config.types import FolderName
+from defectfill.io.errors import DataError
 from defectfill.io.files import InnerPath, damage_named, read_table, write_table
-from defectfill.io.images import ImageArray
+from defectfill.io.images import ImageArray, file_sha256, read_mask
 from defectfill.io.white_level import read_stretched
 from defectfill.records.arrow import Int8, Int64, arrow_schema
 
@@ -63,9 +66,24 @@ def read_snapshot(path: Path) -> tuple[ImageRecord, ...]:
     return records
 
 
+def ingested(path: Path, sha256: str) -> Path:
+    """Return the path of a real image or mask; DataError where its content is not the one that was ingested."""
+    if file_sha256(path) != sha256:
+        raise DataError(f"{path}: expected the file that was ingested, found another content; run again")
+    return path
+
+
 def read_picture(folder: Path, record: ImageRecord) -> ImageArray:
-    """Return a real image [H, W, C] of the category in `folder`, white at the largest value of its type."""
-    return read_stretched(folder / record.path, record.white_level)
+    """Return a real image [H, W, C] of the category in `folder`, white at the largest value of its type.
+
+    Raises DataError where it was changed since it was ingested.
+    """
+    return read_stretched(ingested(folder / record.path, record.sha256), record.white_level)
+
+
+def read_defect(folder: Path, record: ImageRecord) -> NDArray[np.bool_]:
+    """Return the mask [H, W] of a real defect of the category in `folder`; DataError as of `read_picture`."""
+    return read_mask(ingested(folder / record.mask_path, record.mask_sha256))
 
 
 def white_level_in(records: Sequence[ImageRecord]) -> int:

@@ -4,10 +4,9 @@ import statistics
 from functools import lru_cache
 from pathlib import Path
 
-from defectfill.io.images import read_mask
 from defectfill.painting.detail import detail_ratio
 from defectfill.painting.window import window_box
-from defectfill.records.snapshot import read_picture, references_of
+from defectfill.records.snapshot import read_defect, read_picture, references_of
 from defectfill.runs.run import Run
 
 MOST_GAIN = 1.5
@@ -26,7 +25,7 @@ def detail_gain(run_folder: Path, defect: str) -> float:
         return 1.0 if config.generate.detail == "source" else 0.0
     ratios = []
     for record in references_of(run.snapshot(), defect):
-        mask = read_mask(folder / record.mask_path)
+        mask = read_defect(folder, record)
         box = window_box(mask, config.window, config.latent_side)
         side = config.generate.painted_side(box[2] - box[0], config.base.resolution)
         ratios.append(detail_ratio(read_picture(folder, record), mask, box, side))

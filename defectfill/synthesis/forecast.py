@@ -5,13 +5,12 @@ import time
 from collections.abc import Sequence
 
 from defectfill.config.run import RunConfig
-from defectfill.io.images import read_mask
 from defectfill.painting.gates import Gate
 from defectfill.painting.measures import measure_sample
 from defectfill.painting.window import window_box
 from defectfill.records.forecast import Forecast, image_mib
 from defectfill.records.plan import SampleSpec
-from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.records.snapshot import ImageRecord, read_defect, read_picture, references_of
 from defectfill.synthesis.painters import painter_without_base
 from defectfill.synthesis.synthesize import synthesize
 
@@ -39,7 +38,7 @@ def _sample_seconds(config: RunConfig, records: Sequence[ImageRecord]) -> float:
     """Return the seconds that it takes to read, paint, stitch and judge one sample."""
     defect, folder = config.data.defects[0], config.category_folder
     painter, reference = painter_without_base(config, records, defect), references_of(records, defect)[0]
-    mask = read_mask(folder / reference.mask_path)
+    mask = read_defect(folder, reference)
     box = window_box(mask, config.window, config.latent_side)
     picture = read_picture(folder, reference)
     gate = Gate.calibrated([measure_sample(picture, mask, mask, box)], config.gates, config.generate.painter)

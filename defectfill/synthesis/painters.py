@@ -5,11 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from defectfill.config.run import RunConfig
-from defectfill.io.images import read_mask
 from defectfill.painting.painter import Painter
 from defectfill.painting.paste import PastePainter, cut_out
 from defectfill.painting.perlin import PerlinPainter
-from defectfill.records.snapshot import ImageRecord, read_picture, references_of
+from defectfill.records.snapshot import ImageRecord, read_defect, read_picture, references_of
 from defectfill.runs.run import Run
 from defectfill.synthesis.reuse import BATCH_FILE
 
@@ -31,9 +30,7 @@ def painter_without_base(config: RunConfig, records: Sequence[ImageRecord], defe
     generate, folder = config.generate, config.category_folder
     if generate.painter == "perlin":
         return PerlinPainter()
-    pairs = (
-        (read_picture(folder, each), read_mask(folder / each.mask_path)) for each in references_of(records, defect)
-    )
+    pairs = ((read_picture(folder, each), read_defect(folder, each)) for each in references_of(records, defect))
     candidates = generate.candidates if generate.choice == "balanced" else 1
     return PastePainter([cut_out(picture, mask) for picture, mask in pairs], candidates)
 

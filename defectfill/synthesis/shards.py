@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from defectfill.adapters.files import adapter_sha256
 from defectfill.dataset.annotated import annotation_margin_px
-from defectfill.io.errors import DataError
 from defectfill.io.files import damage_named, new_folder, write_bytes, write_rows
 from defectfill.io.gpu_lock import gpu_lock
-from defectfill.io.images import ImageArray, file_sha256, write_png
+from defectfill.io.images import ImageArray, write_png
 from defectfill.io.white_level import read_stretched, unstretched, white_of
 from defectfill.painting.painter import Painter
 from defectfill.painting.window import is_window_of
 from defectfill.records.manifest import SHARD_SCHEMA, VAE_NORMAL, ManifestRow
 from defectfill.records.plan import SampleSpec, Shard
-from defectfill.records.snapshot import white_level_in
+from defectfill.records.snapshot import ingested, white_level_in
 from defectfill.runs.plan import REMEDY, planned_mask_sha256, read_plan, read_planned_mask
 from defectfill.runs.run import Run
 from defectfill.runs.shards import ROWS_FILE
@@ -76,9 +75,7 @@ def _read_scene(run: Run, spec: SampleSpec, white: int) -> tuple[ImageArray, NDA
 
     white: the white level of a source of 16 bits.
     """
-    path = run.config.category_folder / spec.source_path
-    if file_sha256(path) != spec.source_sha256:
-        raise DataError(f"{path}: expected the file that was planned with, found another content; run again")
+    path = ingested(run.config.category_folder / spec.source_path, spec.source_sha256)
     source, planned_mask = read_stretched(path, white), read_planned_mask(run, spec.planned_mask_path)
     with damage_named(run.plan_path, REMEDY):
         if np.float32(planned_mask.mean()) != np.float32(spec.mask_area_fraction):
