@@ -17,6 +17,8 @@ TRIES = 8
 """Positions tried on the grid before all pixels are computed."""
 SLAB = 1 / 64
 """Share of the positions, by weight, that count as one line across the object while they are spread."""
+FFT_DECIMALS = 3
+"""Decimals of a number of pixels that the FFT gives in double precision; the others are noise."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Sides: TypeAlias = tuple[bool, bool, bool, bool]
@@ -143,7 +145,7 @@ class _Moving:
         row, column = (-(-middle // factor) for middle in self.centroid)
         kind = np.float64 if factor == 1 else np.float32
         inside_px = factor**2 * _correlated(share.astype(kind), cells.astype(kind), row, column)
-        legal: Mask = inside_px > self.needed_px - 0.5
+        legal: Mask = inside_px.round(FFT_DECIMALS) > self.needed_px - 0.5
         slack = factor - 1
         rows, columns = (np.arange(length) * factor for length in share.shape)
         height, width = frame
@@ -178,7 +180,7 @@ def _correlated(
 ) -> NDArray[np.floating]:
     """Return at each cell the sum of `kernel` times `field` below it, with the kernel's `row`, `column` at the cell.
 
-    By FFT. In double precision whole numbers come out with errors far below the 0.5 that they are compared with.
+    By FFT. In double precision whole numbers come out with errors that vanish in FFT_DECIMALS.
     """
     from scipy import fft
 

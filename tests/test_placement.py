@@ -71,6 +71,16 @@ def test_one_pixel_too_few_is_no_room_unless_some_may_be_cut_off() -> None:
     assert not (placed & ~foreground).any()
 
 
+def test_room_that_is_short_by_just_what_is_rounded_away_is_no_room() -> None:
+    """Of 15 pixels 13.5 must lie on the object, and 13 do; the noise of an FFT must not make 13 more than 13."""
+    bar = np.ones((1, 15), dtype=np.bool_)
+    for height, width in ((40, 60), (97, 31), (300, 500), (600, 400)):
+        foreground = np.zeros((height, width), dtype=np.bool_)
+        foreground[height // 2, 5:18] = True
+        with pytest.raises(PlacementError, match="no place"):
+            place_patch(bar, scene_of(foreground), np.random.default_rng(0), max_cut=0.1)
+
+
 @given(seeds, st.floats(0, 0.6))
 def test_no_more_than_is_allowed_is_cut_off(seed: int, max_cut: float) -> None:
     y, x = np.mgrid[:300, :300]
