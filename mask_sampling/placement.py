@@ -136,6 +136,11 @@ class _Moving:
     """At least as many pixels lie on what is allowed."""
     sides: Sides
 
+    @property
+    def too_few_px(self) -> float:
+        """No more pixels than these are too few: what is needed is rounded, and nothing at all is never enough."""
+        return max(0.0, self.needed_px - 0.5)
+
     def legal(self, share: NDArray[np.float32], factor: int, frame: tuple[int, ...]) -> Mask:
         """Return whether the patch can lie with its centroid in each cell, of which `share` [h, w] is allowed.
 
@@ -145,7 +150,7 @@ class _Moving:
         row, column = (-(-middle // factor) for middle in self.centroid)
         kind = np.float64 if factor == 1 else np.float32
         inside_px = factor**2 * _correlated(share.astype(kind), cells.astype(kind), row, column)
-        legal: Mask = inside_px.round(FFT_DECIMALS) > self.needed_px - 0.5
+        legal: Mask = inside_px.round(FFT_DECIMALS) > self.too_few_px
         slack = factor - 1
         rows, columns = (np.arange(length) * factor for length in share.shape)
         height, width = frame
@@ -172,7 +177,7 @@ class _Moving:
         placed = np.zeros_like(allowed)
         own = self.patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         placed[rows, columns] = own & allowed[rows, columns]
-        return placed if placed.sum() > self.needed_px - 0.5 else None
+        return placed if placed.sum() > self.too_few_px else None
 
 
 def _correlated(

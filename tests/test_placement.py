@@ -162,6 +162,14 @@ def test_a_patch_that_goes_on_beyond_the_frame_touches_its_side() -> None:
         assert placed[-1].any()
 
 
+def test_a_patch_of_which_hardly_anything_is_needed_is_never_cut_off_altogether() -> None:
+    on, hook = scene_of(np.ones((301, 97), dtype=np.bool_)), np.ones((6, 6), dtype=np.bool_)
+    hook[1:, 1:] = False  # its centroid lies in the frame where none of it does
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        assert place_patch(hook, on, rng, inside_px=0.4, sides=(True, False, True, False)).any()
+
+
 def test_the_same_seed_gives_the_same_position() -> None:
     shape, on = np.tri(20, dtype=np.bool_), scene_of(np.ones((100, 100), dtype=np.bool_))
     first, second = (place_patch(shape, on, np.random.default_rng(3)) for _ in range(2))

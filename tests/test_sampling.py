@@ -187,6 +187,15 @@ def test_one_small_reference_is_enough_and_one_that_covers_everything_has_only_o
     assert whole.sample(whole.scene(frame), 0).mask.mean() > 0.8
 
 
+def test_a_pixel_in_the_corner_of_a_texture_is_followed_by_masks_that_are_not_empty() -> None:
+    frame = np.ones((301, 97), dtype=np.bool_)
+    corner = np.zeros_like(frame)
+    corner[0, 0] = True
+    for seed in range(2):
+        masks = sampler(seed, [Reference(corner, frame)], samplers={"box": 1.0})
+        assert all(1 <= masks.sample(masks.scene(frame), index).mask.sum() <= 4 for index in range(4))
+
+
 def test_no_or_empty_references_are_refused() -> None:
     with pytest.raises(ValueError, match="no references"):
         MaskSampler([], SETTINGS, 0)
