@@ -198,12 +198,19 @@ def _correlated(
 
 
 def _within(limits: Sequence[tuple[float, float]], moving: _Moving, scene: Scene) -> Mask:
-    """Return the cells [h, w] at which the patch stays within one of the limits along the main axis."""
+    """Return the cells [h, w] at which the patch stays within one of the limits along the main axis.
+
+    Limits that are too short for the patch, and for the grid to tell, reach at both ends as far as it takes.
+    """
     y, x = np.nonzero(moving.patch)
     pose = scene.pose
     along = math.cos(pose.axis) * (x - moving.centroid[1]) + math.sin(pose.axis) * (y - moving.centroid[0])
-    low, high = scene.u + along.min() / pose.half_length, scene.u + along.max() / pose.half_length
-    within: Mask = np.any([(low >= least) & (high <= most) for least, most in limits], axis=0)
+    first, last = along.min() / pose.half_length, along.max() / pose.half_length
+    length = last - first + math.sqrt(2) * scene.factor / pose.half_length
+    within = np.zeros(scene.share.shape, dtype=np.bool_)
+    for low, high in limits:
+        lacking = max(0.0, length - (high - low)) / 2
+        within |= (scene.u + first >= low - lacking) & (scene.u + last <= high + lacking)
     return within
 
 
