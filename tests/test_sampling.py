@@ -148,6 +148,16 @@ def test_textures_have_masks_everywhere_that_touch_the_frame_where_the_reference
     assert np.ptp(columns) > 40
 
 
+def test_a_defect_that_was_taken_for_the_object_of_a_texture_is_no_object() -> None:
+    """Of three textures one shows a blot so large that it was cut out; its share is one of the frame all the same."""
+    frame, blot = np.ones((200, 200), dtype=np.bool_), disc(radius=20)
+    references = [Reference(disc(radius=4), frame), Reference(disc(radius=5), frame), Reference(blot, blot)]
+    masks = sampler(references=references)
+    assert [each.area_fraction for each in masks.attributes] == [each.mask.mean() for each in references]
+    on = masks.scene(frame)
+    assert max(masks.sample(on, index).mask.mean() for index in range(12)) < 1.5 * blot.mean()
+
+
 def test_novelty_goes_where_no_reference_is() -> None:
     rod = np.zeros((60, 300), dtype=np.bool_)
     rod[25:35, 10:290] = rod[15:45, 10:40] = True
