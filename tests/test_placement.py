@@ -157,12 +157,9 @@ def test_one_reference_leaves_as_much_room_along_the_object_as_is_assumed_for_it
     on = scene(rod(), registration)
     positions = LearntPositions((position_of(speck, on),), registration.flips)
     on = replace(on, density=positions.density(on))
-    columns = [
-        np.nonzero(
-            place_patch(np.ones((2, 3), dtype=np.bool_), on, np.random.default_rng(seed), limits=positions.limits())
-        )[1].mean()
-        for seed in range(30)
-    ]
+    patch, limits = np.ones((2, 3), dtype=np.bool_), positions.limits()
+    placed = [place_patch(patch, on, np.random.default_rng(seed), limits=limits) for seed in range(30)]
+    columns = [np.nonzero(mask)[1].mean() for mask in placed]
     assert np.ptp(columns) > 0.3 * 110
     assert 0.25 * 110 < max(abs(column - 151) for column in columns) < 0.35 * 110
 
@@ -171,12 +168,9 @@ def test_one_reference_leaves_as_much_room_along_the_object_as_is_assumed_for_it
 def test_limits_too_short_for_a_patch_or_for_the_grid_reach_as_far_as_it_takes(scale: int) -> None:
     foreground = rod().repeat(scale, axis=0).repeat(scale, axis=1)
     on = scene_of(foreground)
-    on = replace(on, density=np.ones_like(on.u, dtype=np.float64))
+    middle = on.pose.to_object(np.array([150.0 * scale]), np.array([60.0 * scale]))[0][0]
     for length in (1, 40 * scale):
-        patch, middle = (
-            np.ones((1, length), dtype=np.bool_),
-            on.pose.to_object(np.array([150.0 * scale]), np.array([60.0 * scale]))[0][0],
-        )
+        patch = np.ones((1, length), dtype=np.bool_)
         for seed in range(5):
             placed = place_patch(patch, on, np.random.default_rng(seed), limits=[(middle, middle)])
             assert abs(np.nonzero(placed)[1].mean() - 150 * scale) < 3 * on.factor
