@@ -17,6 +17,8 @@ TRIES = 8
 """Positions tried on the grid before all pixels are computed."""
 SLAB = 1 / 64
 """Share of the positions, by weight, that count as one line across the object while they are spread."""
+FFT_DECIMALS = 3
+"""Decimals of a number of pixels that the FFT gives in double precision; the others are noise."""
 
 Floats: TypeAlias = NDArray[np.float64]
 Sides: TypeAlias = tuple[bool, bool, bool, bool]
@@ -134,6 +136,11 @@ class _Moving:
     """At least as many pixels lie on what is allowed."""
     sides: Sides
 
+    @property
+    def too_few_px(self) -> float:
+        """No more pixels than these are too few: what is needed is rounded, and nothing at all is never enough."""
+        return max(0.0, self.needed_px - 0.5)
+
     def legal(self, share: NDArray[np.float32], factor: int, frame: tuple[int, ...]) -> Mask:
         """Return whether the patch can lie with its centroid in each cell, of which `share` [h, w] is allowed.
 
@@ -143,7 +150,7 @@ class _Moving:
         row, column = (-(-middle // factor) for middle in self.centroid)
         kind = np.float64 if factor == 1 else np.float32
         inside_px = factor**2 * _correlated(share.astype(kind), cells.astype(kind), row, column)
-        legal: Mask = inside_px > self.needed_px - 0.5
+        legal: Mask = inside_px.round(FFT_DECIMALS) > self.too_few_px
         slack = factor - 1
         rows, columns = (np.arange(length) * factor for length in share.shape)
         height, width = frame
@@ -170,7 +177,7 @@ class _Moving:
         placed = np.zeros_like(allowed)
         own = self.patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         placed[rows, columns] = own & allowed[rows, columns]
-        return placed if placed.sum() > self.needed_px - 0.5 else None
+        return placed if placed.sum() > self.too_few_px else None
 
 
 def _correlated(
@@ -178,7 +185,7 @@ def _correlated(
 ) -> NDArray[np.floating]:
     """Return at each cell the sum of `kernel` times `field` below it, with the kernel's `row`, `column` at the cell.
 
-    By FFT. In double precision whole numbers come out with errors far below the 0.5 that they are compared with.
+    By FFT. In double precision whole numbers come out with errors that vanish in FFT_DECIMALS.
     """
     from scipy import fft
 
@@ -191,12 +198,19 @@ def _correlated(
 
 
 def _within(limits: Sequence[tuple[float, float]], moving: _Moving, scene: Scene) -> Mask:
-    """Return the cells [h, w] at which the patch stays within one of the limits along the main axis."""
+    """Return the cells [h, w] at which the patch stays within one of the limits along the main axis.
+
+    Limits that are too short for the patch, and for the grid to tell, reach at both ends as far as it takes.
+    """
     y, x = np.nonzero(moving.patch)
     pose = scene.pose
     along = math.cos(pose.axis) * (x - moving.centroid[1]) + math.sin(pose.axis) * (y - moving.centroid[0])
-    low, high = scene.u + along.min() / pose.half_length, scene.u + along.max() / pose.half_length
-    within: Mask = np.any([(low >= least) & (high <= most) for least, most in limits], axis=0)
+    first, last = along.min() / pose.half_length, along.max() / pose.half_length
+    length = last - first + math.sqrt(2) * scene.factor / pose.half_length
+    within = np.zeros(scene.share.shape, dtype=np.bool_)
+    for low, high in limits:
+        lacking = max(0.0, length - (high - low)) / 2
+        within |= (scene.u + first >= low - lacking) & (scene.u + last <= high + lacking)
     return within
 
 

@@ -88,6 +88,15 @@ class Registration:
         pose = _pose(foreground, self.kind)
         return pose if self.kind != "object" else _matched(pose, foreground, self.outline)
 
+    def pose_like(self, other: Pose, foreground: Mask) -> Pose:
+        """Return the pose of an object that has been turned as little as can be since another's, and not over.
+
+        Of the poses that the outline does not tell apart `pose` returns any.
+        """
+        pose = self.pose(foreground)
+        equal = [pose.flipped(one).flipped(two) for one in self.flips for two in self.flips]
+        return min(equal, key=lambda each: (each.mirrored != other.mirrored, -math.cos(each.axis - other.axis)))
+
 
 SAME_POSE = Registration("frame", np.zeros((0, 0)), ((1, 1),))
 """Of parts that lie the same in all pictures: the frame tells them, moved by an offset, and is not to be mirrored."""

@@ -15,7 +15,8 @@ MIN_SPREAD = 0.05
 ONE_SPREAD = 0.3
 """And where there is one reference, its position is taken to vary by this."""
 SUPPORT = 0.1
-"""Learnt positions reach beyond the references along the main axis by at most this share of their range."""
+"""Learnt positions reach beyond the references along the main axis by at most this share of their range, or by the
+spread that is assumed where that is more."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -90,6 +91,6 @@ class LearntPositions:
         """Return the ranges of u, one for each end that the object's outline does not tell from the other."""
         low = min(position.reach[0] for position in self.positions)
         high = max(position.reach[1] for position in self.positions)
-        margin = SUPPORT * (high - low)
+        margin = max(SUPPORT * (high - low), MIN_SPREAD if len(self.positions) > 1 else ONE_SPREAD)
         ranges = {(low, high) if flip[0] > 0 else (-high, -low) for flip in self.flips}
         return [(low - margin, high + margin) for low, high in sorted(ranges)]

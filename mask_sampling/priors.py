@@ -32,8 +32,10 @@ class Attributes:
     """Of the object, not of the frame."""
     elongation: float
     """Longer over shorter axis of the ellipse with the same second moments."""
+    width: float
+    """Median along its medial axis, over the square root of the object's area: the same in pictures of any size."""
     width_px: float
-    """Median along its medial axis."""
+    """The same in pixels of its own picture."""
     direction_degrees: float
     """From the object's main axis to the mask's, in [0, 180), or nan where the mask has none."""
     pieces: int
@@ -52,11 +54,12 @@ def measure(mask: Mask, object_px: float, axis: float = 0.0) -> Attributes:
     values, vectors = np.linalg.eigh(second_moments(patch))
     elongation = math.sqrt(values[1] / values[0])
     direction = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]) - axis) % 180
-    widths = 2 * distance_transform_edt(patch)[skeletonize(patch)] - 1
+    width_px = float(np.median(2 * distance_transform_edt(patch)[skeletonize(patch)] - 1))
     return Attributes(
         area_fraction=float(patch.sum()) / object_px,
         elongation=elongation,
-        width_px=float(np.median(widths)),
+        width=width_px / math.sqrt(object_px),
+        width_px=width_px,
         direction_degrees=direction if elongation >= LONG else math.nan,
         pieces=int(label(patch, np.ones((3, 3)))[1]),
     )
@@ -74,12 +77,16 @@ def area_fraction_at(quantile: float, references: Sequence[float]) -> float:
 
 
 def departure(sample: Attributes, references: Sequence[Attributes], area_tolerance: float) -> str | None:
-    """Return the attribute of a sample that is unlike any reference's, or None. Areas may leave by `area_tolerance`."""
-    ranges = (("area_fraction", area_tolerance), ("elongation", SLACK), ("width_px", WIDTH_SLACK))
-    for name, slack in ranges:
+    """Return the attribute of a sample that is unlike any reference's, or None. Areas may leave by `area_tolerance`.
+
+    A mask of the width of a pixel is never too wide.
+    """
+    pixel = sample.width / sample.width_px
+    ranges = (("area_fraction", area_tolerance, 0.0), ("elongation", SLACK, 0.0), ("width", WIDTH_SLACK, pixel))
+    for name, slack, least in ranges:
         most = LINE if name == "elongation" else math.inf
         value, *values = (min(getattr(each, name), most) for each in (sample, *references))
-        if not min(values) / slack <= value <= max(values) * slack:
+        if not min(values) / slack <= value <= max(least, max(values) * slack):
             return name
     if sample.pieces > max(reference.pieces for reference in references) + 1:
         return "pieces"

@@ -142,8 +142,10 @@ class MaskSampler:
             raise ValueError(f"the sampler {FOLDER!r} needs masks")
         foregrounds = [each.foreground | each.mask for each in references]
         self.registration: Registration = SAME_POSE if settings.same_pose else register(foregrounds)
-        self.settings = settings
-        self._seed = seed
+        whole_frame = self.registration.kind == "frame"
+        if whole_frame:
+            foregrounds = [np.ones_like(each.mask) for each in references]
+        self.settings, self._seed = settings, seed
         self._object_shares = [float(foreground.mean()) for foreground in foregrounds]
         scenes = [
             scene(foreground, self.registration, offset=each.offset)
@@ -153,7 +155,6 @@ class MaskSampler:
         positions = tuple(position_of(each.mask, own) for each, own in pairs)
         self.positions = LearntPositions(positions, self.registration.flips)
         self.attributes = [measure(each.mask, own.object_px, own.pose.axis) for each, own in pairs]
-        whole_frame = self.registration.kind == "frame"
         self._shapes = [reference_shape(each.mask, own, beyond=whole_frame) for each, own in pairs]
         self._sides = [sides_touched(each.mask) if whole_frame else INSIDE for each in references]
         self._rotation_degrees = self._learnt_rotation()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CommandLine, run_all_steps
+from numpy.typing import NDArray
 from PIL import Image
 
 from defectfill.config.run import load_config
@@ -62,6 +63,34 @@ def test_zones_drawn_over_an_image_follow_its_object(toy_config: Path, tmp_path:
     rows = [np.flatnonzero(masks.scene(picture).allowed.any(axis=1)) for picture in (image, moved)]
     assert rows[0][-1] == 47
     assert abs(rows[1][-1] - 53) <= 1
+
+
+def test_zones_stay_at_their_end_of_a_bar_whose_ends_look_alike(tmp_path: Path) -> None:
+    """Uneven edges make now one end, now the other look more like the references'."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.mgrid[:60, :120]
+
+    def bar() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        left, uneven = int(rng.integers(10, 20)), np.sin(columns / 4 + rng.uniform(0, 6))
+        defect = np.hypot(rows - 30, columns - left - 60) < 4
+        inside = (columns >= left) & (columns < left + 90) & (np.abs(rows - 30 + uneven) < 12)
+        return np.where(inside, 150, 40).astype(np.uint8)[..., None], defect
+
+    for number in range(3):
+        picture, defect = bar()
+        write_png(tmp_path / f"data/bar/train/good/{number}.png", bar()[0])
+        write_png(tmp_path / f"data/bar/test/dent/{number}.png", picture)
+        write_png(tmp_path / f"data/bar/ground_truth/dent/{number}_mask.png", defect)
+    write_png(tmp_path / "drawn_on.png", bar()[0])
+    write_png(tmp_path / "zone.png", columns < 50)
+    (tmp_path / "bar.yaml").write_text(
+        "{category: bar, object_name: bar, data: {root: data, defects: [dent], references: {count: 3}}, "
+        "base: {model: mini}, masks: {zones: {forbidden: zone.png, drawn_on: drawn_on.png}}, output: {root: out}}"
+    )
+    config = load_config(tmp_path / "bar.yaml")
+    masks = CategoryMasks(config, ingest(config), "dent")
+    for _ in range(12):
+        assert np.nonzero(masks.scene(bar()[0]).allowed)[1].min() > 30
 
 
 def test_zones_of_another_size_and_files_that_are_missing_are_named(toy_config: Path, tmp_path: Path) -> None:

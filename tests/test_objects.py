@@ -135,6 +135,31 @@ def test_masks_follow_the_other_references_where_one_does_not_show_its_object(to
     assert [f"{name}.png" for name in CategoryMasks(config, ingest(config), "hole").names] == others
 
 
+@pytest.mark.parametrize("is_texture", [True, False])
+def test_a_conspicuous_defect_is_no_object_where_the_normals_are_textures(
+    tmp_path: Path, base_folder: Path, is_texture: bool
+) -> None:
+    """A disc covers a texture as it does; where the normals show an object, so are discs that cover most of theirs."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    rng = np.random.default_rng(0)
+
+    def picture(level: int, radius: float) -> NDArray[np.uint8]:
+        grey = np.where(np.hypot(rows - 60, columns - 70) < radius, level, 120) + rng.normal(0, 2, (SIDE, SIDE))
+        return np.clip(np.rint(grey), 0, 255).astype(np.uint8)[..., None]
+
+    for number, radius in enumerate((16, 17, 20)):
+        write_png(tmp_path / f"data/chip/train/good/{number}.png", picture(200, 0 if is_texture else 20))
+        write_png(tmp_path / f"data/chip/test/spot/{number}.png", picture(240, 20))
+        mask = np.hypot(rows - 60, columns - 70) < radius
+        write_png(tmp_path / f"data/chip/ground_truth/spot/{number}_mask.png", mask)
+    (tmp_path / "chip.yaml").write_text(CONFIG.format(base=base_folder))
+    masks, _ = masks_of(load_config(tmp_path / "chip.yaml"))
+    assert masks.sampler.registration.kind == ("frame" if is_texture else "round")
+    scene = masks.scene(picture(200, 0 if is_texture else 20))
+    assert scene.object_px == pytest.approx(SIDE**2 if is_texture else np.pi * 20**2, rel=0.1)
+    assert masks.sample(scene, 0).mask.sum() == pytest.approx(np.pi * 18**2, rel=0.5)
+
+
 def test_zones_move_with_a_part_that_always_lies_the_same(tmp_path: Path, base_folder: Path) -> None:
     path = write_components(tmp_path, base_folder)
     image, _, start = component(1)

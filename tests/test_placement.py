@@ -71,6 +71,16 @@ def test_one_pixel_too_few_is_no_room_unless_some_may_be_cut_off() -> None:
     assert not (placed & ~foreground).any()
 
 
+def test_room_that_is_short_by_just_what_is_rounded_away_is_no_room() -> None:
+    """Of 15 pixels 13.5 must lie on the object, and 13 do; the noise of an FFT must not make 13 more than 13."""
+    bar = np.ones((1, 15), dtype=np.bool_)
+    for height, width in ((40, 60), (97, 31), (300, 500), (600, 400)):
+        foreground = np.zeros((height, width), dtype=np.bool_)
+        foreground[height // 2, 5:18] = True
+        with pytest.raises(PlacementError, match="no place"):
+            place_patch(bar, scene_of(foreground), np.random.default_rng(0), max_cut=0.1)
+
+
 @given(seeds, st.floats(0, 0.6))
 def test_no_more_than_is_allowed_is_cut_off(seed: int, max_cut: float) -> None:
     y, x = np.mgrid[:300, :300]
@@ -141,6 +151,31 @@ def test_learnt_places_are_where_the_references_are() -> None:
         assert columns[-1] <= 172 + 6
 
 
+def test_one_reference_leaves_as_much_room_along_the_object_as_is_assumed_for_it() -> None:
+    registration, speck = register([rod()]), np.zeros_like(rod())
+    speck[59:61, 150:153] = True
+    on = scene(rod(), registration)
+    positions = LearntPositions((position_of(speck, on),), registration.flips)
+    on = replace(on, density=positions.density(on))
+    patch, limits = np.ones((2, 3), dtype=np.bool_), positions.limits()
+    placed = [place_patch(patch, on, np.random.default_rng(seed), limits=limits) for seed in range(30)]
+    columns = [np.nonzero(mask)[1].mean() for mask in placed]
+    assert np.ptp(columns) > 0.3 * 110
+    assert 0.25 * 110 < max(abs(column - 151) for column in columns) < 0.35 * 110
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+def test_limits_too_short_for_a_patch_or_for_the_grid_reach_as_far_as_it_takes(scale: int) -> None:
+    foreground = rod().repeat(scale, axis=0).repeat(scale, axis=1)
+    on = scene_of(foreground)
+    middle = on.pose.to_object(np.array([150.0 * scale]), np.array([60.0 * scale]))[0][0]
+    for length in (1, 40 * scale):
+        patch = np.ones((1, length), dtype=np.bool_)
+        for seed in range(5):
+            placed = place_patch(patch, on, np.random.default_rng(seed), limits=[(middle, middle)])
+            assert abs(np.nonzero(placed)[1].mean() - 150 * scale) < 3 * on.factor
+
+
 def test_a_patch_that_goes_on_beyond_the_frame_touches_its_side() -> None:
     on = scene_of(np.ones((100, 80), dtype=np.bool_))
     line = np.ones((130, 3), dtype=np.bool_)
@@ -150,6 +185,14 @@ def test_a_patch_that_goes_on_beyond_the_frame_touches_its_side() -> None:
         )
         assert placed[0].any()
         assert placed[-1].any()
+
+
+def test_a_patch_of_which_hardly_anything_is_needed_is_never_cut_off_altogether() -> None:
+    on, hook = scene_of(np.ones((301, 97), dtype=np.bool_)), np.ones((6, 6), dtype=np.bool_)
+    hook[1:, 1:] = False  # its centroid lies in the frame where none of it does
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        assert place_patch(hook, on, rng, inside_px=0.4, sides=(True, False, True, False)).any()
 
 
 def test_the_same_seed_gives_the_same_position() -> None:

@@ -48,6 +48,26 @@ def test_only_outlines_that_look_alike_are_flipped() -> None:
     assert len(register([bar]).flips) == 4
 
 
+def test_ends_that_look_alike_are_told_by_how_another_object_lies() -> None:
+    rng = np.random.default_rng(0)
+
+    def bar(angle: float) -> Mask:
+        """A bar with uneven edges, which make now one end, now the other look more like the references'."""
+        y, x = np.mgrid[:200, :300] - np.array([100.0, 150.0])[:, None, None]
+        along, across = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
+        uneven = 2 * np.sin(along / 9 + rng.uniform(0, 6))
+        inside: Mask = (abs(along) < 90) & (abs(across + uneven) < 20)
+        return inside
+
+    registration = register([bar(0.01 * number) for number in range(3)])
+    first = registration.pose(bar(0.0))
+    assert len(registration.flips) > 1
+    for number in range(-10, 11):
+        found = registration.pose_like(first, bar(0.1 * number))
+        assert abs((found.axis - first.axis - 0.1 * number + 1) % (2 * math.pi) - 1) < 0.05
+        assert found.mirrored == first.mirrored
+
+
 def test_objects_without_a_main_axis_are_round_and_textures_are_the_frame() -> None:
     y, x = np.mgrid[:100, :100]
     assert register([np.hypot(y - 50, x - 50) < 30]).kind == "round"

@@ -1,6 +1,7 @@
 """Attributes of masks, and the distances between those of references and samples."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def test_a_bar_is_measured(angle: float, axis: float) -> None:
     assert found.area_fraction == pytest.approx(600 / 5000, rel=0.12)
     assert found.elongation == pytest.approx(6, rel=0.1)
     assert found.width_px == pytest.approx(10, abs=2)
+    assert found.width == pytest.approx(found.width_px / 5000**0.5)
     assert abs((found.direction_degrees - (angle - axis) + 90) % 180 - 90) < 1
     assert found.pieces == 1
 
@@ -41,7 +43,7 @@ def test_one_pixel_is_a_mask_and_none_is_not() -> None:
     with pytest.raises(ValueError, match="empty"):
         measure(mask, 81)
     mask[4, 4] = True
-    assert measure(mask, 81) == pytest.approx(Attributes(1 / 81, 1.0, 1.0, math.nan, 1), nan_ok=True)
+    assert measure(mask, 81) == pytest.approx(Attributes(1 / 81, 1.0, 1 / 9, 1.0, math.nan, 1), nan_ok=True)
 
 
 def test_quantiles_of_the_area_run_through_the_references_and_a_little_beyond() -> None:
@@ -53,15 +55,30 @@ def test_quantiles_of_the_area_run_through_the_references_and_a_little_beyond() 
 
 
 def test_a_sample_unlike_all_references_is_told_by_what_differs() -> None:
-    references = [Attributes(0.01, 2.0, 5.0, 0.0, 1), Attributes(0.02, 3.0, 8.0, 10.0, 2)]
-    assert departure(Attributes(0.015, 2.5, 6.0, 90.0, 3), references, 1.5) is None
+    references = [Attributes(0.01, 2.0, 0.05, 5.0, 0.0, 1), Attributes(0.02, 3.0, 0.08, 8.0, 10.0, 2)]
+    assert departure(Attributes(0.015, 2.5, 0.06, 6.0, 90.0, 3), references, 1.5) is None
     for sample, name in [
-        (Attributes(0.2, 2.5, 6.0, 0.0, 1), "area_fraction"),
-        (Attributes(0.015, 9.0, 6.0, 0.0, 1), "elongation"),
-        (Attributes(0.015, 2.5, 1.0, 0.0, 1), "width_px"),
-        (Attributes(0.015, 2.5, 6.0, 0.0, 4), "pieces"),
+        (Attributes(0.2, 2.5, 0.06, 6.0, 0.0, 1), "area_fraction"),
+        (Attributes(0.015, 9.0, 0.06, 6.0, 0.0, 1), "elongation"),
+        (Attributes(0.015, 2.5, 0.01, 6.0, 0.0, 1), "width"),
+        (Attributes(0.015, 2.5, 0.3, 6.0, 0.0, 1), "width"),
+        (Attributes(0.015, 2.5, 0.06, 6.0, 0.0, 4), "pieces"),
     ]:
         assert name in str(departure(sample, references, 1.5))
+
+
+@pytest.mark.parametrize("scale", [1 / 4, 4])
+def test_the_same_mask_in_a_smaller_or_a_larger_picture_is_alike(scale: float) -> None:
+    references = [measure(bar(30, 60, 12), 5000)]
+    y, x = np.mgrid[: int(100 * scale), : int(100 * scale)]
+    scaled = bar(30, 60, 12)[(y / scale).astype(int), (x / scale).astype(int)]
+    assert departure(measure(scaled, 5000 * scale**2), references, 1.5) is None
+
+
+def test_a_line_of_one_pixel_is_as_thin_as_can_be() -> None:
+    hair = Attributes(0.001, 6.0, 1 / 1000, 1.0, 0.0, 1)
+    assert departure(replace(hair, width=1 / 100), [hair], 1.5) is None
+    assert departure(replace(hair, width=1 / 100, width_px=5), [hair], 1.5) == "width"
 
 
 def test_the_same_masks_are_at_no_distance_and_others_are() -> None:

@@ -148,6 +148,16 @@ def test_textures_have_masks_everywhere_that_touch_the_frame_where_the_reference
     assert np.ptp(columns) > 40
 
 
+def test_a_defect_that_was_taken_for_the_object_of_a_texture_is_no_object() -> None:
+    """Of three textures one shows a blot so large that it was cut out; its share is one of the frame all the same."""
+    frame, blot = np.ones((200, 200), dtype=np.bool_), disc(radius=20)
+    references = [Reference(disc(radius=4), frame), Reference(disc(radius=5), frame), Reference(blot, blot)]
+    masks = sampler(references=references)
+    assert [each.area_fraction for each in masks.attributes] == [each.mask.mean() for each in references]
+    on = masks.scene(frame)
+    assert max(masks.sample(on, index).mask.mean() for index in range(12)) < 1.5 * blot.mean()
+
+
 def test_novelty_goes_where_no_reference_is() -> None:
     rod = np.zeros((60, 300), dtype=np.bool_)
     rod[25:35, 10:290] = rod[15:45, 10:40] = True
@@ -185,6 +195,15 @@ def test_one_small_reference_is_enough_and_one_that_covers_everything_has_only_o
     frame = np.ones((50, 60), dtype=np.bool_)
     whole = sampler(references=[Reference(frame, frame)])
     assert whole.sample(whole.scene(frame), 0).mask.mean() > 0.8
+
+
+def test_a_pixel_in_the_corner_of_a_texture_is_followed_by_masks_that_are_not_empty() -> None:
+    frame = np.ones((301, 97), dtype=np.bool_)
+    corner = np.zeros_like(frame)
+    corner[0, 0] = True
+    for seed in range(2):
+        masks = sampler(seed, [Reference(corner, frame)], samplers={"box": 1.0})
+        assert all(1 <= masks.sample(masks.scene(frame), index).mask.sum() <= 4 for index in range(4))
 
 
 def test_no_or_empty_references_are_refused() -> None:

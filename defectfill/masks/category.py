@@ -17,7 +17,7 @@ from defectfill.masks.objects import FoundObject, Mask, ObjectFinder, whole_fram
 from defectfill.records.snapshot import ImageRecord, read_defect, references_of
 from mask_sampling import PlacementError
 from mask_sampling.placement import Scene
-from mask_sampling.pose import Pose, carried
+from mask_sampling.pose import carried
 from mask_sampling.sampling import FOLDER, MaskSampler, Reference, SampledMask, Settings
 from mask_sampling.shapes import ShapeSettings
 from mask_sampling.spots import Spot
@@ -131,10 +131,10 @@ class _Zones:
         if self._drawn_on is None:
             self._check(found.foreground.shape)
             return zone
-        return carried(zone, self._pose(self._drawn_on), self._pose(found), found.foreground.shape)
-
-    def _pose(self, found: FoundObject) -> Pose:
-        return self._sampler.registration.pose(found.foreground).moved(found.offset)
+        registration, drawn_on = self._sampler.registration, self._drawn_on
+        drawn_pose = registration.pose(drawn_on.foreground)
+        pose = registration.pose_like(drawn_pose, found.foreground)
+        return carried(zone, drawn_pose.moved(drawn_on.offset), pose.moved(found.offset), found.foreground.shape)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         for path, zone in ((self._paths.allowed, self._allowed), (self._paths.forbidden, self._forbidden)):

@@ -6,6 +6,7 @@ full      neither: the whole frame is taken for a texture
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from defectfill.config.masks import MasksConfig
 from defectfill.io.errors import DataError
-from defectfill.io.images import ImageArray
+from defectfill.io.images import ImageArray, read_mask
 from defectfill.records.snapshot import ImageRecord, read_picture
 from mask_sampling import PlacementError, UncertainObject
 from mask_sampling.alignment import Offset, Template
@@ -30,6 +31,8 @@ CERTAIN_SHARE = 0.5
 """Share of the references in which the object has to be found."""
 ALIKE_SHARE = 0.75
 """Share of the pictures that have to be alike."""
+DEFECT_SHARE = 0.5
+"""What stands out may be the defect and no object where the defect covers at least this share of it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class ObjectFinder:
     def _find_or_step_down(self, references: Sequence[ImageRecord]) -> None:
         """Find the objects of the references; where all that are certain are textures, so are the others.
 
-        Masks follow the certain ones as long as those are CERTAIN_SHARE of all.
+        So are all where what stands out is a defect, and the normals are textures. Masks follow the certain ones as
+        long as those are CERTAIN_SHARE of all.
         """
         found: list[Mask | None] = []
         problems = []
@@ -100,7 +104,7 @@ class ObjectFinder:
                 problems.append(f"{record.path}: {problem}")
         certain = [foreground for foreground in found if foreground is not None]
         are_textures = bool(certain) and all(foreground.all() for foreground in certain)
-        if are_textures:
+        if are_textures or (self._some_are_defects(references, found) and self._normals_are_textures()):
             self.found = [whole_frame(picture) for picture in self.pictures]
             return
         doubtful = problems if len(certain) < CERTAIN_SHARE * len(found) else self._all_uncertain()
@@ -113,6 +117,24 @@ class ObjectFinder:
                 f"the object is not surely found in {len(problems)} of {len(found)} references, masks follow the "
                 f"others (see masks.foreground); {problems[0]}"
             )
+
+    def _some_are_defects(self, references: Sequence[ImageRecord], found: Sequence[Mask | None]) -> bool:
+        """Return whether what stands out in some of the references is for the most part their defect."""
+        for record, foreground in zip(references, found, strict=True):
+            if foreground is not None and not foreground.all():
+                defect = read_mask(self._folder / record.mask_path)
+                if (foreground & defect).sum() >= DEFECT_SHARE * foreground.sum():
+                    return True
+        return False
+
+    def _normals_are_textures(self) -> bool:
+        """Return whether most of those normals are textures in which that is certain, of the first few."""
+        are_textures = []
+        for record in self._normals[:LOOKED_AT]:
+            with suppress(UncertainObject):
+                picture = read_picture(self._folder, record)
+                are_textures.append(bool(foreground_of(self._masks, picture).all()))
+        return sum(are_textures) > len(are_textures) / 2
 
     def _all_uncertain(self) -> list[str]:
         """Return why the object is not found in any of the normals; nothing as soon as it is in one."""
