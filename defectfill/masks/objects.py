@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from defectfill.config.masks import MasksConfig
 from defectfill.io.errors import DataError
-from defectfill.io.images import ImageArray, read_mask
-from defectfill.records.snapshot import ImageRecord, read_picture
+from defectfill.io.images import ImageArray
+from defectfill.records.snapshot import ImageRecord, read_defect, read_picture
 from mask_sampling import PlacementError, UncertainObject
 from mask_sampling.alignment import Offset, Template
 from mask_sampling.foreground import find_object
@@ -122,7 +122,7 @@ class ObjectFinder:
         """Return whether what stands out in some of the references is for the most part their defect."""
         for record, foreground in zip(references, found, strict=True):
             if foreground is not None and not foreground.all():
-                defect = read_mask(self._folder / record.mask_path)
+                defect = read_defect(self._folder, record)
                 if (foreground & defect).sum() >= DEFECT_SHARE * foreground.sum():
                     return True
         return False
