@@ -228,9 +228,10 @@ def test_a_hopeless_defect_stops_being_painted_and_the_tables_do_not_tell_when(
         ([Outcome.UNPLACED] * 9 + [Outcome.REJECTED] * TRIED + [Outcome.PENDING], True),
         ([Outcome.KEPT] * 2 + [Outcome.REJECTED] * (TRIED - 2) + [Outcome.KEPT] * TRIED, True),
         ([Outcome.KEPT] * 3 + [Outcome.REJECTED] * (TRIED - 3), False),
+        ([Outcome.KEPT] * 2 + [Outcome.REPLACED] + [Outcome.REJECTED] * (TRIED - 3), False),
     ],
 )
-def test_hopeless_is_of_whose_first_samples_hardly_any_was_kept(outcomes: list[Outcome], hopeless: bool) -> None:
+def test_hopeless_is_of_whose_first_samples_the_gates_kept_hardly_any(outcomes: list[Outcome], hopeless: bool) -> None:
     assert are_hopeless(np.array(outcomes, np.int8)) is hopeless
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import contents, run_all_steps
+from conftest import contents, paint, run_all_steps
 from PIL import Image
 from test_pipeline import manifest
 
@@ -232,5 +232,11 @@ def test_a_corrected_reference_paints_its_own_defect_anew_and_no_other(toy_confi
     assert written(after, "scratch") == written(before, "scratch")  # copied
     assert written(after, "hole") != written(before, "hole")
     dataset = contents(after.dataset)
+    for damaged in (before.folder / "shards/scratch").rglob("images/scratch/*.png"):
+        damaged.write_bytes(damaged.read_bytes() + b"more")
+    shutil.rmtree(after.folder / "shards/scratch")
+    paint(after)  # what is damaged is not copied
+    write_dataset(after)
+    assert contents(after.dataset) == dataset
     shutil.rmtree(Path(after.config.output.root))
     assert contents(run_all_steps(toy_config).dataset) == dataset

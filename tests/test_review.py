@@ -181,6 +181,20 @@ def test_a_call_that_was_killed_before_the_dataset_was_written_is_finished_by_th
     assert contents(run.dataset) == made
 
 
+def test_a_review_of_a_run_whose_images_have_changed_leaves_everything_as_it_was(run: Run, config_path: Path) -> None:
+    record = next(record for record in run.snapshot() if record.role == "held_out")
+    mask = run.config.category_folder / record.mask_path
+    before, content = contents(run.folder), mask.read_bytes()
+    mask.write_bytes(content + b"more")
+    try:
+        with pytest.raises(DataError, match=f"{mask.name}: expected the file that was ingested"):
+            apply_review(run, table_of(config_path.parent, {painted(run)[0]["sample_id"]: "reject"}))
+    finally:
+        mask.write_bytes(content)
+    assert contents(run.folder) == before
+    assert run.is_finished()
+
+
 def test_a_run_that_has_not_painted_all_is_not_reviewed_and_its_report_says_why_there_are_fewer(
     run: Run, config_path: Path
 ) -> None:

@@ -53,7 +53,6 @@ def write_dataset(run: Run, *, filled: bool = True) -> Path:
     to be painted for it: not `filled`. Raises DataError when a planned sample of a filled one is in no shard, or a
     shard's file is no longer what was painted.
     """
-    run.mark_unfinished()
     with timed(run, "merge"), new_folder(run.dataset, replace=True) as folder:
         real, image_path_of = _copy_real_images(run, folder)
         _copy_shards(run, folder, filled=filled)
@@ -64,6 +63,7 @@ def write_dataset(run: Run, *, filled: bool = True) -> Path:
         merge_rows(run, folder, real, image_path_of, metadata, filled=filled)
         add_verdict(folder / "manifest.parquet", read_verdict(run, folder))
         write_bytes(folder / "README.md", dataset_card(run, folder).encode())
+        run.mark_unfinished()  # all is there; a merge that fails leaves the dataset before it as it was
     write_contact_sheet(run)
     if run.config.report:
         write_report(run)

@@ -15,7 +15,15 @@ from defectfill.records.plan import SCHEMA, SampleSpec, Shard
 from defectfill.runs.defect_planner import DefectPlanner
 from defectfill.runs.plan import plan_table
 from defectfill.runs.run import Run
-from defectfill.runs.shards import HOPELESS_RATE, TRIED, Outcome, are_hopeless, finished_shards, sample_outcomes
+from defectfill.runs.shards import (
+    HOPELESS_RATE,
+    NOT_KEPT,
+    TRIED,
+    Outcome,
+    are_hopeless,
+    finished_shards,
+    sample_outcomes,
+)
 from defectfill.runs.timings import timed
 
 log = logging.getLogger(__name__)
@@ -118,7 +126,7 @@ def _last_to_paint(run: Run, outcomes: NDArray[np.int8]) -> int:
     elif are_hopeless(outcomes):
         pending = pending[:0]
     else:
-        pending = pending[: _needed_now(len(kept), int((outcomes == Outcome.REJECTED).sum()), count)]
+        pending = pending[: _needed_now(len(kept), int(np.isin(outcomes, NOT_KEPT).sum()), count)]
     return int(pending[-1]) if len(pending) else -1
 
 
@@ -152,7 +160,7 @@ def _missing(generate: GenerateConfig, outcomes: NDArray[np.int8]) -> int:
     if are_hopeless(outcomes):
         return 0
     counts = np.bincount(outcomes, minlength=len(Outcome)).tolist()
-    needed = _needed_now(counts[Outcome.KEPT], counts[Outcome.REJECTED], generate.count)
+    needed = _needed_now(counts[Outcome.KEPT], sum(counts[each] for each in NOT_KEPT), generate.count)
     needed = max(needed, generate.count - counts[Outcome.KEPT])
     most = math.ceil(generate.count * generate.max_attempts)
     return max(min(needed - counts[Outcome.PENDING], most - len(outcomes)), 0)

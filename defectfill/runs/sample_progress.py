@@ -13,7 +13,7 @@ from defectfill.io.files import PARTIAL
 from defectfill.io.progress import ProgressBar, refresh_seconds
 from defectfill.records.plan import Shard
 from defectfill.runs.run import Run
-from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
+from defectfill.runs.shards import NOT_KEPT, Outcome, finished_shards, sample_outcomes
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class _DefectProgress:
         self.total = self.before + sum(map(_samples, self.waiting.values()))
         self.finished, self.wanted = self.before, run.config.generate.count
         outcomes = sample_outcomes(run, defect)
-        self.judged = np.array([(outcomes == each).sum() for each in (Outcome.KEPT, Outcome.REJECTED)])
+        self.judged = np.array([np.isin(outcomes, each).sum() for each in (Outcome.KEPT, NOT_KEPT)])
         self.bar: ProgressBar | None = None
 
     def refresh(self, elsewhere: set[Shard], *, open_bar: bool) -> bool:

@@ -29,6 +29,12 @@ class Outcome(IntEnum):
     REJECTED = 2
     UNPLACED = 3
     """No mask found room; it is never painted."""
+    REPLACED = 4
+    """The gates let it pass, a person took it out, and another is to be painted for it."""
+
+
+NOT_KEPT = (Outcome.REJECTED, Outcome.REPLACED)
+"""Of samples that were painted and are not in the dataset."""
 
 
 TRIED = 50
@@ -38,9 +44,9 @@ HOPELESS_RATE = 0.05
 
 
 def is_hopeless(run: Run, defect: str) -> bool:
-    """Return whether the first TRIED samples of a defect are painted and fewer than HOPELESS_RATE of them were kept.
+    """Return whether the first TRIED samples of a defect are painted and the gates kept fewer than HOPELESS_RATE.
 
-    It depends on them alone: not on how many others were painted meanwhile, nor on how many are wanted.
+    It depends on them alone: not on how many others were painted meanwhile, nor on how many are wanted, nor on reviews.
     """
     return are_hopeless(sample_outcomes(run, defect, TRIED))
 
@@ -49,13 +55,14 @@ def are_hopeless(outcomes: NDArray[np.int8]) -> bool:
     """Return the same by the `Outcome` [N] of the planned samples."""
     first = outcomes[outcomes != Outcome.UNPLACED][:TRIED]
     counts = np.bincount(first, minlength=len(Outcome)).tolist()
-    return len(first) == TRIED and counts[Outcome.PENDING] == 0 and counts[Outcome.KEPT] < HOPELESS_RATE * TRIED
+    passed = counts[Outcome.KEPT] + counts[Outcome.REPLACED]
+    return len(first) == TRIED and counts[Outcome.PENDING] == 0 and passed < HOPELESS_RATE * TRIED
 
 
 def sample_outcomes(run: Run, defect: str, most: int | None = None, *, refill: bool = True) -> NDArray[np.int8]:
     """Return the `Outcome` [N] of each planned sample of a defect, as far as finished shards tell it.
 
-    Those that a person took out count as rejected where others are to be painted for them, else as kept; without
+    Those that a person took out count as replaced where others are to be painted for them, else as kept; without
     `refill` as kept in any case. most: so many placed samples are enough, the first ones.
     """
     placed = placed_samples(run, defect)
@@ -68,10 +75,13 @@ def sample_outcomes(run: Run, defect: str, most: int | None = None, *, refill: b
             break
         rows = shard_rows(run, shard)
         rows = rows.filter(pc.equal(rows["defect"], defect))
-        kept = pc.and_not(pc.equal(rows["reason"], ""), pc.is_in(rows["sample_id"], replaced)).to_numpy()
+        passed, out = (
+            column.to_numpy() for column in (pc.equal(rows["reason"], ""), pc.is_in(rows["sample_id"], replaced))
+        )
         painted = shard.start + np.flatnonzero(placed[shard.start : shard.stop])
+        found = np.where(passed, np.where(out, Outcome.REPLACED, Outcome.KEPT), Outcome.REJECTED)[: len(painted)]
         outcomes[painted] = Outcome.REJECTED
-        outcomes[painted[: len(kept)][kept[: len(painted)]]] = Outcome.KEPT
+        outcomes[painted[: len(found)]] = found
     return outcomes
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from defectfill.dataset.summary import defect_summaries
 from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import DataError
+from defectfill.io.progress import progress
 from defectfill.operations.lock import locked
 from defectfill.operations.reports import ReviewReport
 from defectfill.operations.review.agreement import agreement
@@ -16,6 +17,7 @@ from defectfill.operations.review.table import WORDS, read_table
 from defectfill.operations.storage.fetch import fetch_for_review
 from defectfill.operations.storage.upload import upload_dataset
 from defectfill.records.manifest import REVIEWED
+from defectfill.records.snapshot import ingested
 from defectfill.runs.planner import is_filled
 from defectfill.runs.review import Review, read_review, write_review
 from defectfill.runs.run import Run
@@ -44,6 +46,7 @@ def apply_review(run: Run, table: Path, *, refill: bool = False) -> ReviewReport
         decided, before = read_table(table, set(_painted(run))), read_review(run)
         review = Review(refill=before.refill or refill, decisions={**before.decisions, **decided})
         if review != before:
+            _check_images(run)
             write_review(run, review)
         if not run.is_finished():
             write_dataset(run, filled=is_filled(run))
@@ -70,6 +73,14 @@ def _check_place(run: Run) -> None:
     expected = Run.from_record(run.record).folder
     if run.folder.resolve() != expected.resolve():
         raise DataError(f"{run.folder}: expected the run where its config has it, {expected}")
+
+
+def _check_images(run: Run) -> None:
+    """Raise DataError where the dataset could not be written anew: an image or a mask of the run has changed."""
+    for record in progress(run.snapshot(), "compare real images"):
+        ingested(run.config.category_folder / record.path, record.sha256)
+        if record.mask_path:
+            ingested(run.config.category_folder / record.mask_path, record.mask_sha256)
 
 
 def _painted(run: Run) -> Iterator[str]:
