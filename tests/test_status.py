@@ -194,3 +194,24 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     rows.write_bytes(b"")
     with pytest.raises(DataError, match=f"{rows}: expected what a step of the run wrote, .*; remove {rows.parent} and"):
         collect_garbage(config, keep=0)
+
+
+def test_garbage_is_a_stopped_training_that_no_kept_run_goes_on_with(toy_config: Path) -> None:
+    trainings = []
+    for steps in (2, 3, 4):
+        edit(toy_config, f"steps: {max(steps - 1, 2)}, batch", f"steps: {steps}, batch")
+        run = start_run(load_config(toy_config))
+        os.utime(run.folder, (steps, steps))
+        trainings.append(run.training_folder("hole"))
+        trainings[-1].mkdir(parents=True)
+        (trainings[-1] / "00000001.checkpoint").write_bytes(b"checkpoint")
+    foreign = trainings[0].with_name(".mine.work")
+    foreign.mkdir()
+    config = load_config(toy_config)
+    assert collect_garbage(config, keep=3).removed == ()
+    oldest = min(config.category_output.glob("runs/*"), key=os.path.getmtime)
+    assert collect_garbage(config, keep=2).removed == (str(oldest), str(trainings[0]))
+    assert [path.is_dir() for path in (*trainings, foreign)] == [False, True, True, True]
+    assert collect_garbage(config, keep=0).removed[1:] == (str(trainings[1]),)
+    assert [path.is_dir() for path in trainings] == [False, False, True]
+    assert [path.name for path in trainings[2].iterdir()] == ["00000001.checkpoint"]

@@ -196,13 +196,13 @@ class ReviewReport(BaseModel):
 
 
 class GarbageReport(BaseModel):
-    """Runs and adapters that were removed from a category's output."""
+    """What was removed from a category's output."""
 
     model_config = ConfigDict(frozen=True)
 
     category: str
     removed: tuple[str, ...]
-    """Folders or URLs of runs and adapters."""
+    """Folders or URLs of runs and adapters, folders of trainings that were stopped."""
 
 
 class Deployment(BaseModel):
