@@ -11,7 +11,7 @@ from uuid import uuid4
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.files import remove_partials
-from defectfill.io.locks import locked_file
+from defectfill.io.locks import is_locked, locked_file
 from defectfill.io.s3 import Remote
 from defectfill.operations.file_system import check_file_system
 from defectfill.operations.storage.layout import remote_category
@@ -70,12 +70,9 @@ def is_held(config: RunConfig) -> bool:
     output, path = remote_category(config), config.category_output / LOCK_FILE
     if output is not None and output.etag(LOCK_FILE) is not None:
         return True
-    if not path.exists():
-        return False
     try:
-        with locked_file(path, wait=False):
-            return False
-    except (BlockingIOError, PermissionError):  # another user's may be held
+        return is_locked(path)
+    except PermissionError:  # another user's may be held
         return True
 
 
