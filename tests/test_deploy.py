@@ -340,3 +340,24 @@ def test_a_cancelled_run_ends_its_painters_and_is_gone_on_with(
     config.write_text(text)
     assert defectfill(worker, "run", config).returncode == 0
     assert contents(run.dataset) == contents(finished.dataset)
+
+
+NAMED = """
+import sys
+from prefect import get_client
+with get_client(sync_client=True) as client:
+    print(client.read_deployment_by_name(sys.argv[1]).parameters["config_path"])
+"""
+
+
+def test_a_link_to_a_config_is_deployed_under_its_own_name(worker: dict[str, str], toy_config: Path) -> None:
+    link = toy_config.with_name("linked.yaml")
+    for version in ("v3", "v4"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(shutil.copy(toy_config, toy_config.with_name(f"{version}.yaml")))
+        deployed = json.loads(defectfill(worker, "deploy", link, "--work-pool", POOL, "--json").stdout)
+        assert deployed["deployments"][0]["name"] == "synthesize-category/linked"
+    assert python(worker, NAMED, "synthesize-category/linked").strip() == str(link)
+    refused = defectfill(worker, "deploy", link, toy_config, "--work-pool", POOL)
+    assert refused.returncode == 2
+    assert f"{toy_config}: {link} has the same output.root and category" in refused.stderr
