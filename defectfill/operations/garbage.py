@@ -10,6 +10,7 @@ from defectfill.adapters.files import adapter_sha256_in
 from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.io.files import damage_named, read_rows, remove_folder
+from defectfill.operations.lock import output_of
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.reports import GarbageReport
 from defectfill.operations.storage.fetch import remote_index
@@ -43,7 +44,7 @@ def collect_garbage(config: RunConfig, keep: int) -> GarbageReport:
             remove_folder(config.category_output / name)
     for training in trainings:
         remove_folder(training)
-    uris = (f"{config.output.root}/{config.category}/{name}" for name in removed)
+    uris = (f"{output_of(config)}/{name}" for name in removed)
     return GarbageReport(category=config.category, removed=(*uris, *map(str, trainings)))
 
 
