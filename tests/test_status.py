@@ -68,6 +68,17 @@ def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -
     assert lines[4].startswith("scratch: adapter is there")
 
 
+def test_the_work_that_is_left_says_that_an_older_runs_shards_are_taken_over(toy_config: Path) -> None:
+    edit(toy_config, "generate: {", "generate: {painter: paste, ")
+    taken_over = "at most: what an older run has painted, and would come out the same, is taken over"
+    assert taken_over not in lines_of(toy_config)
+    run = run_all_steps(toy_config)
+    (run.config.category_folder / "train" / "good" / "000.png").unlink()
+    lines = lines_of(toy_config)
+    assert [line for line in lines if line.startswith("hole: ")] == ["hole: 5 of 5 samples to paint"]
+    assert lines[lines.index("scratch: 5 of 5 samples to paint") + 1] == taken_over
+
+
 def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_config: Path) -> None:
     run = run_all_steps(toy_config)
     record = json.loads((run.folder / "run.json").read_bytes())

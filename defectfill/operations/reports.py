@@ -58,6 +58,8 @@ class RemainingWork(BaseModel):
     candidates: int
     """Of each sample."""
     painting_steps: int
+    older_shards: bool
+    """Whether older runs have painted some of them, which is taken over as far as it would come out the same."""
     defects: tuple[DefectWork, ...]
 
     @property
