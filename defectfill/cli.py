@@ -148,7 +148,7 @@ def gc(
     keep: Annotated[int, typer.Option(min=0, help="Newest runs that stay, beside the latest finished one.")] = 2,
     json: AsJson = False,
 ) -> None:
-    """Remove old runs of the category of CONFIG, and adapters that none of those left was painted with."""
+    """Remove old runs of the category of CONFIG, what none left was painted with or goes on with."""
     from defectfill.config.run import load_config
     from defectfill.io.s3 import is_remote
     from defectfill.operations.garbage import collect_garbage

@@ -30,17 +30,19 @@ def work_lines(work: "RemainingWork") -> Iterator[str]:
     if work.is_finished:
         yield f"everything is done: {work.dataset}"
         return
-    if work.painter != "diffusion":
-        for each in work.defects:
-            yield f"{each.defect}: {each.samples} of {work.count} samples to paint"
-        yield f"painter {work.painter}: no base, no training, no GPU"
-        yield f"output: {work.run}"
-        return
+    needs_base = work.painter == "diffusion"
     for each in work.defects:
-        trained = "is there" if each.is_trained else f"to be trained for {work.training_steps} steps"
-        painting = f"{each.samples} of {work.count} samples to paint, {each.unet_passes:,} UNet passes"
-        yield f"{each.defect}: adapter {trained}; {painting}"
-    yield f"base {work.base} ({work.base_revision[:12]}), selection by {work.distance}"
+        painting = f"{each.samples} of {work.count} samples to paint"
+        if needs_base:
+            trained = "is there" if each.is_trained else f"to be trained for {work.training_steps} steps"
+            painting = f"adapter {trained}; {painting}, {each.unet_passes:,} UNet passes"
+        yield f"{each.defect}: {painting}"
+    if work.older_shards:
+        yield "at most: what an older run has painted, and would come out the same, is taken over"
+    if needs_base:
+        yield f"base {work.base} ({work.base_revision[:12]}), selection by {work.distance}"
+    else:
+        yield f"painter {work.painter}: no base, no training, no GPU"
     yield f"output: {work.run}"
 
 

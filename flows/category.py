@@ -14,6 +14,7 @@ from flows.announce import announce
 from flows.artifacts import progress_artifacts, show_dataset
 from flows.names import category_run_name
 from flows.runners import open_runner
+from flows.slots import tell_output
 from flows.steps import ingest, sample_masks, train_adapter, write_manifest
 from flows.trials import evaluate
 
@@ -33,6 +34,7 @@ def synthesize_category(
     asked = config_path if isinstance(config_path, RunRecord) else load_config(config_path, count)
     config = asked.config if isinstance(asked, RunRecord) else asked
     with locked(config) as still_held:
+        tell_output(config)
         run_uri = ingest(asked)
         run = open_run(run_uri)
         if run.is_finished():

@@ -49,7 +49,8 @@ def deploy(
     prune: deployments of the pool are removed whose file is gone. then: `flow/deployment` that starts by itself for
     every dataset that is finished, with the folder as its parameter `dataset`. Slots of runs that are gone are freed.
 
-    Raises ConfigError for a config that is not good, two of one name, no server, a pool or consumer that is not there.
+    Raises ConfigError for a config that is not good, two of one name or one output, no server, a pool or consumer that
+    is not there.
     """
     configs = _load(config_paths)
     _check_pool(work_pool)
@@ -82,17 +83,22 @@ def _deploy_flow(flow: Any, name: str, work_pool: str) -> Deployment:
 
 
 def _load(paths: Sequence[Path]) -> dict[Path, RunConfig]:
-    """Return configs by their files' absolute paths."""
+    """Return configs by their files' absolute paths; of a link its own, wherever that leads to later."""
     configs: dict[Path, RunConfig] = {}
     problems: list[str] = []
     for path in paths:
         try:
-            configs[path.resolve()] = config = load_config(path)
+            configs[path.absolute()] = config = load_config(path)
             problems += [f"{path}: {problem}" for problem in _schedule_problems(config)]
         except ConfigError as error:
             problems += error.problems
     counts = Counter(path.stem for path in configs)
     problems += [f"{path}: another config is called {path.stem} too" for path in configs if counts[path.stem] > 1]
+    first = {config.category_output.resolve(): path for path, config in reversed(configs.items())}
+    others = {path: first[config.category_output.resolve()] for path, config in configs.items()}
+    problems += [
+        f"{path}: {other} has the same output.root and category" for path, other in others.items() if path != other
+    ]
     if problems:
         raise ConfigError(problems)
     return configs

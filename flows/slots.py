@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import (
@@ -14,33 +15,44 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Crashed
 
-from defectfill.config.run import load_config
+from defectfill.config.run import RunConfig, load_config
 from defectfill.io.errors import DefectFillError
-from defectfill.operations.lock import is_held
+from defectfill.operations.lock import is_held, output_of
 from defectfill.operations.reports import Freed
 from flows.fleet import category_deployments
 
 SETTLED_S = 120
 """A run that has begun so long ago holds the lock of its category's output, if its process lives."""
+OUTPUT_LABEL = "defectfill.output"
+"""Of a deployed run: where it works, which its config may no longer say."""
 UNDER_WAY = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 LEASES_ON_DISK = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
+
+
+def tell_output(config: RunConfig) -> None:
+    """Label the run that is under way with its output, if it is one of a deployment."""
+    context = FlowRunContext.get()
+    if context and context.flow_run and context.flow_run.deployment_id:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(context.flow_run.id, {OUTPUT_LABEL: output_of(config)})
 
 
 def free_slots(client: SyncPrefectClient, work_pool: str, gpu_limit: str) -> list[Freed]:
     """Mark the runs of a pool's categories as crashed whose process is gone, free their slots, and return both.
 
-    A process is gone where no one holds the lock of the category's output. Where any run of the pool lives, slots of
-    the GPU are left to their leases.
+    A process is gone where no one holds the lock of the output that it began with. Where any run of the pool lives,
+    slots of the GPU are left to their leases.
     """
     freed, living = [], 0
     for deployment in category_deployments(client):
         if deployment.work_pool_name != work_pool:
             continue
         runs = _under_way(client, deployment)
-        gone = [] if _works(deployment) else [run for run in runs if _is_settled(run)]
+        gone = [run for run in runs if _is_settled(run) and not _works(run, deployment)]
         for run in gone:
             message = "No process works on it any more."
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
@@ -72,10 +84,11 @@ def _under_way(client: SyncPrefectClient, deployment: DeploymentResponse) -> lis
     )
 
 
-def _works(deployment: DeploymentResponse) -> bool:
-    """Return whether a process works in the output of a category, or may do so: its config cannot be read."""
+def _works(run: FlowRun, deployment: DeploymentResponse) -> bool:
+    """Return whether a process works in the output of a run, or may do so: its config cannot be read."""
     try:
-        return is_held(load_config(Path(str(deployment.parameters["config_path"]))))
+        output = run.labels.get(OUTPUT_LABEL) or output_of(load_config(Path(str(deployment.parameters["config_path"]))))
+        return is_held(str(output))
     except DefectFillError:
         return True
 

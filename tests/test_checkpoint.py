@@ -68,6 +68,6 @@ def test_a_pickle_of_anything_else_gives_way_too_and_is_not_opened(tmp_path: Pat
 def test_half_a_checkpoint_is_cleared_away_and_whole_ones_stay(tmp_path: Path) -> None:
     work = tmp_path / "adapters" / ".hole-0123.work"
     save(work, 1)
-    (work / f".00000002.checkpoint{PARTIAL}12").write_bytes(b"half")
+    (work / f".00000002.checkpoint{PARTIAL}{2**22 + 1}").write_bytes(b"half")
     remove_partials(tmp_path)
     assert [path.name for path in work.iterdir()] == ["00000001.checkpoint"]

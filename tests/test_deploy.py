@@ -171,6 +171,7 @@ import psutil
 from prefect import get_client
 from prefect.deployments import run_deployment
 from prefect.states import Cancelling
+from flows.slots import OUTPUT_LABEL
 run = run_deployment(sys.argv[1], timeout=0)
 
 def painters():
@@ -189,6 +190,7 @@ with get_client(sync_client=True) as client:
     client.set_flow_run_state(run.id, Cancelling())
     wait_until(lambda: client.read_flow_run(run.id).state_name == "Cancelled")
     wait_until(lambda: not painters())
+    print(client.read_flow_run(run.id).labels[OUTPUT_LABEL])
 """
 
 
@@ -263,7 +265,7 @@ from pathlib import Path
 import flows.slots
 from flows.deploy import deploy
 from defectfill.config.run import load_config
-from defectfill.operations.lock import locked
+from defectfill.operations.lock import locked, output_of
 from prefect import get_client
 from prefect.states import Pending, Running
 
@@ -275,15 +277,19 @@ with get_client(sync_client=True) as client:
     run = client.create_flow_run_from_deployment(deployment.id, state=Pending())
     client.set_flow_run_state(run.id, Running(), force=True)
     client.increment_concurrency_slots([deployment.global_concurrency_limit.name], 1, "concurrency")
-    with locked(load_config(config)):
+    began = load_config(config)
+    with locked(began):
         spared = deploy([config], pool)
+        client.update_flow_run_labels(run.id, {flows.slots.OUTPUT_LABEL: output_of(began)})
+        config.write_text(config.read_text().replace("/out}", "/moved}"))
+        moved = deploy([config], pool)
     taken = client.read_global_concurrency_limit_by_name(f"gpu-{pool}").active_slots
     report = deploy([config], pool)
     again = deploy([config], pool)
     left = [client.read_global_concurrency_limit_by_name(name).active_slots
             for name in (f"gpu-{pool}", deployment.global_concurrency_limit.name)]
     state = client.read_flow_run(run.id).state_name
-print(json.dumps([taken, [each.freed for each in (spared, again)], [each.model_dump() for each in report.freed],
+print(json.dumps([taken, [each.freed for each in (spared, moved, again)], [each.model_dump() for each in report.freed],
                   run.name, state, left, report.warnings], default=list))
 """
 
@@ -293,7 +299,7 @@ def test_deploy_frees_what_runs_that_are_gone_held(worker: dict[str, str], toy_c
     found = json.loads(python(worker, POWER_CUT, config, POOL).splitlines()[-1])
     taken, nothing, freed, run, state, left, warnings = found
     assert taken == 1
-    assert nothing == [[], []]
+    assert nothing == [[], [], []]
     assert freed == [
         {"name": "synthesize-category/cut", "run": run, "slots": 0},
         {"name": f"gpu-{POOL}", "run": "", "slots": 1},
@@ -334,9 +340,31 @@ def test_a_cancelled_run_ends_its_painters_and_is_gone_on_with(
     report = json.loads(defectfill(worker, "deploy", config, "--work-pool", POOL, "--json").stdout)
     assert report["deployments"][0] == {"name": "synthesize-category/cancelled", "starts": "no schedule"}
     assert report["removed"] == []
-    python(worker, CANCELLED, "synthesize-category/cancelled", run.folder)
+    output = python(worker, CANCELLED, "synthesize-category/cancelled", run.folder)
+    assert output.splitlines()[-1] == str(run.category_output)
     painted = len(list(run.folder.glob("shards/*/[!.]*/digest")))
     assert 0 < painted < 300
     config.write_text(text)
     assert defectfill(worker, "run", config).returncode == 0
     assert contents(run.dataset) == contents(finished.dataset)
+
+
+NAMED = """
+import sys
+from prefect import get_client
+with get_client(sync_client=True) as client:
+    print(client.read_deployment_by_name(sys.argv[1]).parameters["config_path"])
+"""
+
+
+def test_a_link_to_a_config_is_deployed_under_its_own_name(worker: dict[str, str], toy_config: Path) -> None:
+    link = toy_config.with_name("linked.yaml")
+    for version in ("v3", "v4"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(shutil.copy(toy_config, toy_config.with_name(f"{version}.yaml")))
+        deployed = json.loads(defectfill(worker, "deploy", link, "--work-pool", POOL, "--json").stdout)
+        assert deployed["deployments"][0]["name"] == "synthesize-category/linked"
+    assert python(worker, NAMED, "synthesize-category/linked").strip() == str(link)
+    refused = defectfill(worker, "deploy", link, toy_config, "--work-pool", POOL)
+    assert refused.returncode == 2
+    assert f"{toy_config}: {link} has the same output.root and category" in refused.stderr

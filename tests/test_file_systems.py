@@ -23,7 +23,7 @@ from defectfill.io.locks import locked_file
 from defectfill.io.names import folder_named
 from defectfill.operations import lock
 from defectfill.operations.file_system import check_file_system
-from defectfill.operations.lock import locked
+from defectfill.operations.lock import is_held, locked, output_of
 
 
 def refuse(code: int) -> OSError:
@@ -77,6 +77,26 @@ def test_where_the_output_cannot_be_locked_runs_of_this_machine_are_kept_apart(
     monkeypatch.setattr(tempfile, "tempdir", str(no_locks))
     with pytest.raises(ConfigError, match="knows locks; name a folder of a local disk"), locked(config):
         pass
+
+
+def test_whether_a_run_works_in_an_output_is_found_out_without_writing(
+    no_locks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [config_for(tmp_path), config_for(no_locks)]
+    assert not any(is_held(output_of(config)) for config in configs)
+    for config in configs:
+        with locked(config):
+            assert is_held(output_of(config))
+    opened = os.open
+
+    def read_only(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise refuse(errno.EROFS)
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(Path, "open", lambda path, mode: read_only(str(path), os.O_RDWR))
+    assert not any(is_held(output_of(config)) for config in configs)
 
 
 def test_an_error_of_locking_that_is_none_of_the_file_system_is_not_taken_for_another_run(

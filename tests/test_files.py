@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -29,6 +30,8 @@ from defectfill.io.files import (
     write_table,
 )
 
+NO_PROCESS = 2**22 + 1
+"""The number of no process: Linux gives none as high."""
 SCHEMA = pa.schema([("name", pa.string()), ("scores", pa.list_(pa.float32())), ("window", pa.list_(pa.int32(), 4))])
 ROWS: list[dict[str, Any]] = [
     {"name": "a", "scores": [0.5, 0.25], "window": [0, 1, 2, 3]},
@@ -172,12 +175,28 @@ def test_an_error_keeps_the_old_folder(tmp_path: Path) -> None:
 
 def test_partials_are_removed_at_any_depth_and_nothing_else(tmp_path: Path) -> None:
     kept = ["runs/a/plan.parquet", "runs/a/.hidden", "notes.partial-7", "dataset/image.png"]
-    lost = [f"runs/.plan.parquet{PARTIAL}12", f"runs/a/.shard{PARTIAL}12/deep/x.png", f".dataset{PARTIAL}old-12/y"]
+    unfinished = ["runs/.plan.parquet{}", "runs/a/.shard{}/deep/x.png", ".dataset{}/y"]
+    endings = (f"{PARTIAL}{NO_PROCESS}", f"{PARTIAL}old-{NO_PROCESS}", f"{PARTIAL}ab_12", f"{PARTIAL}{NO_PROCESS}-1")
+    lost = [name.format(ending) for name in unfinished for ending in endings]
     for name in (*kept, *lost):
         write_bytes(tmp_path / name, b"x")
     remove_partials(tmp_path)
     assert {name for name, content in below(tmp_path).items() if content} == set(kept)
     assert not [name for name in below(tmp_path) if name.startswith(".dataset") or ".shard" in name]
+
+
+def test_what_a_living_process_fills_stays_and_what_one_of_the_same_number_left_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes(tmp_path / f".report{PARTIAL}old-{os.getpid()}/index.html", b"replaced")
+    with new_folder(tmp_path / "report") as partial:
+        write_bytes(partial / "index.html", b"page")
+        remove_partials(tmp_path)
+    assert below(tmp_path) == {"report/": b"", "report/index.html": b"page"}
+    write_bytes(partial / "index.html", b"of a process that was killed")
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: partial.lstat().st_ctime + 1)
+    remove_partials(tmp_path)
+    assert not partial.exists()
 
 
 def test_there_may_be_nothing_to_remove(tmp_path: Path) -> None:
@@ -205,6 +224,9 @@ def test_a_killed_process_leaves_no_folder_but_what_can_be_removed(tmp_path: Pat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "half way\n"
+        half = below(tmp_path)
+        remove_partials(tmp_path)
+        assert below(tmp_path) == half
         child.kill()
     assert child.returncode == -9
     assert before.items() < below(tmp_path).items()

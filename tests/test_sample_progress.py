@@ -86,6 +86,17 @@ def test_a_bar_counts_the_samples_of_a_shard_that_is_being_painted_and_shards_pa
         wait_for(partial(last_is, heard, "inpaint hole", 1))
 
 
+def test_a_defect_whose_name_is_a_pattern_is_counted_too(
+    run: Run, heard: Heard, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with listening(lambda *told: heard.append(told)), sample_progress(run, [shard("hole[1]", 0)]):
+        with new_folder(run.shard_folder(shard("hole[1]", 0))) as folder:
+            for number in range(10):
+                write_bytes(folder / f"images/hole[1]/{number}.png", b"")
+        wait_for(partial(last_is, heard, "inpaint hole[1]", 1))
+    assert "10 kept, 0 rejected" in capfd.readouterr().err
+
+
 def test_a_round_that_fails_ends_its_bars(run: Run) -> None:
     with pytest.raises(ZeroDivisionError), sample_progress(run, [shard("hole", 1)]):
         raise ZeroDivisionError

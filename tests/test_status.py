@@ -68,6 +68,17 @@ def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -
     assert lines[4].startswith("scratch: adapter is there")
 
 
+def test_the_work_that_is_left_says_that_an_older_runs_shards_are_taken_over(toy_config: Path) -> None:
+    edit(toy_config, "generate: {", "generate: {painter: paste, ")
+    taken_over = "at most: what an older run has painted, and would come out the same, is taken over"
+    assert taken_over not in lines_of(toy_config)
+    run = run_all_steps(toy_config)
+    (run.config.category_folder / "train" / "good" / "000.png").unlink()
+    lines = lines_of(toy_config)
+    assert [line for line in lines if line.startswith("hole: ")] == ["hole: 5 of 5 samples to paint"]
+    assert lines[lines.index("scratch: 5 of 5 samples to paint") + 1] == taken_over
+
+
 def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_config: Path) -> None:
     run = run_all_steps(toy_config)
     record = json.loads((run.folder / "run.json").read_bytes())
@@ -194,3 +205,24 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     rows.write_bytes(b"")
     with pytest.raises(DataError, match=f"{rows}: expected what a step of the run wrote, .*; remove {rows.parent} and"):
         collect_garbage(config, keep=0)
+
+
+def test_garbage_is_a_stopped_training_that_no_kept_run_goes_on_with(toy_config: Path) -> None:
+    trainings = []
+    for steps in (2, 3, 4):
+        edit(toy_config, f"steps: {max(steps - 1, 2)}, batch", f"steps: {steps}, batch")
+        run = start_run(load_config(toy_config))
+        os.utime(run.folder, (steps, steps))
+        trainings.append(run.training_folder("hole"))
+        trainings[-1].mkdir(parents=True)
+        (trainings[-1] / "00000001.checkpoint").write_bytes(b"checkpoint")
+    foreign = trainings[0].with_name(".mine.work")
+    foreign.mkdir()
+    config = load_config(toy_config)
+    assert collect_garbage(config, keep=3).removed == ()
+    oldest = min(config.category_output.glob("runs/*"), key=os.path.getmtime)
+    assert collect_garbage(config, keep=2).removed == (str(oldest), str(trainings[0]))
+    assert [path.is_dir() for path in (*trainings, foreign)] == [False, True, True, True]
+    assert collect_garbage(config, keep=0).removed[1:] == (str(trainings[1]),)
+    assert [path.is_dir() for path in trainings] == [False, False, True]
+    assert [path.name for path in trainings[2].iterdir()] == ["00000001.checkpoint"]

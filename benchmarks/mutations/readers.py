@@ -36,12 +36,14 @@ def _replaced_by_folder(path: Path) -> None:
 LOSSES: dict[str, Callable[[Path], Any]] = {"is gone": _remove, "is a folder": _replaced_by_folder}
 FILE_LOSSES: dict[str, Callable[[Path], Any]] = {**LOSSES, "is empty": lambda path: put(path, b"")}
 
+GONE = 2**22 + 1
+"""The number of no process: Linux gives none as high."""
 LEFT: dict[str, Callable[[Sandbox], Any]] = {
-    "a half-written image": lambda sandbox: put(sandbox.shard / ".x.png.partial-1", b"x"),
-    "a half-written shard": lambda sandbox: put(sandbox.shard.parent / ".000000.partial-1" / "x", b"x"),
-    "a half-written dataset": lambda sandbox: put(sandbox.run / ".dataset.partial-1" / "x", b"x"),
-    "an old dataset": lambda sandbox: shutil.copytree(sandbox.dataset, sandbox.run / ".dataset.partial-old-1"),
-    "a half-written adapter": lambda sandbox: put(sandbox.output / "adapters" / ".hole.partial-1" / "x", b"x"),
+    "a half-written image": lambda sandbox: put(sandbox.shard / f".x.png.partial-{GONE}", b"x"),
+    "a half-written shard": lambda sandbox: put(sandbox.shard.parent / f".000000.partial-{GONE}" / "x", b"x"),
+    "a half-written dataset": lambda sandbox: put(sandbox.run / f".dataset.partial-{GONE}" / "x", b"x"),
+    "an old dataset": lambda sandbox: shutil.copytree(sandbox.dataset, sandbox.run / f".dataset.partial-old-{GONE}"),
+    "a half-written adapter": lambda sandbox: put(sandbox.output / "adapters" / f".hole.partial-{GONE}" / "x", b"x"),
     "an empty latest": lambda sandbox: put(sandbox.output / "latest", b""),
     "an empty mark": lambda sandbox: put(sandbox.run / "finished.json", b""),
     "an empty record": lambda sandbox: put(sandbox.run / "run.json", b""),

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 PARTIAL = ".partial-"
-"""What the names of unfinished files and folders hold; a killed process leaves them, the next one removes them."""
+"""What the names of unfinished files and folders hold, before the number of the process that fills them.
+
+A killed process leaves them, the next one removes them."""
 
 NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 """What file systems without hard links say: exFAT, CIFS, some of FUSE."""
@@ -248,9 +250,28 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_partials(root: Path) -> None:
-    """Remove what killed processes left unfinished anywhere below `root`."""
-    for path in sorted(root.rglob(f".*{PARTIAL}*")):
-        _remove(path)
+    """Remove what is unfinished or replaced anywhere below `root`; what a living process of this machine fills stays.
+
+    A report is written without the lock of its category, and must not vanish below the hands of who writes it.
+    """
+    for folder, folders, files in os.walk(root):
+        unfinished = {name for name in (*folders, *files) if name.startswith(".") and PARTIAL in name}
+        for path in (Path(folder, name) for name in sorted(unfinished)):
+            if not _is_being_filled(path):
+                _remove(path)
+        folders[:] = [name for name in folders if name not in unfinished]
+
+
+def _is_being_filled(partial: Path) -> bool:
+    """Return whether the process lives whose number follows PARTIAL; one that began later only has the same number."""
+    import psutil
+
+    number = partial.name.rpartition(PARTIAL)[2].partition("-")[0]
+    try:
+        process = psutil.Process(int(number))
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= partial.lstat().st_ctime
+    except (ValueError, psutil.NoSuchProcess, FileNotFoundError):
+        return False
 
 
 def _remove(path: Path) -> None:

@@ -36,10 +36,36 @@ def locked_file(path: Path, *, wait: bool) -> Iterator[IO[str]]:
             if error.errno not in NO_LOCKS:
                 raise
             log.warning("%s: no locks there (%s): only runs of this machine are kept apart", path, error.strerror)
-            stand_in = open_to_lock(Path(tempfile.gettempdir()) / f"defectfill-{digest(str(path.resolve()))[:16]}.lock")
+            stand_in = open_to_lock(_stand_in(path))
             stack.callback(os.close, stand_in)
             _lock_stand_in(stand_in, how, path)
         yield file
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the lock of a file, by locked_file; nothing is written.
+
+    A shared lock tells, for which reading suffices, also on NFS and on a file system that is mounted read-only.
+    """
+    for each in (path, _stand_in(path)):
+        if not each.exists():
+            continue
+        file = os.open(each, os.O_RDONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        finally:
+            os.close(file)
+    return False
+
+
+def _stand_in(path: Path) -> Path:
+    return Path(tempfile.gettempdir()) / f"defectfill-{digest(str(path.resolve()))[:16]}.lock"
 
 
 def _lock_stand_in(file: int, how: int, path: Path) -> None:

@@ -171,7 +171,8 @@ class Remote:
         """Copy files to the same paths below a local folder, where each appears whole."""
         for part in _parts(names):
             folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=f".fetched{PARTIAL}", dir=folder) as partial, self._told():
+            prefix = f".fetched{PARTIAL}{os.getpid()}-"
+            with TemporaryDirectory(prefix=prefix, dir=folder) as partial, self._told():
                 copies = [Path(partial) / str(number) for number in range(len(part))]
                 self._files.get([f"{self._key}/{name}" for name in part], [str(copy) for copy in copies])
                 for copy, name in zip(copies, part, strict=True):

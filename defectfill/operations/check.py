@@ -26,6 +26,7 @@ from defectfill.runs.review import read_review
 from defectfill.runs.run import Run
 from defectfill.runs.shards import Outcome, finished_shards, sample_outcomes
 from defectfill.synthesis.forecast import forecast_without_base
+from defectfill.synthesis.reuse import DIGEST_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +198,7 @@ def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
         count=generate.count,
         candidates=generate.candidates,
         painting_steps=generate.steps,
+        older_shards=any(left[each] and trained[each] and _has_older_shards(run, each) for each in defects),
         defects=tuple(
             DefectWork(
                 defect=defect, is_trained=trained[defect], samples=left[defect], unet_passes=left[defect] * passes
@@ -211,6 +213,12 @@ def _samples_left(run: Run, defect: str) -> int:
     painted = max((shard.stop for shard in finished_shards(run, defect)), default=0)
     replaced = int((sample_outcomes(run, defect) == Outcome.KEPT).sum()) if read_review(run).replaced else painted
     return max(run.config.generate.count - replaced, 0)
+
+
+def _has_older_shards(run: Run, defect: str) -> bool:
+    """Return whether other runs have painted shards of a defect. Which of them fit shows only once all is planned."""
+    others = (folder / "shards" / defect for folder in run.folder.parent.glob("[!.]*") if folder != run.folder)
+    return any(next(folder.glob(f"[!.]*/{DIGEST_FILE}"), None) for folder in others)
 
 
 def _forecast(run: Run, records: Sequence[ImageRecord], work: RemainingWork) -> Forecast:

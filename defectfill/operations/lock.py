@@ -11,8 +11,8 @@ from uuid import uuid4
 from defectfill.config.run import RunConfig
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.files import remove_partials
-from defectfill.io.locks import locked_file
-from defectfill.io.s3 import Remote
+from defectfill.io.locks import is_locked, locked_file
+from defectfill.io.s3 import Remote, is_remote, local_folder
 from defectfill.operations.file_system import check_file_system
 from defectfill.operations.storage.layout import remote_category
 
@@ -62,20 +62,21 @@ def locked(config: RunConfig) -> Iterator[StillHeld]:
         yield stack.enter_context(_leased(output, owner, dead)) if output else lambda: None
 
 
-def is_held(config: RunConfig) -> bool:
-    """Return whether a run works in the category's output now. On storage one that died counts until it is taken over.
+def output_of(config: RunConfig) -> str:
+    """Return the folder or URL of a category's output."""
+    return f"{config.output.root}/{config.category}"
+
+
+def is_held(output: str) -> bool:
+    """Return whether a run works in a category's output now. On storage one that died counts until it is taken over.
 
     Nothing is written.
     """
-    output, path = remote_category(config), config.category_output / LOCK_FILE
-    if output is not None and output.etag(LOCK_FILE) is not None:
+    if is_remote(output) and Remote(output).etag(LOCK_FILE) is not None:
         return True
-    if not path.exists():
-        return False
     try:
-        with locked_file(path, wait=False):
-            return False
-    except (BlockingIOError, PermissionError):  # another user's may be held
+        return is_locked(local_folder(output) / LOCK_FILE)
+    except PermissionError:  # another user's may be held
         return True
 
 

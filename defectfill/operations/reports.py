@@ -58,6 +58,8 @@ class RemainingWork(BaseModel):
     candidates: int
     """Of each sample."""
     painting_steps: int
+    older_shards: bool
+    """Whether older runs have painted some of them, which is taken over as far as it would come out the same."""
     defects: tuple[DefectWork, ...]
 
     @property
@@ -196,13 +198,13 @@ class ReviewReport(BaseModel):
 
 
 class GarbageReport(BaseModel):
-    """Runs and adapters that were removed from a category's output."""
+    """What was removed from a category's output."""
 
     model_config = ConfigDict(frozen=True)
 
     category: str
     removed: tuple[str, ...]
-    """Folders or URLs of runs and adapters."""
+    """Folders or URLs of runs and adapters, folders of trainings that were stopped."""
 
 
 class Deployment(BaseModel):

@@ -1,5 +1,6 @@
 """One bar per defect of the samples that are painted, whichever processes paint them."""
 
+import glob
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -104,7 +105,7 @@ class _DefectProgress:
 
     def _judged_in(self, name: str) -> NDArray[np.int64]:
         """Return how many samples in a shard's folder are kept and rejected, [2]."""
-        images = f"images/{self.folder.name}/*.png"
+        images = f"images/{glob.escape(self.folder.name)}/*.png"
         return np.array([sum(1 for _ in (self.folder / name).glob(kind + images)) for kind in ("", "rejected/")])
 
     def close(self) -> None:
