@@ -106,6 +106,20 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     assert in_bucket(dataset) == contents(run_all_steps(grown).dataset)
 
 
+def test_images_and_output_may_lie_in_one_folder(bucket: Remote, config_path: Path) -> None:
+    config_path.write_text(
+        config_path.read_text().replace("made/here/", "images").replace("{count: 5,", "{count: 2, painter: paste,")
+    )
+    run = run_shared(config_path)
+    assert status(load_config(config_path)).state == "up to date"
+    assert in_bucket(Remote(run.dataset_uri)) == contents(run.dataset) != {}
+    assert run.snapshot_path.is_file()
+    (bucket / "images/washer").remove(["test/good/000.png"])
+    prepare_run(load_config(config_path))
+    assert not (run.config.category_folder / "test/good/000.png").exists()
+    assert run.is_finished()
+
+
 def test_a_review_is_applied_to_what_lies_on_storage_and_another_machine_paints_the_others(
     config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

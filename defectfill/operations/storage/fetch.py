@@ -55,8 +55,9 @@ def fetch_data(config: RunConfig) -> None:
         missing = [path for path, etag in stored.items() if known.get(path) != etag or not (folder / path).is_file()]
         staying = {path: etag for path, etag in stored.items() if path not in set(missing)}
         write_bytes(folder / ETAGS_FILE, json.dumps(staying).encode())
-        for path in set(files_in(folder)) - stored.keys():
-            (folder / path).unlink()
+        here = {f"{part}/{path}" for part in DATA_FOLDERS for path in files_in(folder / part)}  # runs may lie beside
+        for path in {*here, GROUPS_FILE} - stored.keys():
+            (folder / path).unlink(missing_ok=True)
         remote.download(missing, folder)
         write_bytes(folder / ETAGS_FILE, json.dumps(stored).encode())
 
