@@ -5,7 +5,7 @@ Here alone something below starts the flows, inside functions, so that the libra
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +33,17 @@ def run_category(config: RunConfig) -> str:
     """
     from defectfill.operations.check import check_run
     from defectfill.operations.findings import notes, warnings
+    from defectfill.operations.finished import is_settled, settle
     from defectfill.operations.lock import locked
     from defectfill.operations.prepare import prepare_run, start_run
-    from defectfill.operations.promotion import needs_verdict, refuse_harmful
+    from defectfill.operations.promotion import needs_verdict
 
     set_environment()
     check_connections()
     run = prepare_run(config)
     if run.is_finished() and not needs_verdict(run):
-        refuse_harmful(run)
-        run.mend_latest()
+        with nullcontext() if is_settled(run) else locked(config):
+            settle(run)
         return run.dataset_uri
     records, decided = check_run(config, run)
     for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):

@@ -6,8 +6,9 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
+from defectfill.operations.finished import settle
 from defectfill.operations.lock import locked
-from defectfill.operations.promotion import needs_verdict, refuse_harmful
+from defectfill.operations.promotion import needs_verdict
 from defectfill.operations.storage.fetch import open_run
 from defectfill.runs.keys import RunRecord
 from flows.announce import announce
@@ -38,8 +39,7 @@ def synthesize_category(
         if run.is_finished():
             if needs_verdict(run):
                 evaluate(run, synthesize_category, gpu_limit)
-            refuse_harmful(run)
-            run.mend_latest()
+            settle(run)
             show_dataset(run)
             return run.dataset_uri
         for defect in config.data.defects if config.generate.uses_base else ():

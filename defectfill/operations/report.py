@@ -7,7 +7,8 @@ from defectfill.dataset.report.build import PAGE, write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.s3 import is_remote
-from defectfill.operations.storage.fetch import fetch_dataset, fetch_latest, fetch_run, open_run
+from defectfill.operations.prepare import prepare_run
+from defectfill.operations.storage.fetch import fetch_dataset, fetch_run, open_run
 from defectfill.operations.storage.upload import upload_folder
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
 
@@ -35,15 +36,16 @@ def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
 def finished_run(target: str) -> Run:
     """Return a finished run, with its dataset on this machine.
 
-    target: the folder or URL of the run or of its dataset, the page of its report, or the YAML file of a category,
-    whose newest finished run it is. Raises DataError where there is none, or another version of defectfill made it.
+    target: the folder or URL of the run or of its dataset, the page of its report, or the YAML file of a category: its
+    own run where that has a dataset, else the category's latest. Raises DataError where there is none, or another
+    version of defectfill made it.
     """
     if is_remote(target):
         run = open_run(target.rstrip("/").removesuffix("/dataset"))
     elif Path(target).is_dir() or Path(target).suffix == PAGE_SUFFIX:
         run = _run_in(Path(target))
     else:
-        run = _newest(Path(target))
+        run = _run_of(Path(target))
     if is_remote(run.config.output.root):
         fetch_run(run)
         fetch_dataset(run.dataset_uri)
@@ -62,10 +64,10 @@ def _run_in(path: Path) -> Run:
     return _current(Run.open_if_current(found), found)
 
 
-def _newest(config_path: Path) -> Run:
+def _run_of(config_path: Path) -> Run:
     config = load_config(config_path)
-    fetch_latest(config)
-    folder = latest_folder(config)
+    own = prepare_run(config, to_write=False)
+    folder = own.folder if (own.dataset / "manifest.parquet").is_file() else latest_folder(config)
     if folder is None or not (folder / RUN_FILE).is_file():
         found = f"found none that {config.category_output / 'latest'} names"
         raise DataError(f"{config_path}: expected a finished run of it, {found}; run it first")

@@ -1,7 +1,7 @@
 """A run: where everything of it lies on disk. Which keys name its folders is said in runs.keys.
 
 <output.root>/<category>/
-  latest                         name of the newest finished run
+  latest                         name of the run that was asked for and finished last
   adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way; joint-<key>
                                  where all defects share one adapter
   adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
@@ -169,11 +169,9 @@ class Run:
         """Make the dataset the category's latest."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
 
-    def mend_latest(self) -> None:
-        """Make this finished dataset the latest where `latest` names no run, as after a power cut or a clean-up."""
-        folder = latest_folder(self.config)
-        if not is_remote(self.config.output.root) and (folder is None or not (folder / RUN_FILE).is_file()):
-            self.promote()
+    def is_latest(self) -> bool:
+        """Return whether the dataset is the category's latest."""
+        return latest_name(self.category_output) == self.folder.name
 
 
 def latest_folder(config: RunConfig) -> Path | None:

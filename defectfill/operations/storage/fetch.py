@@ -93,16 +93,6 @@ def _fetch_painted(run: Run, remote: Remote) -> None:
     fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
 
 
-def fetch_latest(config: RunConfig) -> None:
-    """Fetch what says which run of a category is the newest finished one, and its record."""
-    if (output := remote_category(config)) is None:
-        return
-    with one_at_a_time(config.category_output):
-        _mirror(output, "latest", config.category_output)
-        if folder := latest_folder(config):
-            _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
-
-
 def fetch_for_review(run: Run) -> None:
     """Fetch all that a run's dataset is written from, and the tables of the one that is there."""
     if (remote := remote_run(run)) is None:
