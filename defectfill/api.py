@@ -36,12 +36,12 @@ def run_category(config: RunConfig) -> str:
     from defectfill.operations.finished import is_settled, settle
     from defectfill.operations.lock import locked
     from defectfill.operations.prepare import prepare_run, start_run
-    from defectfill.operations.promotion import needs_verdict
+    from defectfill.operations.promotion import is_done
 
     set_environment()
     check_connections()
     run = prepare_run(config)
-    if run.is_finished() and not needs_verdict(run):
+    if is_done(run):
         with nullcontext() if is_settled(run) else locked(config):
             settle(run)
         return run.dataset_uri

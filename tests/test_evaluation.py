@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import TOY_CONFIG, contents, put_stand_in_adapter
+from conftest import TOY_CONFIG, CommandLine, contents, put_stand_in_adapter
 
 from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.run import load_config
@@ -181,6 +181,32 @@ def test_a_harmful_dataset_does_not_become_the_latest(run: Run) -> None:
     (run.folder / VERDICT_FILE).write_text(harmless.model_dump_json())
     finish_evaluation(run)
     assert (run.category_output / "latest").read_text().strip() == run.record.key
+
+
+def test_a_dataset_without_the_verdict_that_is_asked_for_is_not_done(
+    painted: Run, run: Run, tmp_path: Path, command_line: CommandLine
+) -> None:
+    from flows.fleet import category_problem
+
+    text = (Path(painted.config.output.root).parent / "toy.yaml").read_text()
+    config = tmp_path / "toy.yaml"
+    config.write_text(text.replace(painted.config.output.root, str(tmp_path)))
+    assert f"everything is done: {run.dataset}" in command_line("check", config).out
+    assert "up to date" in command_line("status", config).out
+    assert category_problem(config, changed_only=True) == "up to date"
+    shutil.rmtree(run.folder / "evaluation")
+    assert category_problem(config, changed_only=True) is None
+    ended = command_line("status", config)
+    assert ended.out.splitlines() == [
+        f"washer: stale: {run.dataset}",
+        "  it has no verdict by the settings of now",
+        "its evaluation is to be made, since dataset.promote is unless_harmful",
+        f"all is painted: {run.dataset}",
+    ]
+    assert ended.code == 0
+    ended = command_line("check", config, "--measure")
+    assert "its evaluation is to be made" in ended.out
+    assert "everything is done" not in ended.out
 
 
 def test_the_protocol_that_selects_on_test_says_so(run: Run) -> None:

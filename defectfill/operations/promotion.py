@@ -12,6 +12,11 @@ def needs_verdict(run: Run) -> bool:
     return run.config.dataset.promote == "unless_harmful" and _verdict_asked_for(run) is None
 
 
+def is_done(run: Run) -> bool:
+    """Return whether a run's dataset is finished, and evaluated where dataset.promote asks for that."""
+    return run.is_finished() and not needs_verdict(run)
+
+
 def _verdict_asked_for(run: Run) -> Evaluation | None:
     """Return the verdict on a run's dataset; None where there is none, or one by other settings or older code."""
     found, settings = read_verdict(run), run.config.evaluate.model_dump(mode="json")

@@ -42,6 +42,9 @@ class RemainingWork(BaseModel):
     dataset: str
     """Folder or URL; there once the run is finished."""
     is_finished: bool
+    """Nothing is left to do."""
+    evaluation: bool
+    """Whether an evaluation is, since dataset.promote asks for its verdict."""
     painter: str
     """generate.painter; those without a base train nothing."""
     base: str
@@ -59,6 +62,7 @@ class RemainingWork(BaseModel):
     """Of each sample."""
     painting_steps: int
     defects: tuple[DefectWork, ...]
+    """None where the dataset is finished."""
 
     @property
     def paintings(self) -> int:
