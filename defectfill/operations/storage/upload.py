@@ -88,9 +88,13 @@ def upload_dataset(run: Run) -> None:
 
 
 def upload_latest(run: Run) -> None:
-    """Upload what says which run of the category is the latest, where one is."""
-    if (output := remote_category(run.config)) and (run.category_output / "latest").is_file():
+    """Make what says on storage which run of the category is the latest what is said here."""
+    if (output := remote_category(run.config)) is None:
+        return
+    if (run.category_output / "latest").is_file():
         output.upload(["latest"], run.category_output)
+    elif output.etag("latest") is not None:
+        output.remove(["latest"])
 
 
 def _mirror_report(remote: Remote, folder: Path) -> None:
