@@ -21,6 +21,8 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
+from defectfill.operations.announced import is_announced, mark_announced
+from defectfill.operations.finished import is_settled, settle
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run
@@ -176,6 +178,26 @@ def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     run = run_shared(config_path)
     assert in_bucket(Remote(run.dataset_uri)) == contents(finished.dataset)
     assert run_shared(config_path).is_finished()
+
+
+def test_other_machines_know_who_was_told_of_a_dataset_and_which_is_the_latest(
+    bucket: Remote, config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_path.write_text(config_path.read_text().replace("{count: 5,", "{count: 1, painter: paste,"))
+    run = run_shared(config_path)
+    on_another_machine(monkeypatch, tmp_path)
+    run = prepare_run(load_config(config_path))
+    assert not is_announced(run)
+    mark_announced(run)
+    on_another_machine(monkeypatch, tmp_path, "third")
+    run = prepare_run(load_config(config_path))
+    assert is_announced(run)
+    assert is_settled(run)
+    (bucket / "made/here/washer").write("latest", b"0123456789ab\n")
+    run = prepare_run(load_config(config_path))
+    assert not is_settled(run)
+    settle(run)
+    assert (bucket / "made/here/washer").read("latest") == f"{run.record.key}\n".encode()
 
 
 def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(

@@ -6,7 +6,7 @@
                                  where all defects share one adapter
   adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
-                                 review.json, where people decided on samples
+                                 announced; review.json, where people decided on samples
 """
 
 import json
@@ -32,6 +32,8 @@ KEY_PATTERN = re.compile("[0-9a-f]+")
 RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
+ANNOUNCED_FILE = "announced"
+"""In the folder of a run, the fingerprint of the dataset that others were told of, see operations.announced."""
 REVIEW_FILE = "review.json"
 """In the folder of a run, what people decided of its samples, see runs.review."""
 

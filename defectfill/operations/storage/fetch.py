@@ -27,7 +27,7 @@ from defectfill.operations.storage.layout import (
 from defectfill.records.plan import Shard
 from defectfill.records.reading import check_is_dataset
 from defectfill.runs.plan import read_plan
-from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run, latest_folder
+from defectfill.runs.run import ANNOUNCED_FILE, FINISHED_FILE, REVIEW_FILE, Run, latest_folder
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.runs.whole import TABLES
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
@@ -72,7 +72,7 @@ def fetch_run(run: Run) -> None:
         return
     with one_at_a_time(run.category_output):
         _mirror(output, "latest", run.category_output)
-        for name in (FINISHED_FILE, REVIEW_FILE):
+        for name in (FINISHED_FILE, REVIEW_FILE, ANNOUNCED_FILE):
             _mirror(remote, name, run.folder)
         for folder in {run.folder, latest_folder(run.config) or run.folder}:
             _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
