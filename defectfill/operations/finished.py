@@ -1,21 +1,25 @@
 """A finished run that is asked for again: what lies around its dataset is brought up to what its config asks for."""
 
+from defectfill.operations.prepare import is_written, write_run
 from defectfill.operations.promotion import refusal, refuse_harmful
-from defectfill.operations.storage.upload import upload_latest
+from defectfill.operations.storage.upload import upload_latest, upload_record
 from defectfill.runs.run import Run
 
 
 def is_settled(run: Run) -> bool:
     """Return whether `settle` has nothing to write for a finished run."""
-    return run.is_latest() == (refusal(run) is None)
+    return is_written(run) and run.is_latest() == (refusal(run) is None)
 
 
 def settle(run: Run) -> None:
-    """Make a finished run the latest, since it is the one that was asked for last.
+    """Make a finished run the latest, since it is the one that was asked for last, and its run.json say what was asked.
 
-    To be called under `locked` unless `is_settled`. Raises DefectFillError where dataset.promote keeps it from becoming
-    the latest.
+    Keys hold no paths: where data or output were moved, run.json is all that has to follow. To be called under `locked`
+    unless `is_settled`. Raises DefectFillError where dataset.promote keeps it from becoming the latest.
     """
+    if not is_written(run):
+        write_run(run)
+        upload_record(run)
     refuse_harmful(run)
     if not run.is_latest():
         run.promote()
