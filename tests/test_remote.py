@@ -180,7 +180,7 @@ def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     assert run_shared(config_path).is_finished()
 
 
-def test_other_machines_know_who_was_told_of_a_dataset_and_which_is_the_latest(
+def test_other_machines_know_who_was_told_of_a_dataset_and_write_what_it_lacks(
     bucket: Remote, config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config_path.write_text(config_path.read_text().replace("{count: 5,", "{count: 1, painter: paste,"))
@@ -198,6 +198,13 @@ def test_other_machines_know_who_was_told_of_a_dataset_and_which_is_the_latest(
     assert not is_settled(run)
     settle(run)
     assert (bucket / "made/here/washer").read("latest") == f"{run.record.key}\n".encode()
+    config_path.write_text(config_path.read_text().replace("report: false", "report: true"))
+    run = prepare_run(load_config(config_path))
+    assert not is_settled(run)
+    settle(run)
+    assert in_bucket(Remote(f"{run.uri}/report")) == contents(run.folder / "report") != {}
+    on_another_machine(monkeypatch, tmp_path, "fourth")
+    assert is_settled(prepare_run(load_config(config_path)))
 
 
 def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(
