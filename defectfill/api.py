@@ -5,7 +5,7 @@ Here alone something below starts the flows, inside functions, so that the libra
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,27 +28,32 @@ if TYPE_CHECKING:
 def run_category(config: RunConfig) -> str:
     """Make the dataset of a config through the Prefect flow, and return its folder or URL.
 
-    Everything is checked first: mistakes are told, and a finished run is found, before Prefect's server starts. The
-    config and the images are read once: what is edited while the run is under way changes nothing in it.
+    Everything is checked first: mistakes are told, and a finished run that others know of is found, before Prefect's
+    server starts. The config and the images are read once: what is edited while the run is under way changes nothing
+    in it.
     """
+    from defectfill.operations.announced import is_announced
     from defectfill.operations.check import check_run
     from defectfill.operations.findings import notes, warnings
+    from defectfill.operations.finished import is_settled, settle
     from defectfill.operations.lock import locked
     from defectfill.operations.prepare import prepare_run, start_run
-    from defectfill.operations.promotion import needs_verdict, refuse_harmful
+    from defectfill.operations.promotion import is_done
 
     set_environment()
     check_connections()
     run = prepare_run(config)
-    if run.is_finished() and not needs_verdict(run):
-        refuse_harmful(run)
-        run.mend_latest()
-        return run.dataset_uri
-    records, decided = check_run(config, run)
-    for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):
-        print(printable(line), file=sys.stderr)
-    with locked(config):
-        run = start_run(config, run, records)
+    if is_done(run):
+        with nullcontext() if is_settled(run) else locked(config):
+            settle(run)
+        if is_announced(run):
+            return run.dataset_uri
+    else:
+        records, decided = check_run(config, run)
+        for line in (*notes(config, records), *decided, *(f"warning: {each}" for each in warnings(config, records))):
+            print(printable(line), file=sys.stderr)
+        with locked(config):
+            run = start_run(config, run, records)
     with _settings_of_prefect():
         from flows.server import prefect_server
     with prefect_server():

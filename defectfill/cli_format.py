@@ -30,6 +30,11 @@ def work_lines(work: "RemainingWork") -> Iterator[str]:
     if work.is_finished:
         yield f"everything is done: {work.dataset}"
         return
+    if work.evaluation:
+        yield "its evaluation is to be made, since dataset.promote is unless_harmful"
+    if not work.defects:
+        yield f"all is painted: {work.dataset}"
+        return
     needs_base = work.painter == "diffusion"
     for each in work.defects:
         painting = f"{each.samples} of {work.count} samples to paint"
@@ -90,6 +95,7 @@ def _change_lines(status: "Status") -> list[str]:
     lines += ["others are to be painted for samples that a review took out"] if status.refill else []
     lines += [status.damage] if status.damage else []
     lines += ["it was made by another version of defectfill"] if status.other_version else []
+    lines += ["it has no verdict by the settings of now"] if status.work.evaluation and not status.work.defects else []
     return lines or ["it was not finished after its last change"]
 
 

@@ -9,8 +9,8 @@ from prefect.assets import Asset, AssetProperties, add_asset_metadata, materiali
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from defectfill.io.images import file_sha256
 from defectfill.io.names import safe_name
+from defectfill.operations.announced import fingerprint, is_announced, mark_announced
 from defectfill.runs.run import Run
 
 FINISHED = "defect-dataset.finished"
@@ -18,7 +18,9 @@ FINISHED = "defect-dataset.finished"
 
 
 def announce(run: Run) -> None:
-    """Materialize the asset of a finished dataset's manifest, with its facts, and emit the event."""
+    """Tell of a finished dataset unless that was done: materialize its manifest's asset, with facts, emit the event."""
+    if is_announced(run):
+        return
     facts = dataset_facts(run)
     asset = Asset(
         key=f"defectfill://{safe_name(run.config.category)}/manifest.parquet",
@@ -31,6 +33,7 @@ def announce(run: Run) -> None:
 
     tell()
     emit_event(FINISHED, resource={"prefect.resource.id": resource_of(run.config.category)}, payload=facts)
+    mark_announced(run)
 
 
 def resource_of(category: str) -> str:
@@ -50,5 +53,5 @@ def dataset_facts(run: Run) -> dict[str, Any]:
         "rows": pq.read_metadata(manifest).num_rows,
         "synthetic": dict(Counter(made.to_pylist())),
         "rejected": dict(Counter(reasons.to_pylist())),
-        "fingerprint": file_sha256(manifest),
+        "fingerprint": fingerprint(run),
     }

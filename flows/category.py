@@ -6,10 +6,12 @@ from prefect import flow
 from pydantic.json_schema import SkipJsonSchema
 
 from defectfill.config.run import load_config
-from defectfill.operations.lock import locked
-from defectfill.operations.promotion import needs_verdict, refuse_harmful
+from defectfill.operations.finished import settle
+from defectfill.operations.lock import StillHeld, locked
+from defectfill.operations.promotion import needs_verdict
 from defectfill.operations.storage.fetch import open_run
 from defectfill.runs.keys import RunRecord
+from defectfill.runs.run import Run
 from flows.announce import announce
 from flows.artifacts import progress_artifacts, show_dataset
 from flows.names import category_run_name
@@ -35,24 +37,23 @@ def synthesize_category(
     config = asked.config if isinstance(asked, RunRecord) else asked
     with locked(config) as still_held:
         tell_output(config)
-        run_uri = ingest(asked)
-        run = open_run(run_uri)
-        if run.is_finished():
-            if needs_verdict(run):
-                evaluate(run, synthesize_category, gpu_limit)
-            refuse_harmful(run)
-            run.mend_latest()
-            show_dataset(run)
-            return run.dataset_uri
-        for defect in config.data.defects if config.generate.uses_base else ():
-            train_adapter(run_uri, defect, gpu_limit)
-        with progress_artifacts(config.category), open_runner(run_uri, gpu_limit) as paint:
-            while shards := sample_masks(run_uri):  # again for those that are rejected
-                paint(shards)
-        still_held()
-        write_manifest(run_uri)
+        run = open_run(ingest(asked))
+        if not run.is_finished():
+            _make(run, gpu_limit, still_held)
         if needs_verdict(run):
             evaluate(run, synthesize_category, gpu_limit)
+        settle(run)
     announce(run)
     show_dataset(run)
     return run.dataset_uri
+
+
+def _make(run: Run, gpu_limit: str | None, still_held: StillHeld) -> None:
+    """Train, plan, paint and write what is not there yet."""
+    for defect in run.config.data.defects if run.config.generate.uses_base else ():
+        train_adapter(run.uri, defect, gpu_limit)
+    with progress_artifacts(run.config.category), open_runner(run.uri, gpu_limit) as paint:
+        while shards := sample_masks(run.uri):  # again for those that are rejected
+            paint(shards)
+    still_held()
+    write_manifest(run.uri)

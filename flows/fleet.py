@@ -15,6 +15,7 @@ from prefect.deployments import run_deployment
 from defectfill.config.run import load_config
 from defectfill.io.errors import DefectFillError
 from defectfill.operations.prepare import prepare_run
+from defectfill.operations.promotion import is_done
 from flows.names import fleet_run_name
 
 TAG = "defectfill"
@@ -36,7 +37,7 @@ def synthesize_fleet(changed_only: bool = True, at_once: int = 4) -> None:
     """
     with get_client(sync_client=True) as client:
         deployments = category_deployments(client)
-        became = {each.name: _problem(each, changed_only) for each in deployments}
+        became = {each.name: category_problem(_config_path(each), changed_only) for each in deployments}
         waiting = [each for each in deployments if became[each.name] is None]
         running: dict[str, FlowRun] = {}
         while waiting or running:
@@ -66,13 +67,17 @@ def category_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
     return sorted(found, key=lambda deployment: deployment.name)
 
 
-def _problem(deployment: DeploymentResponse, changed_only: bool) -> str | None:
+def category_problem(config_path: Path, changed_only: bool) -> str | None:
     """Return why a category is not run: it is up to date, or its config or data is not good; None where it is run."""
     try:
-        run = prepare_run(load_config(Path(str(deployment.parameters["config_path"]))))
+        run = prepare_run(load_config(config_path))
     except DefectFillError as error:
         return f"failed: {'; '.join(error.problems)}"
-    return "up to date" if changed_only and run.is_finished() else None
+    return "up to date" if changed_only and is_done(run) else None
+
+
+def _config_path(deployment: DeploymentResponse) -> Path:
+    return Path(str(deployment.parameters["config_path"]))
 
 
 def _start(deployment: DeploymentResponse) -> FlowRun:

@@ -7,6 +7,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from defectfill.io.markdown import plain
 from defectfill.model.evaluation.trials import thread_share
+from defectfill.operations.announced import is_announced, mark_announced
 from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.promotion import finish_evaluation
@@ -52,10 +53,13 @@ def evaluate(run: Run, make: Callable[[RunRecord], str], gpu_limit: str | None =
                 raise
     evaluation = evaluator.conclude()
     _show(run, evaluation, (evaluator.folder / "table.md").read_text(encoding="utf-8"))
+    known = is_announced(run)
     try:
         finish_evaluation(run)
     finally:
         upload_dataset(run)
+    if known:  # a verdict in its manifest makes no other dataset of it
+        mark_announced(run)
     return evaluation
 
 

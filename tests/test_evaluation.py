@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import TOY_CONFIG, contents, put_stand_in_adapter
+from conftest import TOY_CONFIG, CommandLine, contents, put_stand_in_adapter
 
 from defectfill.config.evaluate import EvaluateConfig
 from defectfill.config.run import load_config
@@ -20,6 +20,7 @@ from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, pa
 from defectfill.model.evaluation.examples import Example, augmented, draw_crop, scaled
 from defectfill.operations import requirements
 from defectfill.operations.evaluation import Evaluator
+from defectfill.operations.finished import is_settled, settle
 from defectfill.operations.prepare import latest_run, start_run
 from defectfill.operations.promotion import finish_evaluation, needs_verdict, refuse_harmful
 from defectfill.operations.protocols import anomalydiffusion, protocol_lines
@@ -181,6 +182,67 @@ def test_a_harmful_dataset_does_not_become_the_latest(run: Run) -> None:
     (run.folder / VERDICT_FILE).write_text(harmless.model_dump_json())
     finish_evaluation(run)
     assert (run.category_output / "latest").read_text().strip() == run.record.key
+
+
+def test_a_latest_that_turns_out_to_harm_gives_way_to_the_one_before(run: Run) -> None:
+    found = read_verdict(run)
+    assert found is not None
+    verdicts = {name: each.model_copy(update={"verdict": "harms"}) for name, each in found.defects.items()}
+    (run.folder / VERDICT_FILE).write_text(found.model_copy(update={"defects": verdicts}).model_dump_json())
+    latest = run.category_output / "latest"
+    run.promote()
+    with pytest.raises(DefectFillError, match=r"no longer the latest .* none is"):
+        finish_evaluation(run)
+    assert not latest.exists()
+    with pytest.raises(DefectFillError, match="kept, but not made the latest"):
+        settle(run)
+
+    always = run.config.model_copy(update={"dataset": run.config.dataset.model_copy(update={"promote": "always"})})
+    trusted = Run(run.record.model_copy(update={"config": always}), run.folder)
+    assert not is_settled(trusted)
+    settle(trusted)
+    assert latest.read_text().strip() == run.record.key
+
+    record = run.record.model_copy(update={"config": always.model_copy(update={"seed": 4})})
+    before = Run(record, shutil.copytree(run.folder, run.folder.with_name(record.key)))
+    (before.folder / "run.json").write_text(record.model_dump_json())
+    before.mark_finished()
+    run.promote()
+    assert not is_settled(run)
+    with pytest.raises(DefectFillError, match="none is"):  # a copy of what harms
+        settle(run)
+    (before.folder / VERDICT_FILE).unlink()
+    run.promote()
+    with pytest.raises(DefectFillError, match=rf"no longer the latest .* that is {before.uri} again"):
+        settle(run)
+    assert latest.read_text().strip() == before.record.key
+    assert is_settled(run)
+
+
+def test_a_dataset_without_the_verdict_that_is_asked_for_is_not_done(
+    painted: Run, run: Run, tmp_path: Path, command_line: CommandLine
+) -> None:
+    from flows.fleet import category_problem
+
+    text = (Path(painted.config.output.root).parent / "toy.yaml").read_text()
+    config = tmp_path / "toy.yaml"
+    config.write_text(text.replace(painted.config.output.root, str(tmp_path)))
+    assert f"everything is done: {run.dataset}" in command_line("check", config).out
+    assert "up to date" in command_line("status", config).out
+    assert category_problem(config, changed_only=True) == "up to date"
+    shutil.rmtree(run.folder / "evaluation")
+    assert category_problem(config, changed_only=True) is None
+    ended = command_line("status", config)
+    assert ended.out.splitlines() == [
+        f"washer: stale: {run.dataset}",
+        "  it has no verdict by the settings of now",
+        "its evaluation is to be made, since dataset.promote is unless_harmful",
+        f"all is painted: {run.dataset}",
+    ]
+    assert ended.code == 0
+    ended = command_line("check", config, "--measure")
+    assert "its evaluation is to be made" in ended.out
+    assert "everything is done" not in ended.out
 
 
 def test_the_protocol_that_selects_on_test_says_so(run: Run) -> None:

@@ -195,6 +195,43 @@ def test_a_run_reads_its_config_once_and_each_real_image_once(
     assert decoded == {str(toy_config.parent / "data/washer" / each.path): runs for each in finished.snapshot()}
 
 
+TOLD = """
+import sys, time
+from pathlib import Path
+import defectfill
+from prefect import get_client
+from prefect.events.filters import EventFilter, EventNameFilter
+from flows.announce import FINISHED
+
+config = defectfill.load_config(Path(sys.argv[1]))
+
+def told():
+    body = {"filter": EventFilter(event=EventNameFilter(name=[FINISHED])).model_dump(mode="json")}
+    with get_client(sync_client=True) as client:
+        events = client._client.post("/events/filter", json=body).json()["events"]
+    return sum(event["payload"]["dataset"] == dataset for event in events)
+
+dataset = defectfill.run_category(config)
+for _ in range(60):  # the server hears of events a little later
+    if told():
+        break
+    time.sleep(0.5)
+defectfill.run_category(config)
+print(told())
+"""
+
+
+def test_a_run_that_died_before_it_told_of_its_dataset_leaves_that_to_the_next(
+    server: dict[str, str], finished: Run, toy_config: Path
+) -> None:
+    copy = shutil.copytree(finished.category_output, toy_config.parent / "out" / "washer")
+    (copy / "runs" / finished.folder.name / "announced").unlink()
+    command = [sys.executable, "-c", TOLD, str(toy_config)]
+    done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"
+
+
 EVALUATED = """
 evaluate: {arms: [real_augmented, real_paste, mixed_50], detectors: [unet], seeds: 1, steps: 2, checks: 1, workers: 2,
   batch_size: 2, crop_px: 32, features: vae}

@@ -21,6 +21,8 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
+from defectfill.operations.announced import is_announced, mark_announced
+from defectfill.operations.finished import is_settled, settle
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run
@@ -106,6 +108,20 @@ def test_two_machines_make_on_storage_what_one_makes_in_folders(
     assert in_bucket(dataset) == contents(run_all_steps(grown).dataset)
 
 
+def test_images_and_output_may_lie_in_one_folder(bucket: Remote, config_path: Path) -> None:
+    config_path.write_text(
+        config_path.read_text().replace("made/here/", "images").replace("{count: 5,", "{count: 2, painter: paste,")
+    )
+    run = run_shared(config_path)
+    assert status(load_config(config_path)).state == "up to date"
+    assert in_bucket(Remote(run.dataset_uri)) == contents(run.dataset) != {}
+    assert run.snapshot_path.is_file()
+    (bucket / "images/washer").remove(["test/good/000.png"])
+    prepare_run(load_config(config_path))
+    assert not (run.config.category_folder / "test/good/000.png").exists()
+    assert run.is_finished()
+
+
 def test_a_review_is_applied_to_what_lies_on_storage_and_another_machine_paints_the_others(
     config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +178,33 @@ def test_what_is_cut_short_on_one_machine_is_finished_on_another(
     run = run_shared(config_path)
     assert in_bucket(Remote(run.dataset_uri)) == contents(finished.dataset)
     assert run_shared(config_path).is_finished()
+
+
+def test_other_machines_know_who_was_told_of_a_dataset_and_write_what_it_lacks(
+    bucket: Remote, config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_path.write_text(config_path.read_text().replace("{count: 5,", "{count: 1, painter: paste,"))
+    run = run_shared(config_path)
+    on_another_machine(monkeypatch, tmp_path)
+    run = prepare_run(load_config(config_path))
+    assert not is_announced(run)
+    mark_announced(run)
+    on_another_machine(monkeypatch, tmp_path, "third")
+    run = prepare_run(load_config(config_path))
+    assert is_announced(run)
+    assert is_settled(run)
+    (bucket / "made/here/washer").write("latest", b"0123456789ab\n")
+    run = prepare_run(load_config(config_path))
+    assert not is_settled(run)
+    settle(run)
+    assert (bucket / "made/here/washer").read("latest") == f"{run.record.key}\n".encode()
+    config_path.write_text(config_path.read_text().replace("report: false", "report: true"))
+    run = prepare_run(load_config(config_path))
+    assert not is_settled(run)
+    settle(run)
+    assert in_bucket(Remote(f"{run.uri}/report")) == contents(run.folder / "report") != {}
+    on_another_machine(monkeypatch, tmp_path, "fourth")
+    assert is_settled(prepare_run(load_config(config_path)))
 
 
 def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(

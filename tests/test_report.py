@@ -280,6 +280,17 @@ def test_the_command_writes_the_report_of_a_run_or_of_a_configs_newest(
     assert f"{moved}: expected the folder of a run, with run.json, or what lies in it" in ended.err
 
 
+def test_a_report_that_is_asked_for_later_is_written_by_the_next_run(
+    finished: Run, toy_config: Path, command_line: CommandLine
+) -> None:
+    shutil.copytree(finished.category_output, toy_config.parent / "out" / "washer")
+    toy_config.write_text(toy_config.read_text().replace("report: false", "report: true"))
+    ended = command_line("run", toy_config)
+    page = toy_config.parent / "out/washer/runs" / finished.folder.name / "report/index.html"
+    assert str(page) in ended.out.splitlines()
+    assert page.is_file()
+
+
 def test_what_is_no_finished_run_is_refused_by_name(toy_config: Path, command_line: CommandLine) -> None:
     for arguments, message in {
         (): "expected either CONFIG or RUN, or --compare with two runs",

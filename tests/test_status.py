@@ -13,10 +13,12 @@ from defectfill.cli_format import status_lines
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.files import read_table
 from defectfill.io.images import read_mask, write_png
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.prepare import latest_run, prepare_run, start_run
 from defectfill.operations.report import finished_run
+from defectfill.operations.review.apply import apply_review
 from defectfill.operations.status import status
 from defectfill.runs.keys import METHOD_VERSION
 from defectfill.runs.run import Run
@@ -133,13 +135,47 @@ def test_a_latest_that_names_no_run_is_not_another_versions_and_a_run_mends_it(t
     for content in (b"", b"0123456789ab\n"):
         latest.write_bytes(content)
         assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
-        with pytest.raises(DataError, match=f"expected a finished run of it, found none that {latest} names; run it"):
-            finished_run(str(toy_config))
+        assert finished_run(str(toy_config)) == run
         assert run_category(load_config(toy_config)) == str(run.dataset)
         assert latest.read_bytes() == whole
     edit(toy_config, "candidates: 2", "candidates: 3")
     shutil.rmtree(run.folder)
+    with pytest.raises(DataError, match=f"expected a finished run of it, found none that {latest} names; run it"):
+        finished_run(str(toy_config))
     assert lines_of(toy_config)[0] == "washer: no run has been finished"
+
+
+def test_the_run_that_was_asked_for_last_is_the_latest_and_a_config_names_its_own(toy_config: Path) -> None:
+    edit(toy_config, "{count: 5,", "{count: 2, painter: paste,")
+    text = toy_config.read_text()
+    first = run_all_steps(toy_config)
+    toy_config.write_text(text.replace("seed: 3", "seed: 4"))
+    second = run_all_steps(toy_config)
+    assert second.is_latest()
+    toy_config.write_text(text)
+    assert finished_run(str(toy_config)) == first
+    assert run_category(load_config(toy_config)) == first.dataset_uri
+    assert first.is_latest()
+    toy_config.write_text(text.replace("seed: 3", "seed: 5"))
+    assert finished_run(str(toy_config)) == first
+
+
+def test_a_finished_run_follows_its_moved_data_and_output(toy_config: Path) -> None:
+    root = toy_config.parent
+    edit(toy_config, "{count: 5,", "{count: 1, painter: paste,")
+    run = run_all_steps(toy_config)
+    for name in ("out", "data"):
+        (root / name).rename(root / f"moved-{name}")
+        edit(toy_config, f"{root}/{name}", f"{root}/moved-{name}")
+    config = load_config(toy_config)
+    moved = Run.at(config.category_output / "runs" / run.folder.name)
+    assert moved.config != config
+    assert run_category(config) == moved.dataset_uri
+    assert Run.at(moved.folder).config == config
+    rows = read_table(moved.dataset / "manifest.parquet")
+    sample = next(row["sample_id"] for row in rows if row["origin"] == "synthetic")
+    (root / "review.csv").write_text(f"id,decision,note\n{sample},reject,\n")
+    assert apply_review(finished_run(str(toy_config)), root / "review.csv").taken_out == 1
 
 
 def test_status_verifies_contents_where_it_is_asked_to(toy_config: Path, command_line: CommandLine) -> None:

@@ -16,6 +16,7 @@ from defectfill.io.images import read_image
 from defectfill.masks.category import folder_masks
 from defectfill.operations.findings import notes, warnings
 from defectfill.operations.prepare import prepare_run, start_run
+from defectfill.operations.promotion import needs_verdict
 from defectfill.operations.reports import Check, DefectImages, DefectWork, RemainingWork
 from defectfill.operations.requirements import requirement_problems
 from defectfill.operations.storage.fetch import fetch_data
@@ -56,7 +57,7 @@ def check_config(config: RunConfig, *, measure: bool = False) -> Check:
         work=work,
         notes=(*notes(config, records), *decided),
         warnings=tuple(warnings(config, records)),
-        forecast=_forecast(run, records, work) if measure and not work.is_finished else None,
+        forecast=_forecast(run, records, work) if measure and work.defects else None,
     )
 
 
@@ -179,8 +180,8 @@ def _images_of(records: Sequence[ImageRecord], defect: str) -> DefectImages:
 
 def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
     """Return what a run has left to do."""
-    config, is_finished = run.config, run.is_finished()
-    generate, defects = config.generate, () if is_finished else config.data.defects
+    config, evaluation = run.config, needs_verdict(run)
+    generate, defects = config.generate, () if run.is_finished() else config.data.defects
     trained = {defect: not generate.uses_base or is_trained(run, defect, records) for defect in defects}
     passes = generate.candidates * generate.steps * (2 if generate.guidance_scale > 1 else 1)
     passes = passes if generate.uses_base else 0
@@ -188,7 +189,8 @@ def remaining_work(run: Run, records: Sequence[ImageRecord]) -> RemainingWork:
     return RemainingWork(
         run=run.uri,
         dataset=run.dataset_uri,
-        is_finished=is_finished,
+        is_finished=not defects and not evaluation,
+        evaluation=evaluation,
         painter=generate.painter,
         base=run.record.base.model,
         base_revision=run.record.base.revision,

@@ -12,7 +12,7 @@ from defectfill.operations.storage.fetch import fetch_data, fetch_run
 from defectfill.operations.storage.layout import DATA_FOLDERS
 from defectfill.records.snapshot import ImageRecord, write_snapshot
 from defectfill.runs.keys import METHOD_VERSION, NO_BASE, RunRecord
-from defectfill.runs.run import Run, latest_folder
+from defectfill.runs.run import RUN_FILE, Run, latest_folder
 
 
 def prepare_run(config: RunConfig, *, to_write: bool = True) -> Run:
@@ -70,8 +70,8 @@ def start_run(config: RunConfig, checked: Run | None = None, records: Sequence[I
     To be called under `locked`, since the steps of a run that is under way read run.json. Raises before it writes.
     """
     if checked is not None and data_digest(config) == checked.record.data_digest:
-        return _write_run(checked, records)
-    return _write_run(prepare_run(config), ())
+        return write_run(checked, records)
+    return write_run(prepare_run(config))
 
 
 def restart_run(record: RunRecord) -> Run:
@@ -80,19 +80,32 @@ def restart_run(record: RunRecord) -> Run:
     To be called under `locked`.
     """
     run = Run.from_record(record)
-    return _write_run(run, ()) if run.snapshot_path.exists() else start_run(record.config)
+    return write_run(run) if run.snapshot_path.exists() else start_run(record.config)
 
 
-def _write_run(run: Run, records: Sequence[ImageRecord]) -> Run:
+def write_run(run: Run, records: Sequence[ImageRecord] = ()) -> Run:
+    """Write run.json of a run, and its snapshot where there is none, of its real images as they were read; return it.
+
+    To be called under `locked`.
+    """
     if not run.snapshot_path.exists():
         write_snapshot(records or ingest(run.config), run.snapshot_path)
-    write_bytes(run.folder / "run.json", run.record.model_dump_json(indent=2).encode())
+    write_bytes(run.folder / RUN_FILE, _content(run))
     return run
+
+
+def is_written(run: Run) -> bool:
+    """Return whether run.json of a run that was started says what its record says now."""
+    return (run.folder / RUN_FILE).read_bytes() == _content(run)
+
+
+def _content(run: Run) -> bytes:
+    return run.record.model_dump_json(indent=2).encode()
 
 
 def latest_run(config: RunConfig) -> Run | None:
     """Return the category's newest finished run; None where there is none, or another version of defectfill made it."""
     folder = latest_folder(config)
-    if folder is None or not (folder / "run.json").is_file():
+    if folder is None or not (folder / RUN_FILE).is_file():
         return None
     return Run.open_if_current(folder)

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from defectfill.config.run import load_config
-from defectfill.dataset.report.build import PAGE, write_report
+from defectfill.dataset.report.build import PAGE, REPORT_FOLDER, write_report
 from defectfill.dataset.report.compare import write_comparison
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.s3 import is_remote
-from defectfill.operations.storage.fetch import fetch_dataset, fetch_latest, fetch_run, open_run
+from defectfill.operations.prepare import prepare_run
+from defectfill.operations.storage.fetch import fetch_dataset, fetch_run, open_run
+from defectfill.operations.storage.layout import remote_run
 from defectfill.operations.storage.upload import upload_folder
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
 
@@ -20,30 +22,47 @@ def page_of(target: str | None, compare: tuple[str, str] | None) -> str:
     Runs are named as in `finished_run`. Raises ConfigError unless it is either the one or the other.
     """
     if target is not None and compare is None:
-        run = finished_run(target)
-        page = write_report(run)
-    elif target is None and compare is not None:
+        return write_page(finished_run(target))
+    if target is None and compare is not None:
         before, run = (finished_run(each) for each in compare)
         if before.folder == run.folder:
             raise ConfigError(f"--compare: expected two runs, found {run.uri} twice; name them by their folders")
-        page = write_comparison(before, run)
-    else:
-        raise ConfigError("expected either CONFIG or RUN, or --compare with two runs")
+        return _uploaded(write_comparison(before, run), run)
+    raise ConfigError("expected either CONFIG or RUN, or --compare with two runs")
+
+
+def write_page(run: Run) -> str:
+    """Write the report of a finished run whose dataset is on this machine; return the path or URL of its page."""
+    return _uploaded(write_report(run), run)
+
+
+def lacks_page(run: Run) -> bool:
+    """Return whether the config of a finished run asks for a report that was not written."""
+    if not run.config.report:
+        return False
+    if remote := remote_run(run):
+        return (remote / REPORT_FOLDER).etag(PAGE) is None
+    return not (run.folder / REPORT_FOLDER / PAGE).is_file()
+
+
+def _uploaded(page: Path, run: Run) -> str:
+    """Return where those find the page of a report who share the run's storage, to which it is uploaded."""
     return f"{upload_folder(page.parent, run.dataset_uri)}/{page.name}"
 
 
 def finished_run(target: str) -> Run:
     """Return a finished run, with its dataset on this machine.
 
-    target: the folder or URL of the run or of its dataset, the page of its report, or the YAML file of a category,
-    whose newest finished run it is. Raises DataError where there is none, or another version of defectfill made it.
+    target: the folder or URL of the run or of its dataset, the page of its report, or the YAML file of a category: its
+    own run where that has a dataset, else the category's latest. Raises DataError where there is none, or another
+    version of defectfill made it.
     """
     if is_remote(target):
         run = open_run(target.rstrip("/").removesuffix("/dataset"))
     elif Path(target).is_dir() or Path(target).suffix == PAGE_SUFFIX:
         run = _run_in(Path(target))
     else:
-        run = _newest(Path(target))
+        run = _run_of(Path(target))
     if is_remote(run.config.output.root):
         fetch_run(run)
         fetch_dataset(run.dataset_uri)
@@ -62,10 +81,10 @@ def _run_in(path: Path) -> Run:
     return _current(Run.open_if_current(found), found)
 
 
-def _newest(config_path: Path) -> Run:
+def _run_of(config_path: Path) -> Run:
     config = load_config(config_path)
-    fetch_latest(config)
-    folder = latest_folder(config)
+    own = prepare_run(config, to_write=False)
+    folder = own.folder if (own.dataset / "manifest.parquet").is_file() else latest_folder(config)
     if folder is None or not (folder / RUN_FILE).is_file():
         found = f"found none that {config.category_output / 'latest'} names"
         raise DataError(f"{config_path}: expected a finished run of it, {found}; run it first")

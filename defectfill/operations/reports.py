@@ -42,6 +42,9 @@ class RemainingWork(BaseModel):
     dataset: str
     """Folder or URL; there once the run is finished."""
     is_finished: bool
+    """Nothing is left to do."""
+    evaluation: bool
+    """Whether an evaluation is, since dataset.promote asks for its verdict."""
     painter: str
     """generate.painter; those without a base train nothing."""
     base: str
@@ -61,6 +64,7 @@ class RemainingWork(BaseModel):
     older_shards: bool
     """Whether older runs have painted some of them, which is taken over as far as it would come out the same."""
     defects: tuple[DefectWork, ...]
+    """None where the dataset is finished."""
 
     @property
     def paintings(self) -> int:

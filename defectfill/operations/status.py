@@ -7,6 +7,7 @@ from defectfill.config.run import RunConfig
 from defectfill.ingest.ingest import ingest
 from defectfill.operations.check import remaining_work
 from defectfill.operations.prepare import latest_run, prepare_run
+from defectfill.operations.promotion import is_done
 from defectfill.operations.reports import FileChanges, RemainingWork, SettingChange, Status
 from defectfill.records.snapshot import ImageRecord
 from defectfill.runs.keys import compared_settings
@@ -22,12 +23,12 @@ def status(config: RunConfig) -> Status:
     as `check_config` does for what is not good.
     """
     run = prepare_run(config, to_write=False)
-    if run.is_finished():
+    if is_done(run):
         work = remaining_work(run, ())
         return Status(category=config.category, state="up to date", dataset=run.dataset_uri, work=work)
     records = ingest(config)
-    work, newest = remaining_work(run, records), latest_run(config)
-    other = latest_folder(config)
+    work, newest = remaining_work(run, records), run if run.is_finished() else latest_run(config)
+    other = newest.folder if newest else latest_folder(config)
     if other is None or not (other / RUN_FILE).is_file():
         return Status(category=config.category, state="never finished", dataset=None, work=work)
     if newest is None:
@@ -50,7 +51,8 @@ def _seconds_left(newest: Run, work: RemainingWork) -> float | None:
     """Return the time that is left at most, by what the newest finished run took; None where that is not known."""
     took = seconds_per(newest)
     if (
-        newest.config.generate.painter != work.painter
+        not work.defects
+        or newest.config.generate.painter != work.painter
         or "inpaint" not in took
         or (work.trainings and "train" not in took)
     ):

@@ -1,12 +1,12 @@
 """A run: where everything of it lies on disk. Which keys name its folders is said in runs.keys.
 
 <output.root>/<category>/
-  latest                         name of the newest finished run
+  latest                         name of the run that was asked for and finished last
   adapters/<defect>-<key>/       shared by runs that learn from the same references in the same way; joint-<key>
                                  where all defects share one adapter
   adapters/.<defect>-<key>.work/ checkpoints of its training, until it is finished
   runs/<key>/                    run.json snapshot.parquet plan.parquet planned_masks/ shards/ dataset/ finished.json
-                                 review.json, where people decided on samples
+                                 announced; review.json, where people decided on samples
 """
 
 import json
@@ -32,6 +32,8 @@ KEY_PATTERN = re.compile("[0-9a-f]+")
 RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 """In the folder of a run, once its dataset is whole."""
+ANNOUNCED_FILE = "announced"
+"""In the folder of a run, the fingerprint of the dataset that others were told of, see operations.announced."""
 REVIEW_FILE = "review.json"
 """In the folder of a run, what people decided of its samples, see runs.review."""
 
@@ -169,11 +171,9 @@ class Run:
         """Make the dataset the category's latest."""
         write_bytes(self.category_output / "latest", f"{self.record.key}\n".encode())
 
-    def mend_latest(self) -> None:
-        """Make this finished dataset the latest where `latest` names no run, as after a power cut or a clean-up."""
-        folder = latest_folder(self.config)
-        if not is_remote(self.config.output.root) and (folder is None or not (folder / RUN_FILE).is_file()):
-            self.promote()
+    def is_latest(self) -> bool:
+        """Return whether the dataset is the category's latest."""
+        return latest_name(self.category_output) == self.folder.name
 
 
 def latest_folder(config: RunConfig) -> Path | None:

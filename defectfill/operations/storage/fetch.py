@@ -27,7 +27,7 @@ from defectfill.operations.storage.layout import (
 from defectfill.records.plan import Shard
 from defectfill.records.reading import check_is_dataset
 from defectfill.runs.plan import read_plan
-from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run, latest_folder
+from defectfill.runs.run import ANNOUNCED_FILE, FINISHED_FILE, REVIEW_FILE, Run, latest_folder
 from defectfill.runs.shards import ROWS_FILE
 from defectfill.runs.whole import TABLES
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
@@ -55,8 +55,9 @@ def fetch_data(config: RunConfig) -> None:
         missing = [path for path, etag in stored.items() if known.get(path) != etag or not (folder / path).is_file()]
         staying = {path: etag for path, etag in stored.items() if path not in set(missing)}
         write_bytes(folder / ETAGS_FILE, json.dumps(staying).encode())
-        for path in set(files_in(folder)) - stored.keys():
-            (folder / path).unlink()
+        here = {f"{part}/{path}" for part in DATA_FOLDERS for path in files_in(folder / part)}  # runs may lie beside
+        for path in {*here, GROUPS_FILE} - stored.keys():
+            (folder / path).unlink(missing_ok=True)
         remote.download(missing, folder)
         write_bytes(folder / ETAGS_FILE, json.dumps(stored).encode())
 
@@ -71,7 +72,7 @@ def fetch_run(run: Run) -> None:
         return
     with one_at_a_time(run.category_output):
         _mirror(output, "latest", run.category_output)
-        for name in (FINISHED_FILE, REVIEW_FILE):
+        for name in (FINISHED_FILE, REVIEW_FILE, ANNOUNCED_FILE):
             _mirror(remote, name, run.folder)
         for folder in {run.folder, latest_folder(run.config) or run.folder}:
             _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
@@ -90,16 +91,6 @@ def _fetch_painted(run: Run, remote: Remote) -> None:
     planned.download((path for path in planned.files() if not (masks / path).is_file()), masks)
     _fetch_missing(remote, [run.plan_path.name], run.folder)
     fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
-
-
-def fetch_latest(config: RunConfig) -> None:
-    """Fetch what says which run of a category is the newest finished one, and its record."""
-    if (output := remote_category(config)) is None:
-        return
-    with one_at_a_time(config.category_output):
-        _mirror(output, "latest", config.category_output)
-        if folder := latest_folder(config):
-            _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
 
 
 def fetch_for_review(run: Run) -> None:

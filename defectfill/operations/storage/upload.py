@@ -69,8 +69,7 @@ def upload_dataset(run: Run) -> None:
 
     What was decided of its samples comes first. The last two are left out where more is to be painted for it.
     """
-    output, remote = remote_category(run.config), remote_run(run)
-    if output is None or remote is None:
+    if (remote := remote_run(run)) is None:
         return
     remote.upload([REVIEW_FILE] if (run.folder / REVIEW_FILE).is_file() else [], run.folder)
     remote.remove([FINISHED_FILE] if remote.etag(FINISHED_FILE) else [])
@@ -85,7 +84,17 @@ def upload_dataset(run: Run) -> None:
     _mirror_report(remote / REPORT_FOLDER, run.folder / REPORT_FOLDER)
     if (run.folder / FINISHED_FILE).is_file():
         remote.upload([FINISHED_FILE], run.folder)
-        output.upload(["latest"] if (run.category_output / "latest").is_file() else [], run.category_output)
+        upload_latest(run)
+
+
+def upload_latest(run: Run) -> None:
+    """Make what says on storage which run of the category is the latest what is said here."""
+    if (output := remote_category(run.config)) is None:
+        return
+    if (run.category_output / "latest").is_file():
+        output.upload(["latest"], run.category_output)
+    elif output.etag("latest") is not None:
+        output.remove(["latest"])
 
 
 def _mirror_report(remote: Remote, folder: Path) -> None:
