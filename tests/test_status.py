@@ -158,6 +158,8 @@ def test_the_run_that_was_asked_for_last_is_the_latest_and_a_config_names_its_ow
     assert first.is_latest()
     toy_config.write_text(text.replace("seed: 3", "seed: 5"))
     assert finished_run(str(toy_config)) == first
+    (toy_config.parent / "data").rename(toy_config.parent / "on another disk")
+    assert finished_run(str(toy_config)) == first
 
 
 def test_a_finished_run_follows_its_moved_data_and_output(toy_config: Path) -> None:

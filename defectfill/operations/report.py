@@ -1,11 +1,12 @@
 """The run that a report is asked for, and the report where those find it who share its storage."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from defectfill.config.run import load_config
 from defectfill.dataset.report.build import PAGE, REPORT_FOLDER, write_report
 from defectfill.dataset.report.compare import write_comparison
-from defectfill.io.errors import ConfigError, DataError
+from defectfill.io.errors import ConfigError, DataError, DefectFillError
 from defectfill.io.s3 import is_remote
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.storage.fetch import fetch_dataset, fetch_run, open_run
@@ -54,8 +55,8 @@ def finished_run(target: str) -> Run:
     """Return a finished run, with its dataset on this machine.
 
     target: the folder or URL of the run or of its dataset, the page of its report, or the YAML file of a category: its
-    own run where that has a dataset, else the category's latest. Raises DataError where there is none, or another
-    version of defectfill made it.
+    own run where that has a dataset and images and base are at hand, else the category's latest. Raises DataError where
+    there is none, or another version of defectfill made it.
     """
     if is_remote(target):
         run = open_run(target.rstrip("/").removesuffix("/dataset"))
@@ -83,8 +84,11 @@ def _run_in(path: Path) -> Run:
 
 def _run_of(config_path: Path) -> Run:
     config = load_config(config_path)
-    own = prepare_run(config, to_write=False)
-    folder = own.folder if (own.dataset / "manifest.parquet").is_file() else latest_folder(config)
+    own: Run | None = None
+    with suppress(DefectFillError):
+        own = prepare_run(config, to_write=False)
+    has_dataset = own is not None and (own.dataset / "manifest.parquet").is_file()
+    folder = own.folder if own and has_dataset else latest_folder(config)
     if folder is None or not (folder / RUN_FILE).is_file():
         found = f"found none that {config.category_output / 'latest'} names"
         raise DataError(f"{config_path}: expected a finished run of it, {found}; run it first")
