@@ -14,6 +14,7 @@ from prefect.deployments import run_deployment
 
 from defectfill.config.run import load_config
 from defectfill.io.errors import DefectFillError
+from defectfill.operations.announced import is_announced
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.promotion import is_done
 from flows.names import fleet_run_name
@@ -32,7 +33,8 @@ def synthesize_fleet(changed_only: bool = True, at_once: int = 4) -> None:
     One that fails does not stop the others; in the end the flow fails and names it.
 
     Args:
-        changed_only: Only those whose images or config changed since their last finished run.
+        changed_only: Only those whose images or config changed since their last finished run, or of whose dataset no
+            one was told yet.
         at_once: Categories that run at the same time at most.
     """
     with get_client(sync_client=True) as client:
@@ -73,7 +75,7 @@ def category_problem(config_path: Path, changed_only: bool) -> str | None:
         run = prepare_run(load_config(config_path))
     except DefectFillError as error:
         return f"failed: {'; '.join(error.problems)}"
-    return "up to date" if changed_only and is_done(run) else None
+    return "up to date" if changed_only and is_done(run) and is_announced(run) else None
 
 
 def _config_path(deployment: DeploymentResponse) -> Path:

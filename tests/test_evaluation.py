@@ -19,6 +19,7 @@ from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelE
 from defectfill.model.evaluation.arms import ARMS, Material, draw, mixed_arm, parts_of
 from defectfill.model.evaluation.examples import Example, augmented, draw_crop, scaled
 from defectfill.operations import requirements
+from defectfill.operations.announced import mark_announced
 from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.finished import is_settled, settle
 from defectfill.operations.prepare import latest_run, start_run
@@ -229,6 +230,8 @@ def test_a_dataset_without_the_verdict_that_is_asked_for_is_not_done(
     config.write_text(text.replace(painted.config.output.root, str(tmp_path)))
     assert f"everything is done: {run.dataset}" in command_line("check", config).out
     assert "up to date" in command_line("status", config).out
+    assert category_problem(config, changed_only=True) is None, "no one was told of it"
+    mark_announced(run)
     assert category_problem(config, changed_only=True) == "up to date"
     shutil.rmtree(run.folder / "evaluation")
     assert category_problem(config, changed_only=True) is None
