@@ -15,7 +15,6 @@ from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, DataError
 from defectfill.io.files import read_table
 from defectfill.io.images import read_mask, write_png
-from defectfill.operations.announced import mark_announced
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.prepare import latest_run, prepare_run, start_run
 from defectfill.operations.report import finished_run
@@ -133,7 +132,6 @@ def test_a_latest_that_names_no_run_is_not_another_versions_and_a_run_mends_it(t
     run = run_all_steps(toy_config)
     latest = run.category_output / "latest"
     whole = latest.read_bytes()
-    mark_announced(run)
     for content in (b"", b"0123456789ab\n"):
         latest.write_bytes(content)
         assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
@@ -151,7 +149,6 @@ def test_the_run_that_was_asked_for_last_is_the_latest_and_a_config_names_its_ow
     edit(toy_config, "{count: 5,", "{count: 2, painter: paste,")
     text = toy_config.read_text()
     first = run_all_steps(toy_config)
-    mark_announced(first)
     toy_config.write_text(text.replace("seed: 3", "seed: 4"))
     second = run_all_steps(toy_config)
     assert second.is_latest()
@@ -175,7 +172,6 @@ def test_a_finished_run_follows_its_moved_data_and_output(toy_config: Path) -> N
     config = load_config(toy_config)
     moved = Run.at(config.category_output / "runs" / run.folder.name)
     assert moved.config != config
-    mark_announced(moved)
     assert run_category(config) == moved.dataset_uri
     assert Run.at(moved.folder).config == config
     rows = read_table(moved.dataset / "manifest.parquet")
