@@ -23,7 +23,10 @@ from flows.trials import evaluate
 
 @flow(name="synthesize-category", flow_run_name=category_run_name, persist_result=False)
 def synthesize_category(
-    config_path: Path | SkipJsonSchema[RunRecord], count: int | None = None, gpu_limit: str | None = None
+    config_path: Path | SkipJsonSchema[RunRecord],
+    count: int | None = None,
+    gpu_limit: str | None = None,
+    tell: bool = True,
 ) -> str:
     """Make a category's dataset, and return its folder or URL. What an earlier run has finished is found and kept.
 
@@ -32,6 +35,7 @@ def synthesize_category(
             gives its record instead, and no file is read again.
         count: Kept images per defect, in place of the file's generate.count.
         gpu_limit: Global concurrency limit of which training and painting take a slot; none if empty.
+        tell: Whether consumers are told of the dataset, and Prefect's pages show it.
     """
     asked = config_path if isinstance(config_path, RunRecord) else load_config(config_path, count)
     config = asked.config if isinstance(asked, RunRecord) else asked
@@ -43,8 +47,9 @@ def synthesize_category(
         if needs_verdict(run):
             evaluate(run, synthesize_category, gpu_limit)
         settle(run)
-    announce(run)
-    show_dataset(run)
+    if tell:
+        announce(run)
+        show_dataset(run)
     return run.dataset_uri
 
 

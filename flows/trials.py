@@ -13,22 +13,21 @@ from defectfill.operations.prepare import prepare_run
 from defectfill.operations.promotion import finish_evaluation
 from defectfill.operations.storage.upload import upload_dataset
 from defectfill.records.evaluation import Evaluation, Trial
-from defectfill.runs.keys import RunRecord
 from defectfill.runs.run import Run
 from flows.artifacts import artifact_key
 from flows.runners import WAITING, run_in_window
 from flows.steps import gpu, step
 
 
-def evaluate(run: Run, make: Callable[[RunRecord], str], gpu_limit: str | None = None) -> Evaluation:
+def evaluate(run: Run, make: Callable[..., str], gpu_limit: str | None = None) -> Evaluation:
     """Try out all arms that are not tried yet, and write the verdict; to be called under the category's lock.
 
-    make: makes the dataset of a record, for the sets of other painters. Raises DefectFillError where the dataset harms
-    and dataset.promote is `unless_harmful`.
+    make: the flow of a category, for the sets of other painters, of which no one is told. Raises DefectFillError where
+    the dataset harms and dataset.promote is `unless_harmful`.
     """
     evaluator = Evaluator(run)
     for config in evaluator.other_painters:
-        make(prepare_run(config).record)
+        make(prepare_run(config).record, tell=False)
 
     workers, bench = run.config.evaluate.workers, evaluator.bench  # which is made once, for all threads
     take_share = thread_share(workers)

@@ -258,6 +258,8 @@ def test_a_run_ends_with_its_evaluation_where_promotion_asks_for_it(
     assert "hole: not trained: " in (dataset / "README.md").read_text()
     trials = sorted(path.name for path in (dataset.parent / "evaluation" / "trials").iterdir())
     assert trials == ["mixed_50-unet-0", "real_augmented-unet-0", "real_paste-unet-0"]
+    (paste,) = (dataset.parent / "evaluation").rglob("finished.json")
+    assert not paste.with_name("announced").exists()
     before = contents(dataset)
     assert "| real_paste" in call("evaluate").stdout
     assert contents(dataset) == before
