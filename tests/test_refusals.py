@@ -23,12 +23,10 @@ ERRORS = {"ConfigError", "DataError", "PlacementError", "UncertainObject"}
 """What is not worth a retry."""
 ONLY_WORK = {
     "what the steps of a run have written, or the user has changed on the way": {
-        "dataset/writer.py _copy_real",
         "dataset/writer.py _finished_rows",
         "model/lora/adapter.py load_adapter",
         "runs/defect_planner.py DefectPlanner.plan",  # as check_placement, where images have changed on the way
         "runs/plan.py _remedy_named",
-        "synthesis/shards.py _read_scene",
     },
     "other users of the output at that time": {"operations/lock.py _Lease.take", "operations/lock.py locked"},
     "the same as requirement_problems, where it is needed": {

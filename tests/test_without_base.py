@@ -36,7 +36,7 @@ def without_base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return run
 
 
-GATES = "tolerance: 1, max_off_mask_fraction: 0.6, min_drawn_fraction: 0.9"
+GATES = "tolerance: 1, max_off_mask_fraction: 0.3, min_drawn_fraction: 0.9"
 
 
 def test_no_kept_sample_lies_outside_of_what_is_allowed_and_each_rejected_one_does(
