@@ -34,6 +34,7 @@ def test_running_a_finished_config_again_prints_its_dataset(finished: Run, comma
 
 
 def test_a_closed_standard_error_is_no_obstacle(toy_config: Path) -> None:
+    toy_config.write_text(toy_config.read_text().replace("generate: {", "generate: {painter: paste, "))
     command = "import sys; sys.stderr = None; sys.argv = ['defectfill', 'check', sys.argv[1]]; "
     command += "from defectfill.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", command, toy_config], stdout=subprocess.PIPE, text=True)
