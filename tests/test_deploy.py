@@ -16,6 +16,7 @@ from conftest import TOY_CONFIG, contents
 
 from defectfill.config.run import load_config
 from defectfill.dataset.verify import verify_dataset
+from defectfill.operations.announced import is_announced
 from defectfill.operations.prepare import prepare_run
 from defectfill.runs.run import Run
 
@@ -223,7 +224,7 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
             "timezone": ["Europe/Berlin"],
             "tags": [f"category:{category}", "defectfill"],
             "overlap": "CANCEL_NEW",
-            "described": ["config_path", "count", "gpu_limit"],
+            "described": ["config_path", "count", "gpu_limit", "tell"],
             "scheduled": True,
         }
         for category in CATEGORIES
@@ -231,7 +232,7 @@ def test_a_fleet_is_deployed_scheduled_run_by_a_worker_and_brought_up_to_date(
 
     python(worker, ITS_TIME_HAS_COME, "synthesize-category/Metal_nut.v2")
     made = [prepare_run(load_config(config)) for config in (odd, plain)]
-    wait_until(made[0].is_finished, 200)
+    wait_until(lambda: made[0].is_finished() and is_announced(made[0]), 200)
     state, _, became = json.loads(python(worker, FLEET))
     assert state == "Completed"
     assert became == {"washer": "done", "Metal_nut.v2": "up to date"}
