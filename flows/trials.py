@@ -6,9 +6,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from defectfill.io.markdown import plain
-from defectfill.model.evaluation.trials import thread_share
 from defectfill.operations.announced import is_announced, mark_announced
-from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.promotion import finish_evaluation
 from defectfill.operations.storage.upload import upload_dataset
@@ -25,6 +23,9 @@ def evaluate(run: Run, make: Callable[..., str], gpu_limit: str | None = None) -
     make: the flow of a category, for the sets of other painters, of which no one is told. Raises DefectFillError where
     the dataset harms and dataset.promote is `unless_harmful`.
     """
+    from defectfill.model.evaluation.trials import thread_share  # these import torch, which no deployment needs
+    from defectfill.operations.evaluation import Evaluator
+
     evaluator = Evaluator(run)
     for config in evaluator.other_painters:
         make(prepare_run(config).record, tell=False)

@@ -112,6 +112,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_da
     return run_all_steps(write_toy_config(tmp_path_factory.mktemp("finished"), base_folder, toy_data))
 
 
+def copy_finished(finished: "Run", folder: Path) -> Path:
+    """Copy a finished run with its data and output to `folder`; return its config there."""
+    old = Path(finished.config.output.root).parent
+    shutil.copytree(old, folder, dirs_exist_ok=True)
+    path = folder / "toy.yaml"
+    path.write_text(path.read_text().replace(str(old), str(folder)))
+    return path
+
+
+@pytest.fixture
+def finished_config(finished: "Run", tmp_path: Path) -> Path:
+    """Return a config file whose run is finished, in a folder of its own which a test may break."""
+    return copy_finished(finished, tmp_path)
+
+
+@pytest.fixture
+def trained_config(finished_config: Path) -> Path:
+    """Return a config file whose adapters are trained, and nothing is planned."""
+    shutil.rmtree(finished_config.parent / "out" / "washer" / "runs")
+    return finished_config
+
+
 PRETRAIN_CONFIG = """
 output: base
 resolution: 32

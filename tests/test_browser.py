@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import judge, paint, run_all_steps, write_toy_config
+from conftest import judge, paint, run_all_steps
 
 from benchmarks.report import multiplied
 from defectfill.config.run import load_config
@@ -322,9 +322,9 @@ def zip_rows(ids: list[str], decisions: list[str]) -> list[list[str]]:
 
 
 def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_painted(
-    browser: Any, downloads: Path, tmp_path: Path, base_folder: Path, toy_data: Path
+    browser: Any, downloads: Path, finished_config: Path
 ) -> None:
-    config = write_toy_config(tmp_path, base_folder, toy_data)
+    config = finished_config
     config.write_text(
         config.read_text().replace("count: 5,", "count: 5, max_attempts: 5,").replace("report: false", "")
     )
@@ -345,7 +345,7 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
         (downloads / "review.csv").read_text("utf-8").replace("reject,", "reject,why")
     )
     assert not apply_review(run, downloads / "review.csv", refill=True).is_finished
-    assert_shown_as_applied(browser, write_report(run, tmp_path / "applied").as_uri(), rejected[0])
+    assert_shown_as_applied(browser, write_report(run, finished_config.with_name("applied")).as_uri(), rejected[0])
     rows = {row["sample_id"]: row for row in read_table(run.dataset / "rejected.parquet")}
     assert [(rows[each]["reason"], rows[each]["review"]) for each in rejected] == [("review", "reject")] * 3
     start_run(load_config(config))

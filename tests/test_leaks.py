@@ -104,15 +104,17 @@ def test_a_clean_dataset_says_so_in_card_manifest_and_verify(finished: Run) -> N
 
 
 def test_what_is_made_with_held_out_masks_and_photographs_is_stamped(
-    toy_config: Path, command_line: CommandLine
+    finished_config: Path, command_line: CommandLine
 ) -> None:
-    toy_config.write_text(toy_config.read_text().replace("[hole, scratch]", "[hole]") + "masks: {source: held_out}\n")
-    config = load_config(toy_config)
+    finished_config.write_text(
+        finished_config.read_text().replace("[hole, scratch]", "[hole]") + "masks: {source: held_out}\n"
+    )
+    config = load_config(finished_config)
     held_out = paths(config, "held_out")
     copy_darker(config, held_out[0].path, "train/good/002.png")
     told = list(warnings(config, ingest(config)))
     assert any(line.startswith("masks.source: the masks of held-out images are planned") for line in told)
-    run = run_all_steps(toy_config)
+    run = run_all_steps(finished_config)
     certificate = Dataset(run.dataset).leakage
     assert certificate is not None
     normal, *masks = certificate.leaks

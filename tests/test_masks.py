@@ -149,13 +149,13 @@ def test_held_out_masks_need_held_out_images_and_neither_folder_nor_zones(toy_co
         load_config(toy_config)
 
 
-def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(toy_config: Path, tmp_path: Path) -> None:
+def test_a_sample_without_room_is_kept_with_the_reason_and_not_painted(finished_config: Path, tmp_path: Path) -> None:
     """The zones leave room on one of six normals only, and each sample is tried on five."""
-    config = load_config(toy_config)
+    config = load_config(finished_config)
     normals = sorted((config.category_folder / "train" / "good").iterdir())
     for level, path in enumerate(normals[1:], 100):
         Image.fromarray(np.full((96, 96, 3), level, np.uint8)).save(path)  # nothing to be seen: no object
-    run = run_all_steps(toy_config)
+    run = run_all_steps(finished_config)
     specs = [spec for defect in ("hole", "scratch") for spec in read_plan(run, defect)]
     unplaced = [spec for spec in specs if spec.reason]
     assert 0 < len(unplaced) < len(specs)

@@ -107,23 +107,23 @@ def test_held_out_images_are_not_read_after_ingest(finished: Run, toy_config: Pa
     assert contents(run.folder / "shards") == contents(finished.folder / "shards")
 
 
-def test_images_turned_by_exif_are_written_upright(toy_config: Path) -> None:
-    run = start_run(load_config(toy_config))
+def test_images_turned_by_exif_are_written_upright(finished_config: Path) -> None:
+    run = start_run(load_config(finished_config))
     folder = run.config.category_folder / "train" / "good"
     image = Image.open(folder / "000.png").crop((0, 0, 96, 80))
     exif = Image.Exif()
     exif[274] = 6  # shown turned by 90 degrees
     image.save(folder / "turned.jpg", exif=exif, quality=95)
-    turned = run_all_steps(toy_config)
+    turned = run_all_steps(finished_config)
     row = next(row for row in manifest(turned) if row["width"] == 80)
     assert row["image_path"].endswith(".png")  # type: ignore[attr-defined]
     upright = read_image(turned.dataset / str(row["image_path"]))
     np.testing.assert_array_equal(upright, read_image(folder / "turned.jpg"))
 
 
-def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> None:
-    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 2, min_change: 0.999"))
-    run = run_all_steps(toy_config)
+def test_rejected_samples_are_kept_apart_with_their_reason(finished_config: Path) -> None:
+    finished_config.write_text(finished_config.read_text().replace("count: 5", "count: 2, min_change: 0.999"))
+    run = run_all_steps(finished_config)
     rejected = read_table(run.dataset / "rejected.parquet")
     assert [row["reason"] for row in rejected] == ["mask_lost"] * 8
     assert not any(row["image_path"] for row in rejected)
@@ -140,8 +140,8 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
         "hole: 2 fewer than wanted, since the plan ends at generate.max_attempts 2 times the count"
     )
     verify_dataset(run.dataset)
-    toy_config.write_text(toy_config.read_text() + "dataset: {rejected_images: true}\n")
-    with_images = run_all_steps(toy_config)
+    finished_config.write_text(finished_config.read_text() + "dataset: {rejected_images: true}\n")
+    with_images = run_all_steps(finished_config)
     assert with_images.folder == run.folder
     verify_dataset(run.dataset)
     for row in read_table(run.dataset / "rejected.parquet"):
@@ -150,11 +150,11 @@ def test_rejected_samples_are_kept_apart_with_their_reason(toy_config: Path) -> 
 
 
 def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
-    toy_config: Path, caplog: pytest.LogCaptureFixture, command_line: CommandLine
+    finished_config: Path, caplog: pytest.LogCaptureFixture, command_line: CommandLine
 ) -> None:
-    text = toy_config.read_text().replace("[hole, scratch]", "[hole]")
-    toy_config.write_text(text.replace("count: 5", "count: 51, min_change: 0.999"))
-    run = start_run(load_config(toy_config))
+    text = finished_config.read_text().replace("[hole, scratch]", "[hole]")
+    finished_config.write_text(text.replace("count: 5", "count: 51, min_change: 0.999"))
+    run = start_run(load_config(finished_config))
     train_adapter(run, "hole")
     while shards := plan_samples(run):
         for shard in shards:
@@ -180,27 +180,27 @@ def test_a_hopeless_defect_is_given_up_with_the_gate_examples_and_what_helps(
     assert (sheet[4 * row_px + title_px(LEAST_TILE_PX) : -captions_px] < 250).mean() > 0.2
     verify_dataset(run.dataset)
     for strict, code in ((["--strict"], 1), ([], 0)):
-        assert command_line("run", toy_config, *strict).code == code
+        assert command_line("run", finished_config, *strict).code == code
 
 
-def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(toy_config: Path) -> None:
+def test_rejected_samples_are_replaced_until_enough_are_kept_whatever_was_asked_before(finished_config: Path) -> None:
     """A gate that half of what the untrained painter paints does not pass."""
-    text = toy_config.read_text().replace("fraction: 1}", "fraction: 0.6}")
-    toy_config.write_text(text.replace("count: 5", "count: 2, max_attempts: 10"))
-    run_all_steps(toy_config)
-    toy_config.write_text(text.replace("count: 5", "count: 4, max_attempts: 10"))
-    grown = run_all_steps(toy_config)
+    text = finished_config.read_text().replace("fraction: 1}", "fraction: 0.6}")
+    finished_config.write_text(text.replace("count: 5", "count: 2, max_attempts: 10"))
+    run_all_steps(finished_config)
+    finished_config.write_text(text.replace("count: 5", "count: 4, max_attempts: 10"))
+    grown = run_all_steps(finished_config)
     rejected = read_table(grown.dataset / "rejected.parquet")
     kept = [row for row in manifest(grown) if row["origin"] == "synthetic"]
     assert rejected
     assert [sum(row["defect"] == defect for row in kept) for defect in ("hole", "scratch")] == [4, 4]
     shutil.rmtree(grown.folder)
-    assert contents(run_all_steps(toy_config).dataset) == contents(grown.dataset)
+    assert contents(run_all_steps(finished_config).dataset) == contents(grown.dataset)
 
 
-def test_vae_normals_are_the_same_windows_without_a_defect(toy_config: Path) -> None:
-    toy_config.write_text(toy_config.read_text().replace("count: 5", "count: 5, vae_normals: 0.5"))
-    run = run_all_steps(toy_config)
+def test_vae_normals_are_the_same_windows_without_a_defect(finished_config: Path) -> None:
+    finished_config.write_text(finished_config.read_text().replace("count: 5", "count: 5, vae_normals: 0.5"))
+    run = run_all_steps(finished_config)
     rows = {row["sample_id"]: row for row in manifest(run)}
     normals = [row for row in rows.values() if (row["origin"], row["defect"]) == ("synthetic", "good")]
     assert 1 <= len(normals) <= 9
@@ -213,8 +213,8 @@ def test_vae_normals_are_the_same_windows_without_a_defect(toy_config: Path) -> 
     assert verify_dataset(run.dataset).rows == len(rows)
 
 
-def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path) -> None:
-    good = toy_config.parent / "data" / "washer" / "train" / "good"
+def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(finished_config: Path) -> None:
+    good = finished_config.parent / "data" / "washer" / "train" / "good"
     pictures = [np.array(Image.open(path)) for path in sorted(good.iterdir())]
     for path in good.iterdir():
         path.unlink()
@@ -224,7 +224,7 @@ def test_formats_sizes_and_bit_depths_come_out_as_they_went_in(toy_config: Path)
     Image.fromarray(np.dstack([pictures[2], np.full((96, 96), 200, np.uint8)])).save(good / "alpha.png")
     Image.fromarray(pictures[3][:, :77]).save(good / "narrow.BMP")
     Image.fromarray(grey.astype(np.uint8)[:91]).save(good / "grey.tif")
-    run = run_all_steps(toy_config)
+    run = run_all_steps(finished_config)
     rows = {row["image_path"]: row for row in manifest(run)}
     painted = [row for row in rows.values() if row["origin"] == "synthetic"]
     assert {row["source_path"] for row in painted} == {

@@ -67,17 +67,17 @@ run_all_steps(Path({config!r}))
 """
 
 
-def test_a_run_killed_while_painting_ends_with_the_same_bytes(finished: Run, toy_config: Path) -> None:
-    code = KILLED_RUN.format(tests=str(Path(__file__).parent), config=str(toy_config))
+def test_a_run_killed_while_painting_ends_with_the_same_bytes(finished: Run, trained_config: Path) -> None:
+    code = KILLED_RUN.format(tests=str(Path(__file__).parent), config=str(trained_config))
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    out = toy_config.parent / "out"
+    out = trained_config.parent / "out"
     deadline = time.monotonic() + 120
     while not list(out.rglob("shards/hole/0*")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     assert not list(out.rglob("manifest.parquet"))
-    assert contents(run_all_steps(toy_config).dataset) == contents(finished.dataset)
+    assert contents(run_all_steps(trained_config).dataset) == contents(finished.dataset)
 
 
 def test_a_source_that_changed_after_ingest_is_a_data_error(toy_config: Path) -> None:
@@ -116,25 +116,16 @@ def test_a_second_process_is_kept_out(toy_config: Path) -> None:
         pass
 
 
-def test_the_dataset_is_replaced_whole(finished: Run, tmp_path: Path) -> None:
-    shutil.copytree(Path(finished.config.output.root).parent, tmp_path / "copy")
-    text = (tmp_path / "copy" / "toy.yaml").read_text()
-    config = tmp_path / "copy" / "toy.yaml"
-    config.write_text(text.replace(str(Path(finished.config.output.root).parent), str(tmp_path / "copy")))
-    run = start_run(load_config(config))
-    (run.dataset / "images" / "stray.png").write_bytes(b"stray")
-    write_dataset(run)
-    assert contents(run.dataset) == contents(finished.dataset)
-
-
 @pytest.fixture
-def copied(finished: Run, tmp_path: Path) -> Run:
-    """A copy of the finished run, to break; its toy.yaml lies in `tmp_path`/copy."""
-    old, new = Path(finished.config.output.root).parent, tmp_path / "copy"
-    shutil.copytree(old, new)
-    config = new / "toy.yaml"
-    config.write_text(config.read_text().replace(str(old), str(new)))
-    return start_run(load_config(config))
+def copied(finished_config: Path) -> Run:
+    """The finished run, to break."""
+    return start_run(load_config(finished_config))
+
+
+def test_the_dataset_is_replaced_whole(copied: Run, finished: Run) -> None:
+    (copied.dataset / "images" / "stray.png").write_bytes(b"stray")
+    write_dataset(copied)
+    assert contents(copied.dataset) == contents(finished.dataset)
 
 
 def test_a_shard_that_is_missing_in_the_middle_is_painted_again(copied: Run, finished: Run) -> None:
@@ -215,14 +206,14 @@ def test_precision_and_kind_of_device_make_another_run_and_the_bases_name_no_oth
     assert start_run(load_config(toy_config)).adapter_folder("hole") == first.adapter_folder("hole")
 
 
-def test_a_corrected_reference_paints_its_own_defect_anew_and_no_other(toy_config: Path) -> None:
-    before = run_all_steps(toy_config)
+def test_a_corrected_reference_paints_its_own_defect_anew_and_no_other(finished_config: Path) -> None:
+    before = start_run(load_config(finished_config))
     reference = next(record for record in before.snapshot() if (record.role, record.defect) == ("reference", "hole"))
     mask = before.config.category_folder / reference.mask_path
     corrected = read_mask(mask)
     corrected[:, : corrected.any(axis=0).argmax() + 2] = False
     write_png(mask, corrected)
-    after = run_all_steps(toy_config)
+    after = run_all_steps(finished_config)
     assert after.folder != before.folder
 
     def written(run: Run, defect: str) -> dict[str, int]:
@@ -238,5 +229,5 @@ def test_a_corrected_reference_paints_its_own_defect_anew_and_no_other(toy_confi
     paint(after)  # what is damaged is not copied
     write_dataset(after)
     assert contents(after.dataset) == dataset
-    shutil.rmtree(Path(after.config.output.root))
-    assert contents(run_all_steps(toy_config).dataset) == dataset
+    shutil.rmtree(after.folder.parent)
+    assert contents(run_all_steps(finished_config).dataset) == dataset

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import CommandLine, contents, paint, run_all_steps, write_toy_config
+from conftest import CommandLine, contents, copy_finished, paint, run_all_steps
 from test_report import page_at
 
 from defectfill.cli_format import review_lines, status_lines
@@ -57,9 +57,9 @@ def table_of(folder: Path, decisions: dict[str, str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, base_folder: Path, toy_data: Path) -> tuple[Path, Run]:
+def made(tmp_path_factory: pytest.TempPathFactory, finished: Run) -> tuple[Path, Run]:
     """A config file and its finished run: some samples have VAE normals, and rejected images come along."""
-    config = write_toy_config(tmp_path_factory.mktemp("review"), base_folder, toy_data)
+    config = copy_finished(finished, tmp_path_factory.mktemp("review"))
     text = config.read_text().replace("shard_size: 2", "shard_size: 2, vae_normals: 0.5, max_attempts: 5")
     config.write_text(f"{text}dataset: {{rejected_images: true}}\n")
     run = run_all_steps(config)

@@ -37,22 +37,21 @@ def lines_of(config: Path) -> list[str]:
     return list(status_lines(status(load_config(config))))
 
 
-def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -> None:
-    assert lines_of(toy_config)[0] == "washer: no run has been finished"
-    run = run_all_steps(toy_config)
-    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+def test_status_says_what_is_stale_and_why_and_what_is_to_do(finished_config: Path) -> None:
+    run = start_run(load_config(finished_config))
+    assert lines_of(finished_config) == [f"washer: up to date: {run.dataset}"]
     with (run.folder / "timings.jsonl").open("ab") as timings:
         timings.write(b'{"step": "inpaint", "sec')  # as a killed process leaves it
 
-    edit(toy_config, "count: 5", "count: 7")
-    lines = lines_of(toy_config)
+    edit(finished_config, "count: 5", "count: 7")
+    lines = lines_of(finished_config)
     assert lines[:2] == [f"washer: stale: {run.dataset}", "  generate.count was 5, is 7"]
     assert lines[2].startswith("hole: adapter is there; 2 of 7 samples to paint")
     assert lines[-1].endswith("by what the last run took")
 
-    edit(toy_config, "count: 7, candidates: 2", "count: 5, candidates: 3")
-    assert lines_of(toy_config)[1] == "  generate.candidates was 2, is 3"
-    edit(toy_config, "candidates: 3", "candidates: 2")
+    edit(finished_config, "count: 7, candidates: 2", "count: 5, candidates: 3")
+    assert lines_of(finished_config)[1] == "  generate.candidates was 2, is 3"
+    edit(finished_config, "candidates: 3", "candidates: 2")
 
     reference = next(each for each in run.snapshot() if (each.role, each.defect) == ("reference", "hole"))
     mask = run.config.category_folder / reference.mask_path
@@ -61,10 +60,10 @@ def test_status_says_what_is_stale_and_why_and_what_is_to_do(toy_config: Path) -
     normal = run.config.category_folder / "train" / "good" / "000.png"
     (normal.parent / "more.png").write_bytes((normal.parent / "001.png").read_bytes()[:-12] + b"broken")
     with pytest.raises(Exception, match=r"more\.png"):
-        status(load_config(toy_config))
+        status(load_config(finished_config))
     (normal.parent / "more.png").unlink()
     normal.unlink()
-    lines = lines_of(toy_config)
+    lines = lines_of(finished_config)
     assert lines[1:3] == ["  1 files removed: train/good/000.png", f"  1 files changed: {reference.mask_path}"]
     assert lines[3].startswith("hole: adapter to be trained for 2 steps; 5 of 5 samples to paint")
     assert lines[4].startswith("scratch: adapter is there")
@@ -81,8 +80,8 @@ def test_the_work_that_is_left_says_that_an_older_runs_shards_are_taken_over(toy
     assert lines[lines.index("scratch: 5 of 5 samples to paint") + 1] == taken_over
 
 
-def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_config: Path) -> None:
-    run = run_all_steps(toy_config)
+def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(finished_config: Path) -> None:
+    run = start_run(load_config(finished_config))
     record = json.loads((run.folder / "run.json").read_bytes())
     record["method_version"] = METHOD_VERSION - 1
     record["config"]["train"]["pool"] = record["config"]["train"].pop("latent_cache")
@@ -90,23 +89,23 @@ def test_a_run_of_a_version_with_other_keys_is_stale_and_in_no_ones_way(toy_conf
     (old / "run.json").write_text(json.dumps(record))
     (run.category_output / "latest").write_text("000000000000\n")
 
-    config = load_config(toy_config)
+    config = load_config(finished_config)
     assert latest_run(config) is None
-    lines = lines_of(toy_config)
+    lines = lines_of(finished_config)
     assert lines[:2] == [f"washer: stale: {old}/dataset", "  it was made by another version of defectfill"]
     assert lines[2].startswith("hole: adapter is there; 5 of 5 samples to paint")
     assert collect_garbage(config, keep=0).removed == ()
-    assert run_all_steps(toy_config).folder == run.folder
-    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    assert run_all_steps(finished_config).folder == run.folder
+    assert lines_of(finished_config) == [f"washer: up to date: {run.dataset}"]
     assert collect_garbage(config, keep=0).removed == (str(old),)
 
 
-def test_a_dataset_that_lost_files_is_not_up_to_date_and_a_run_puts_them_back(toy_config: Path) -> None:
-    run = run_all_steps(toy_config)
+def test_a_dataset_that_lost_files_is_not_up_to_date_and_a_run_puts_them_back(finished_config: Path) -> None:
+    run = start_run(load_config(finished_config))
     dataset = contents(run.dataset)
     image, *more = sorted((run.dataset / "images" / "hole").iterdir())
     image.unlink()
-    lines = lines_of(toy_config)
+    lines = lines_of(finished_config)
     assert lines[:2] == [
         f"washer: stale: {run.dataset}",
         f"  1 files of the dataset are missing: images/hole/{image.name}",
@@ -114,35 +113,35 @@ def test_a_dataset_that_lost_files_is_not_up_to_date_and_a_run_puts_them_back(to
     assert lines[2].startswith("hole: adapter is there; 0 of 5 samples to paint")
     more[0].write_bytes(b"")
     image.write_bytes(dataset[f"images/hole/{image.name}"])
-    assert lines_of(toy_config)[1].startswith("  the dataset's files have ")
+    assert lines_of(finished_config)[1].startswith("  the dataset's files have ")
     (run.dataset / "manifest.parquet").unlink()
-    assert lines_of(toy_config)[1].startswith("  1 files of the dataset are missing: manifest.parquet")
+    assert lines_of(finished_config)[1].startswith("  1 files of the dataset are missing: manifest.parquet")
     shutil.rmtree(run.dataset)
-    assert lines_of(toy_config)[1] == f"  {run.dataset} is missing"
-    run_all_steps(toy_config)
+    assert lines_of(finished_config)[1] == f"  {run.dataset} is missing"
+    run_all_steps(finished_config)
     assert contents(run.dataset) == dataset
     for damage in (b"\xff", b"../../elsewhere"):
         (run.category_output / "latest").write_bytes(damage)
-        assert latest_run(load_config(toy_config)) is None
+        assert latest_run(load_config(finished_config)) is None
     (run.dataset / "Thumbs.db").write_bytes(b"of a file browser")
-    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    assert lines_of(finished_config) == [f"washer: up to date: {run.dataset}"]
 
 
-def test_a_latest_that_names_no_run_is_not_another_versions_and_a_run_mends_it(toy_config: Path) -> None:
-    run = run_all_steps(toy_config)
+def test_a_latest_that_names_no_run_is_not_another_versions_and_a_run_mends_it(finished_config: Path) -> None:
+    run = start_run(load_config(finished_config))
     latest = run.category_output / "latest"
     whole = latest.read_bytes()
     for content in (b"", b"0123456789ab\n"):
         latest.write_bytes(content)
-        assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
-        assert finished_run(str(toy_config)) == run
-        assert run_category(load_config(toy_config)) == str(run.dataset)
+        assert lines_of(finished_config) == [f"washer: up to date: {run.dataset}"]
+        assert finished_run(str(finished_config)) == run
+        assert run_category(load_config(finished_config)) == str(run.dataset)
         assert latest.read_bytes() == whole
-    edit(toy_config, "candidates: 2", "candidates: 3")
+    edit(finished_config, "candidates: 2", "candidates: 3")
     shutil.rmtree(run.folder)
     with pytest.raises(DataError, match=f"expected a finished run of it, found none that {latest} names; run it"):
-        finished_run(str(toy_config))
-    assert lines_of(toy_config)[0] == "washer: no run has been finished"
+        finished_run(str(finished_config))
+    assert lines_of(finished_config)[0] == "washer: no run has been finished"
 
 
 def test_the_run_that_was_asked_for_last_is_the_latest_and_a_config_names_its_own(toy_config: Path) -> None:
@@ -180,27 +179,27 @@ def test_a_finished_run_follows_its_moved_data_and_output(toy_config: Path) -> N
     assert apply_review(finished_run(str(toy_config)), root / "review.csv").taken_out == 1
 
 
-def test_status_verifies_contents_where_it_is_asked_to(toy_config: Path, command_line: CommandLine) -> None:
-    run = run_all_steps(toy_config)
+def test_status_verifies_contents_where_it_is_asked_to(finished_config: Path, command_line: CommandLine) -> None:
+    run = start_run(load_config(finished_config))
     image = min((run.dataset / "images" / "hole").iterdir())
     content = bytearray(image.read_bytes())
     content[-20] ^= 1
     image.write_bytes(content)
-    assert command_line("status", toy_config).code == 0
-    ended = command_line("status", toy_config, "--verify")
+    assert command_line("status", finished_config).code == 0
+    ended = command_line("status", finished_config, "--verify")
     assert ended.code == 2
     assert f"images/hole/{image.name} has changed: its hash is not the row's" in ended.err
     assert ended.err.endswith(f"remove {run.dataset} and run again to have it written anew")
     shutil.rmtree(run.dataset)
-    assert verify_dataset(run_all_steps(toy_config).dataset).rows > 0
+    assert verify_dataset(run_all_steps(finished_config).dataset).rows > 0
 
 
-def test_who_may_only_read_an_output_is_told_its_status(toy_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = run_all_steps(toy_config)
+def test_who_may_only_read_an_output_is_told_its_status(finished_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start_run(load_config(finished_config))
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # also where the tests may write anywhere
-    assert lines_of(toy_config) == [f"washer: up to date: {run.dataset}"]
+    assert lines_of(finished_config) == [f"washer: up to date: {run.dataset}"]
     with pytest.raises(ConfigError, match="is not a folder that can be written to"):
-        prepare_run(load_config(toy_config))
+        prepare_run(load_config(finished_config))
 
 
 def test_a_run_that_was_moved_reads_its_own_files(toy_config: Path, tmp_path: Path) -> None:
@@ -216,16 +215,16 @@ def test_a_run_that_was_moved_reads_its_own_files(toy_config: Path, tmp_path: Pa
     assert Run.at(Path(os.path.relpath(moved.folder))) == moved
 
 
-def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
+def test_garbage_is_what_no_kept_run_points_to(finished_config: Path) -> None:
     def made(old: str, new: str) -> Run:
-        return run_all_steps(edit(toy_config, old, new))
+        return run_all_steps(edit(finished_config, old, new))
 
     first = made("count: 5", "count: 1")
     adapters = [str(first.adapter_folder(defect)) for defect in ("hole", "scratch")]
     second = made("steps: 2, batch_size: 1", "steps: 3, batch_size: 1")
     third = made("candidates: 2", "candidates: 1")
     dataset = contents(third.dataset)
-    config = load_config(toy_config)
+    config = load_config(finished_config)
     assert collect_garbage(config, keep=2).removed == (first.uri, *adapters)
     assert collect_garbage(config, keep=2).removed == ()
     assert second.folder.is_dir()
@@ -238,7 +237,7 @@ def test_garbage_is_what_no_kept_run_points_to(toy_config: Path) -> None:
     assert collect_garbage(config, keep=0).removed == ()
     assert all(folder.is_dir() for folder in others)
     assert third.adapter_folder("hole").is_dir()
-    assert lines_of(toy_config) == [f"washer: up to date: {third.dataset}"]
+    assert lines_of(finished_config) == [f"washer: up to date: {third.dataset}"]
     rows = next(third.folder.glob("shards/*/*/rows.arrow"))
     rows.write_bytes(b"")
     with pytest.raises(DataError, match=f"{rows}: expected what a step of the run wrote, .*; remove {rows.parent} and"):
