@@ -161,8 +161,9 @@ def run_all_steps(config_path: Path) -> "Run":
     from defectfill.operations.prepare import start_run
 
     run = start_run(load_config(config_path))
-    for defect in run.config.data.defects:
-        train_adapter(run, defect)
+    if run.config.generate.uses_base:
+        for defect in run.config.data.defects:
+            train_adapter(run, defect)
     paint(run)
     write_dataset(run)
     mark_announced(run)

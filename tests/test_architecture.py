@@ -296,6 +296,10 @@ def test_the_steps_load_neither_torch_nor_prefect_before_they_need_them() -> Non
     assert loaded_by(STEPS) & set(HOMES) == set()
 
 
+def test_a_deployment_loads_no_torch() -> None:
+    assert "torch" not in loaded_by("import flows.deploy")
+
+
 def test_the_help_names_the_commands() -> None:
     command = [sys.executable, "-m", "defectfill.cli", "--help"]
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

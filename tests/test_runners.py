@@ -1,6 +1,5 @@
 """The same bytes whoever paints: one process, painter processes, Dask's workers; what dies costs its shard's time."""
 
-import shutil
 import subprocess
 import sys
 import time
@@ -63,9 +62,9 @@ def shards(config: Path, name: str) -> list[Path]:
 
 
 @pytest.fixture
-def two_processes(toy_config: Path, runner: str) -> Path:
-    toy_config.write_text(toy_config.read_text() + f"runner: {runner}\n")
-    return toy_config
+def two_processes(trained_config: Path, runner: str) -> Path:
+    trained_config.write_text(trained_config.read_text() + f"runner: {runner}\n")
+    return trained_config
 
 
 @pytest.mark.server
@@ -89,10 +88,8 @@ def test_a_dead_painter_costs_its_shard_a_dead_flow_leaves_none_behind_and_the_b
     assert contents(prepare_run(load_config(two_processes)).dataset) == contents(finished.dataset)
 
 
-def test_an_error_of_a_painter_process_is_raised_by_its_kind(toy_config: Path, finished: Run) -> None:
-    run = start_run(load_config(toy_config))
-    for defect in run.config.data.defects:
-        shutil.copytree(finished.adapter_folder(defect), run.adapter_folder(defect))
+def test_an_error_of_a_painter_process_is_raised_by_its_kind(trained_config: Path) -> None:
+    run = start_run(load_config(trained_config))
     shard = plan_samples(run)[0]
     (spec, *_) = read_plan(run, shard.defect)
     source = run.config.category_folder / spec.source_path
