@@ -13,6 +13,11 @@ AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
 # What `make test` runs beside the unit tests, two at once: the server's tests wait half of their time.
 BESIDE ?= test-server test-runs test-real
 
+# The modules with tests of a mark: pytest imports all that it is given before it looks at marks.
+marked = $(shell grep -l "mark\.$(1)" tests/test_*.py)
+# Each of the tests' processes would otherwise compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: test test-unit test-runs test-server test-real test-browser fuzz demo check clean
 
 test: $(INSTALLED)
@@ -24,18 +29,18 @@ test-unit: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not runs and not server and not real_data and not browser"
 
 test-runs: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "runs and not server"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "runs and not server" $(call marked,runs)
 
 test-server: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m server
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m server $(call marked,server)
 
 test-real: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real_data
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real_data $(call marked,real_data)
 
 test-browser: $(INSTALLED) $(AXE)
 	command -v chromium > /dev/null && command -v chromedriver > /dev/null || \
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver)
-	OMP_NUM_THREADS=1 AXE_SCRIPT=$(AXE) $(BIN)/python -m pytest -m browser
+	OMP_NUM_THREADS=1 AXE_SCRIPT=$(AXE) $(BIN)/python -m pytest -m browser $(call marked,browser)
 
 $(AXE): | $(INSTALLED)
 	command -v npm > /dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends npm)

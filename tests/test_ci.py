@@ -31,8 +31,8 @@ def lines_of(clone: Path, **more: str) -> list[str]:
 
 
 def commands(data: str | Path) -> list[str]:
-    """Return what is made, in order, with the folder of real images."""
-    return [f"make {each}: {data}" for each in ("check", "test BESIDE=test-browser test-server test-runs test-real")]
+    """Return what is made, with the folder of real images."""
+    return [f"make test BESIDE=check test-browser test-server test-runs test-real: {data}"]
 
 
 def test_a_clone_without_real_images_says_that_their_tests_are_skipped(clone: Path) -> None:

@@ -287,7 +287,7 @@ def test_workers_of_other_machines_paint_what_one_process_paints(
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(torch.get_num_threads()))
     env = {**server, **shared, **threads}
     dask = [sys.executable, "-m", "dask"]
-    worker = [*dask, "worker", address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
+    worker = [*dask, "worker", address, "--no-nanny", "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
     with ExitStack() as stack:
 
         def start(command: list[str], cache: str) -> None:
