@@ -33,7 +33,7 @@ def announce(run: Run) -> None:
 
     tell()
     emit_event(FINISHED, resource={"prefect.resource.id": resource_of(run.config.category)}, payload=facts)
-    mark_announced(run)
+    mark_announced(run, facts["fingerprint"])
 
 
 def resource_of(category: str) -> str:

@@ -16,7 +16,8 @@ from defectfill.config.run import load_config
 from defectfill.io.errors import DefectFillError
 from defectfill.operations.announced import is_announced
 from defectfill.operations.prepare import prepare_run
-from defectfill.operations.promotion import is_done
+from defectfill.operations.promotion import is_done, refusal
+from defectfill.runs.run import Run
 from flows.names import fleet_run_name
 
 TAG = "defectfill"
@@ -75,7 +76,12 @@ def category_problem(config_path: Path, changed_only: bool) -> str | None:
         run = prepare_run(load_config(config_path))
     except DefectFillError as error:
         return f"failed: {'; '.join(error.problems)}"
-    return "up to date" if changed_only and is_done(run) and is_announced(run) else None
+    return "up to date" if changed_only and is_done(run) and _is_known(run) else None
+
+
+def _is_known(run: Run) -> bool:
+    """Return whether nothing more comes of a finished dataset: others were told of it, or it harms and is no latest."""
+    return is_announced(run) if refusal(run) is None else not run.is_latest()
 
 
 def _config_path(deployment: DeploymentResponse) -> Path:

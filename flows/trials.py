@@ -6,9 +6,10 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from defectfill.io.markdown import plain
-from defectfill.operations.announced import is_announced, mark_announced
+from defectfill.operations.announced import fingerprint, is_announced, mark_announced
 from defectfill.operations.prepare import prepare_run
 from defectfill.operations.promotion import finish_evaluation
+from defectfill.operations.storage.fetch import fetch_dataset, fetch_for_review
 from defectfill.operations.storage.upload import upload_dataset
 from defectfill.records.evaluation import Evaluation, Trial
 from defectfill.runs.run import Run
@@ -26,6 +27,8 @@ def evaluate(run: Run, make: Callable[..., str], gpu_limit: str | None = None) -
     from defectfill.model.evaluation.trials import thread_share  # these import torch, which no deployment needs
     from defectfill.operations.evaluation import Evaluator
 
+    fetch_for_review(run)
+    fetch_dataset(run.dataset_uri)
     evaluator = Evaluator(run)
     for config in evaluator.other_painters:
         make(prepare_run(config).record, tell=False)
@@ -59,7 +62,7 @@ def evaluate(run: Run, make: Callable[..., str], gpu_limit: str | None = None) -
     finally:
         upload_dataset(run)
     if known:  # a verdict in its manifest makes no other dataset of it
-        mark_announced(run)
+        mark_announced(run, fingerprint(run))
     return evaluation
 
 

@@ -157,7 +157,7 @@ def run_all_steps(config_path: Path) -> "Run":
     """Run the steps of the flow, in its order, without Prefect."""
     from defectfill.adapters.train import train_adapter
     from defectfill.dataset.writer import write_dataset
-    from defectfill.operations.announced import mark_announced
+    from defectfill.operations.announced import fingerprint, mark_announced
     from defectfill.operations.prepare import start_run
 
     run = start_run(load_config(config_path))
@@ -166,7 +166,7 @@ def run_all_steps(config_path: Path) -> "Run":
             train_adapter(run, defect)
     paint(run)
     write_dataset(run)
-    mark_announced(run)
+    mark_announced(run, fingerprint(run))
     return run
 
 

@@ -16,7 +16,7 @@ from defectfill.dataset.writer import write_dataset
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelError
 from defectfill.model.evaluation.arms import ARMS
 from defectfill.operations import requirements
-from defectfill.operations.announced import mark_announced
+from defectfill.operations.announced import fingerprint, mark_announced
 from defectfill.operations.evaluation import Evaluator
 from defectfill.operations.finished import is_settled, settle
 from defectfill.operations.prepare import latest_run, start_run
@@ -205,6 +205,9 @@ def test_a_latest_that_turns_out_to_harm_gives_way_to_the_one_before(run: Run) -
     before = Run(record, shutil.copytree(run.folder, run.folder.with_name(record.key)))
     (before.folder / "run.json").write_text(record.model_dump_json())
     before.mark_finished()
+    copy = shutil.copytree(run.folder, run.folder.with_name(f"{run.folder.name}-backup"))
+    (copy / "run.json").write_text(trusted.record.model_dump_json())
+    (copy / VERDICT_FILE).unlink()
     run.promote()
     assert not is_settled(run)
     with pytest.raises(DefectFillError, match="none is"):  # a copy of what harms
@@ -225,11 +228,21 @@ def test_a_dataset_without_the_verdict_that_is_asked_for_is_not_done(
     text = (Path(painted.config.output.root).parent / "toy.yaml").read_text()
     config = tmp_path / "toy.yaml"
     config.write_text(text.replace(painted.config.output.root, str(tmp_path)))
+    assert "its evaluation is to be made" in command_line("check", config).out, "the verdict is beside it, not in it"
+    write_dataset(run)
     assert f"everything is done: {run.dataset}" in command_line("check", config).out
     assert "up to date" in command_line("status", config).out
     assert category_problem(config, changed_only=True) is None, "no one was told of it"
-    mark_announced(run)
+    mark_announced(run, fingerprint(run))
     assert category_problem(config, changed_only=True) == "up to date"
+    found = read_verdict(run)
+    assert found is not None
+    harmful = {name: each.model_copy(update={"verdict": "harms"}) for name, each in found.defects.items()}
+    (run.folder / VERDICT_FILE).write_text(found.model_copy(update={"defects": harmful}).model_dump_json())
+    write_dataset(run)
+    assert category_problem(config, changed_only=True) == "up to date", "no one is told of what harms"
+    run.promote()
+    assert category_problem(config, changed_only=True) is None, "it is no longer to be the latest"
     shutil.rmtree(run.folder / "evaluation")
     assert category_problem(config, changed_only=True) is None
     ended = command_line("status", config)

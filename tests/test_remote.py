@@ -14,24 +14,28 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import TOY_CONFIG, contents, free_port, run_all_steps
+from conftest import TOY_CONFIG, contents, free_port, judge, run_all_steps
 
 from defectfill.config.run import RunConfig, load_config
 from defectfill.dataset.verify import verify_dataset
 from defectfill.io.errors import ConfigError, StorageError
 from defectfill.io.s3 import Remote
 from defectfill.operations import lock
-from defectfill.operations.announced import is_announced, mark_announced
+from defectfill.operations.announced import fingerprint, is_announced, mark_announced
 from defectfill.operations.finished import is_settled, settle
 from defectfill.operations.garbage import collect_garbage
 from defectfill.operations.lock import locked
 from defectfill.operations.prepare import prepare_run
+from defectfill.operations.promotion import finish_evaluation
 from defectfill.operations.report import finished_run
 from defectfill.operations.review.apply import apply_review
 from defectfill.operations.status import status
 from defectfill.operations.storage import fetch
 from defectfill.operations.storage.layout import remote_category
+from defectfill.operations.storage.upload import upload_dataset
+from defectfill.records.evaluation import EVALUATION_VERSION
 from defectfill.runs.run import Run
+from defectfill.runs.verdict import VERDICT_FILE, read_verdict
 
 pytestmark = pytest.mark.runs
 
@@ -188,7 +192,9 @@ def test_other_machines_know_who_was_told_of_a_dataset_and_write_what_it_lacks(
     on_another_machine(monkeypatch, tmp_path)
     run = prepare_run(load_config(config_path))
     assert not is_announced(run)
-    mark_announced(run)
+    mark_announced(run, "of the dataset that was there before")
+    assert not is_announced(run)
+    mark_announced(run, fingerprint(run))
     on_another_machine(monkeypatch, tmp_path, "third")
     run = prepare_run(load_config(config_path))
     assert is_announced(run)
@@ -205,6 +211,27 @@ def test_other_machines_know_who_was_told_of_a_dataset_and_write_what_it_lacks(
     assert in_bucket(Remote(f"{run.uri}/report")) == contents(run.folder / "report") != {}
     on_another_machine(monkeypatch, tmp_path, "fourth")
     assert is_settled(prepare_run(load_config(config_path)))
+
+
+def test_other_machines_know_the_verdict_and_the_latest_where_images_are_away(
+    bucket: Remote, config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = config_path.read_text().replace("{count: 5,", "{count: 1, painter: paste,")
+    config_path.write_text(text + "dataset: {promote: unless_harmful}\n")
+    run = run_shared(config_path)
+    assert status(load_config(config_path)).state == "stale"
+    judge(run, "it helps")
+    verdict = read_verdict(run)
+    assert verdict is not None
+    now = {"version": EVALUATION_VERSION, "settings": run.config.evaluate.model_dump(mode="json")}
+    (run.folder / VERDICT_FILE).write_text(verdict.model_copy(update=now).model_dump_json())
+    finish_evaluation(run)
+    upload_dataset(run)
+    on_another_machine(monkeypatch, tmp_path)
+    assert status(load_config(config_path)).state == "up to date"
+    on_another_machine(monkeypatch, tmp_path, "third")
+    config_path.write_text(config_path.read_text().replace(f"{bucket.url}/images", str(tmp_path / "away")))
+    assert finished_run(str(config_path)).folder.name == run.folder.name
 
 
 def test_a_lock_is_refused_while_it_is_renewed_and_taken_over_when_it_is_not(

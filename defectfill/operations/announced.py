@@ -17,8 +17,8 @@ def is_announced(run: Run) -> bool:
     return mark.is_file() and mark.read_bytes() == fingerprint(run).encode()
 
 
-def mark_announced(run: Run) -> None:
-    """Write down, also on storage, that others know of a finished dataset as it is."""
-    write_bytes(run.folder / ANNOUNCED_FILE, fingerprint(run).encode())
+def mark_announced(run: Run, told: str) -> None:
+    """Write down, also on storage, that others were told of the dataset with this fingerprint."""
+    write_bytes(run.folder / ANNOUNCED_FILE, told.encode())
     if remote := remote_run(run):
         remote.upload([ANNOUNCED_FILE], run.folder)

@@ -8,12 +8,18 @@ from defectfill.operations.storage.layout import remote_run
 from defectfill.operations.storage.upload import upload_latest
 from defectfill.records.evaluation import EVALUATION_VERSION, Evaluation
 from defectfill.runs.run import FINISHED_FILE, Run
-from defectfill.runs.verdict import read_verdict
+from defectfill.runs.verdict import has_verdict, read_verdict
 
 
 def needs_verdict(run: Run) -> bool:
-    """Return whether a finished dataset has to be evaluated before it may become the latest."""
-    return run.config.dataset.promote == "unless_harmful" and _verdict_asked_for(run) is None
+    """Return whether a finished dataset has to be evaluated before it may become the latest.
+
+    So has one whose manifest lacks the verdict that lies beside it: the merge of that was cut short.
+    """
+    if run.config.dataset.promote != "unless_harmful":
+        return False
+    verdict = _verdict_asked_for(run)
+    return verdict is None or not has_verdict(run.dataset / "manifest.parquet", verdict)
 
 
 def is_done(run: Run) -> bool:
@@ -73,11 +79,12 @@ def _withdraw(run: Run) -> Run | None:
 
 
 def _opened(folder: Path) -> Run | None:
-    """Return the run in a folder; None where it is damaged, or another version of defectfill made it."""
+    """Return the run in a folder; None where it is damaged, of another version of defectfill, or a copy of a run."""
     try:
-        return Run.open_if_current(folder)
+        run = Run.open_if_current(folder)
     except DataError:
         return None
+    return run if run and run.record.key == folder.name else None
 
 
 def _may_be_latest(run: Run) -> bool:

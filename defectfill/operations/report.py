@@ -9,7 +9,7 @@ from defectfill.dataset.report.compare import write_comparison
 from defectfill.io.errors import ConfigError, DataError, DefectFillError
 from defectfill.io.s3 import is_remote
 from defectfill.operations.prepare import prepare_run
-from defectfill.operations.storage.fetch import fetch_dataset, fetch_run, open_run
+from defectfill.operations.storage.fetch import fetch_dataset, fetch_latest, fetch_run, open_run
 from defectfill.operations.storage.layout import remote_run
 from defectfill.operations.storage.upload import upload_folder
 from defectfill.runs.run import RUN_FILE, Run, latest_folder
@@ -87,6 +87,8 @@ def _run_of(config_path: Path) -> Run:
     own: Run | None = None
     with suppress(DefectFillError):
         own = prepare_run(config, to_write=False)
+    if own is None:
+        fetch_latest(config)
     has_dataset = own is not None and (own.dataset / "manifest.parquet").is_file()
     folder = own.folder if own and has_dataset else latest_folder(config)
     if folder is None or not (folder / RUN_FILE).is_file():

@@ -32,14 +32,23 @@ def read_verdict(run: Run, dataset: Path | None = None) -> Evaluation | None:
         return None
 
 
+def has_verdict(manifest: Path, verdict: Evaluation) -> bool:
+    """Return whether a manifest's file metadata has a verdict, as `add_verdict` writes it."""
+    return (pq.read_schema(manifest).metadata or {}).get(VERDICT_KEY) == _words(verdict)
+
+
 def add_verdict(manifest: Path, verdict: Evaluation | None) -> None:
     """Write the verdict on a dataset, if there is one, into its manifest's file metadata: VERDICT_KEY, as JSON."""
     if verdict is None:
         return
-    words = {defect: each.model_dump() for defect, each in verdict.defects.items()}
     table = pq.read_table(manifest)
     known = table.schema.metadata or {}
-    table = table.replace_schema_metadata({**known, VERDICT_KEY: json.dumps(words, sort_keys=True).encode()})
+    table = table.replace_schema_metadata({**known, VERDICT_KEY: _words(verdict)})
     with new_table(manifest.with_name(".judged.parquet"), table.schema) as judged:
         judged.write_table(table)
     manifest.with_name(".judged.parquet").replace(manifest)
+
+
+def _words(verdict: Evaluation) -> bytes:
+    words = {defect: each.model_dump() for defect, each in verdict.defects.items()}
+    return json.dumps(words, sort_keys=True).encode()

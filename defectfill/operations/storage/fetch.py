@@ -29,6 +29,7 @@ from defectfill.records.reading import check_is_dataset
 from defectfill.runs.plan import read_plan
 from defectfill.runs.run import ANNOUNCED_FILE, FINISHED_FILE, REVIEW_FILE, Run, latest_folder
 from defectfill.runs.shards import ROWS_FILE
+from defectfill.runs.verdict import VERDICT_FILE
 from defectfill.runs.whole import TABLES
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
@@ -80,6 +81,8 @@ def fetch_run(run: Run) -> None:
             for name in (*TABLES, CARD_FILE):
                 _update(remote / "dataset", name, run.dataset)
             _update(remote, run.plan_path.name, run.folder)
+            if (verdict := remote.read(str(VERDICT_FILE))) is not None:
+                write_bytes(run.folder / VERDICT_FILE, verdict)
             return
         fetch_units(output / "adapters", run.category_output / "adapters", TRAINING_FILE)
         _fetch_painted(run, remote)
@@ -91,6 +94,16 @@ def _fetch_painted(run: Run, remote: Remote) -> None:
     planned.download((path for path in planned.files() if not (masks / path).is_file()), masks)
     _fetch_missing(remote, [run.plan_path.name], run.folder)
     fetch_units(remote / "shards", run.folder / "shards", DIGEST_FILE)
+
+
+def fetch_latest(config: RunConfig) -> None:
+    """Fetch what says which run of a category is the newest finished one, and its record."""
+    if (output := remote_category(config)) is None:
+        return
+    with one_at_a_time(config.category_output):
+        _mirror(output, "latest", config.category_output)
+        if folder := latest_folder(config):
+            _fetch_missing(output / "runs" / folder.name, RECORD_FILES, folder)
 
 
 def fetch_for_review(run: Run) -> None:

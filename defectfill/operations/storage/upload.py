@@ -18,6 +18,7 @@ from defectfill.operations.storage.layout import (
 from defectfill.records.plan import Shard
 from defectfill.runs.run import FINISHED_FILE, REVIEW_FILE, Run
 from defectfill.runs.timings import TIMINGS_FILE
+from defectfill.runs.verdict import VERDICT_FILE
 from defectfill.runs.whole import TABLES
 from defectfill.synthesis.reuse import BATCH_FILE, DIGEST_FILE
 
@@ -67,11 +68,12 @@ def sync_shards(run: Run) -> None:
 def upload_dataset(run: Run) -> None:
     """Make the dataset on storage the one that is here; last come the tables, then finished.json and `latest`.
 
-    What was decided of its samples comes first. The last two are left out where more is to be painted for it.
+    What was decided of its samples comes first, and the verdict on it. The last two are left out where more is to be
+    painted for it.
     """
     if (remote := remote_run(run)) is None:
         return
-    remote.upload([REVIEW_FILE] if (run.folder / REVIEW_FILE).is_file() else [], run.folder)
+    remote.upload([name for name in (REVIEW_FILE, str(VERDICT_FILE)) if (run.folder / name).is_file()], run.folder)
     remote.remove([FINISHED_FILE] if remote.etag(FINISHED_FILE) else [])
     dataset = remote / "dataset"
     there, here = dataset.files(), files_in(run.dataset)
