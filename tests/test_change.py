@@ -107,6 +107,15 @@ def test_specks_are_dropped_from_the_picture_too() -> None:
     np.testing.assert_array_equal(result[speck], SOURCE[speck])
 
 
+def test_many_spots_of_a_size_are_no_specks() -> None:
+    source = np.random.default_rng(0).integers(118, 132, (128, 128, 3), np.uint8)
+    spots = np.any([disc((128, 128), (16 + 24 * y, 16 + 24 * x), 5) for y, x in np.ndindex(5, 5)], axis=0)
+    clean = crop_window(source, spots, (0, 0, 128, 128), 128).image
+    candidate = clean + spots[..., None].astype(np.float32) * np.float32(0.25)
+    pasted = paste_changed(source, candidate, clean, (0, 0, 128, 128), spots, min_change=0.04)
+    assert intersection_over_union(pasted.mask(source.shape), spots) > 0.8
+
+
 def test_what_the_defect_encloses_is_pasted_with_it() -> None:
     hole = disc(DISC.shape, (22, 20), 4)
     pasted = paste(painted(DISC & ~hole))

@@ -45,6 +45,17 @@ def test_batches_have_the_side_that_is_asked_for(finished: Run) -> None:
     assert batch["label"].tolist() == [int(defect != "good") for defect in batch["defect"]]
 
 
+def test_a_defect_that_the_mirrored_border_shows_again_is_labelled_there_too(tmp_path: Path) -> None:
+    pixels = np.full((40, 80), 50, np.uint8)
+    pixels[4:10, 30:50] = 200
+    write_png(tmp_path / "a.png", pixels)
+    write_png(tmp_path / "m.png", pixels > 100)
+    item = DefectDataset(tmp_path, side=80, rows=[row(mask_path="m.png", width=80, height=40)])[0]
+    bright = item["image"][0] > 0.5
+    assert bright.sum() == 240
+    assert torch.equal(bright, item["mask"][0] == 1)
+
+
 @pytest.mark.parametrize(
     ("pixels", "white_level", "expected"),
     [

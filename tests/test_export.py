@@ -61,6 +61,16 @@ def test_images_of_16_bits_come_as_8_with_white_at_255(dataset: Path, tmp_path: 
     assert (image[1:] == 255).all()
 
 
+def test_so_do_images_of_8_bits_in_files_of_16(dataset: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(dataset, tmp_path / "dataset"))
+    write_png(other / "images/good/n1.png", np.full((HEIGHT, WIDTH), 200, np.uint16))
+    change_first(other, image_path="images/good/n1.png", white_level=255)
+    export(other, tmp_path / "out", "coco")
+    image = read_image(tmp_path / "out/train/n1.png")
+    assert image.dtype == np.uint8
+    assert (image == 200).all()
+
+
 @pytest.mark.parametrize(
     ("suffix", "format", "expected"),
     [(".jfif", "coco", ".jpg"), (".tif", "coco", ".tif"), (".tif", "labelstudio", ".png"), (".bmp", "mvtec", ".bmp")],

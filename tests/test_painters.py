@@ -122,7 +122,7 @@ def test_parts_are_the_largest_first_and_specks_are_none() -> None:
     small, large = wedge(8, 10, 24, 9), wedge(50, 70)
     speck = np.zeros_like(small)
     speck[90, 5] = True
-    found = parts_of(small | large | speck)
+    found = list(parts_of(small | large | speck))
     assert [np.array_equal(*pair) for pair in zip(found, [large, small], strict=True)] == [True, True]
 
 

@@ -49,7 +49,7 @@ LEAST_WEIGHT = LEVELS[-1]
 MIN_SPECK_PX = 3
 """Connected changes of fewer pixels are noise."""
 MIN_SPECK_SHARE = 0.05
-"""And those of a smaller share of all that changed."""
+"""And those of a smaller share of the largest."""
 
 
 def measure_change(
@@ -186,6 +186,6 @@ def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     _, regions, measured, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = measured[:, cv2.CC_STAT_AREA]
-    large = areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas[1:].sum())
+    large = areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas[1:].max(initial=0))
     large[0] = False
     return np.asarray(large[regions])

@@ -149,15 +149,15 @@ def _paste(
     result[near] += weight * (np.clip(pixels, 0, 1) - result[near])
 
 
-def parts_of(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Return the parts [H, W] of a mask, not empty, that lie clear of each other, the largest first; without specks."""
+def parts_of(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Yield the parts [H, W] of a mask, not empty, that lie clear of each other, the largest first; without specks."""
     import cv2
 
     square = np.ones((JOINED_PX, JOINED_PX), dtype=np.uint8)
     _, regions = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), square), connectivity=8)
     areas = np.bincount(regions[mask])
     numbers = np.argsort(-areas, kind="stable")
-    return [mask & (regions == number) for number in numbers if areas[number] >= SPECK_SHARE * areas.max()]
+    yield from (mask & (regions == number) for number in numbers if areas[number] >= SPECK_SHARE * areas.max())
 
 
 def ellipse_of(mask: NDArray[np.bool_]) -> Ellipse:

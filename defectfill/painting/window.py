@@ -127,9 +127,11 @@ def crop_window(image: ImageArray, mask: NDArray[np.bool_], box: Box, resolution
     return Window(box, _rgb(pixels), crop_mask(mask, box, resolution))
 
 
-def crop_mask(mask: NDArray[np.bool_], box: Box, resolution: int) -> NDArray[np.bool_]:
-    """Return the window [R, R] of a mask [H, W] alone."""
-    return resize_mask(_cut(mask, box, "constant"), resolution)
+def crop_mask(
+    mask: NDArray[np.bool_], box: Box, resolution: int, beyond: Literal["symmetric", "constant"] = "constant"
+) -> NDArray[np.bool_]:
+    """Return the window [R, R] of a mask [H, W] alone; beyond the frame it is empty or, "symmetric", mirrored."""
+    return resize_mask(_cut(mask, box, beyond), resolution)
 
 
 def unit_rgb(image: ImageArray) -> NDArray[np.float32]:

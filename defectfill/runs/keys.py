@@ -18,7 +18,7 @@ from defectfill.model.base.identity import BaseIdentity
 from defectfill.records.plan import SampleSpec
 from defectfill.records.snapshot import ImageRecord, references_of
 
-METHOD_VERSION = 14
+METHOD_VERSION = 15
 """Part of every key; raised when the same config and data would give other bytes than before, or a key is renamed."""
 
 KEY_LENGTH = 12

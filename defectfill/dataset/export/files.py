@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectfill.io.errors import DataError
-from defectfill.io.images import file_sha256, read_image, read_mask, write_png
+from defectfill.io.images import bits_of, file_sha256, read_image, read_mask, write_png
 from defectfill.io.white_level import eight_bits, stretched
 from defectfill.records.manifest import ManifestRow
 
@@ -40,7 +40,7 @@ class Files:
         """
         source = self._checked(row.image_path, row.image_sha256)
         suffix = source.suffix.lower()
-        if row.white_level != 255 or suffix in self.converted:
+        if row.white_level != 255 or bits_of(source) > 8 or suffix in self.converted:
             path = f"{target}.png"
             write_png(self.folder / path, eight_bits(stretched(read_image(source), row.white_level)))
             self.ways["converted"] += 1

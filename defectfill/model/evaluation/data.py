@@ -15,7 +15,7 @@ from defectfill.config.window import WindowConfig
 from defectfill.io.hashing import derive_seed
 from defectfill.io.images import ImageArray, read_mask
 from defectfill.io.white_level import read_stretched
-from defectfill.painting.window import crop_window, unit_rgb, window_box
+from defectfill.painting.window import crop_mask, crop_window, unit_rgb, window_box
 from defectfill.records.manifest import ManifestRow, Split, sampling_weights
 from defectfill.records.reading import manifest_rows
 
@@ -77,10 +77,12 @@ class DefectDataset(Dataset[Item]):
 
 
 def _whole(image: ImageArray, mask: NDArray[np.bool_], side: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return all of an image [H, W, C] and its mask [H, W] as [side, side, 3] in [0, 1] and [side, side]."""
+    """Return all of an image [H, W, C] and its mask [H, W] as [side, side, 3] in [0, 1] and [side, side].
+
+    Beyond the shorter side both are mirrored, so that a defect that shows twice is labelled twice.
+    """
     everything = window_box(np.ones_like(mask), WindowConfig(mode="whole"), side / 8)
-    window = crop_window(image, mask, everything, side)
-    return window.image, window.mask
+    return crop_window(image, mask, everything, side).image, crop_mask(mask, everything, side, beyond="symmetric")
 
 
 def real_share_sampler(
