@@ -9,11 +9,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 from defectfill.adapters.training import train_in_this_process
 from defectfill.io.errors import ConfigError, DataError, DefectFillError, ModelError
 from defectfill.io.files import write_bytes
+from defectfill.io.gpu_lock import gpu_lock
 from defectfill.runs.run import Run
 
 ERRORS = {kind.__name__: kind for kind in (ConfigError, DataError, ModelError)}
@@ -28,7 +30,10 @@ def train_in_processes(run: Run, defect: str) -> None:
     command += ["-m", "defectfill.adapters.processes", str(run.folder), defect]
     threads = os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as launcher:
+    with ExitStack() as locks:
+        for index in range(count):  # in this order, so that no two trainings wait for each other
+            locks.enter_context(gpu_lock(run.record.device, index))
+        launcher = locks.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, env=environment))
         status = launcher.wait()
     if failure.is_file():
         name, problems = json.loads(failure.read_bytes())

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,8 @@ def train_in_this_process(
     data = read_training_data(run, defect)
     logs_to_tensorboard = config.train.tensorboard and distributed.is_main_process
     base = shared_base(config.base.model_copy(update={"device": device or config.base.device}))
-    with gpu_lock(run.record.device, base.device.index or 0):
+    alone = distributed.num_processes == 1  # of several the starter holds all locks
+    with gpu_lock(run.record.device, base.device.index or 0) if alone else nullcontext():
         trained = train_lora(
             base,
             LoraJob(data, config.base.resolution, seed, label, run.training_folder(defect)),

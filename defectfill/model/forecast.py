@@ -65,13 +65,14 @@ def forecast(
 
 def _training_seconds(base: Base, config: RunConfig, defect: str, cached: int, work: Path) -> float:
     """Return the seconds that one adapter takes, from so many cached crops."""
-    _seconds_of(base, config, defect, work / "warm", FEW_STEPS, FEW_CROPS)
+    few_crops = FEW_CROPS if cached else 0  # without a cache every step encodes
+    _seconds_of(base, config, defect, work / "warm", FEW_STEPS, few_crops)
     names = itertools.count()
 
     def seconds(steps: int, crops: int) -> float:
         return _seconds_of(base, config, defect, work / str(next(names)), steps, crops)
 
-    few, step = few_and_each(lambda steps: seconds(steps, FEW_CROPS), FEW_STEPS)
+    few, step = few_and_each(lambda steps: seconds(steps, few_crops), FEW_STEPS)
     crop = 0.0
     if cached:
         _, crop = few_and_each(lambda crops: seconds(FEW_STEPS, crops), FEW_CROPS)

@@ -65,7 +65,9 @@ def _feature_problems(config: RunConfig) -> Iterator[str]:
 def _training_problems(config: RunConfig) -> Iterator[str]:
     if config.train.tensorboard and not _is_installed("tensorboard", "tensorboardX"):
         yield "train.tensorboard: TensorBoard is not installed; pip install 'defectfill[tensorboard]'"
-    if config.train.processes > 1 and config.base.device != "cpu":
+    if config.base.device.startswith("cuda:") and max(config.train.processes, config.runner.processes) > 1:
+        yield f"base.device: {config.base.device} is one GPU, for one process; `cuda` gives each of several its own"
+    elif config.train.processes > 1 and config.base.device != "cpu":
         from defectfill.model.base.device import gpu_count
 
         if 0 < (found := gpu_count()) < config.train.processes:

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class PainterProcess:
     """A painting process; started anew for the next shard when it has died."""
 
-    def __init__(self, run_folder: Path, number: int, of: int) -> None:
-        self.run_folder, self.environment = run_folder, _environment(number, of)
+    def __init__(self, run: Run, number: int) -> None:
+        self.run_folder, self.environment = run.folder, _environment(run, number)
         self.process: subprocess.Popen[str] | None = None
 
     def paint(self, shard: str) -> None:
@@ -74,13 +74,17 @@ class PainterProcess:
                 self.process.kill()
 
 
-def _environment(number: int, of: int) -> dict[str, str]:
-    """Return the environment of process `number`, with one of the GPUs that are visible.
+def _environment(run: Run, number: int) -> dict[str, str]:
+    """Return the environment of process `number`, for a run on GPUs with one of those that are visible.
 
     Threads are as many as in one process: with other numbers of them sums on a CPU round otherwise.
     """
+    if not run.record.device.startswith("cuda"):
+        return dict(os.environ)
+    from defectfill.model.base.device import gpu_count
+
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else [str(each) for each in range(of)]
+    gpus = visible.split(",") if visible else [str(each) for each in range(max(gpu_count(), 1))]
     return {**os.environ, "CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]}
 
 
@@ -107,7 +111,7 @@ class PainterPool:
 @contextmanager
 def open_painter_pool(run: Run, count: int) -> Iterator[PainterPool]:
     """Open a pool of so many processes that paint shards of a run; they end with the context."""
-    processes = [PainterProcess(run.folder, number, count) for number in range(count)]
+    processes = [PainterProcess(run, number) for number in range(count)]
     with ExitStack() as stack:
         for process in processes:
             stack.callback(process.close)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from defectfill.config.run import RunConfig
+from defectfill.io.errors import ModelError
 from defectfill.painting.painter import Painter
 from defectfill.painting.paste import PastePainter, cut_out
 from defectfill.painting.perlin import PerlinPainter
@@ -14,7 +15,10 @@ from defectfill.synthesis.reuse import BATCH_FILE
 
 
 def open_painter(run: Run, defect: str) -> Painter:
-    """Return what paints a defect of a run. Only the base with the defect's adapter loads torch."""
+    """Return what paints a defect of a run. Only the base with the defect's adapter loads torch.
+
+    Raises ModelError where that is on a device of another kind than the run was begun on.
+    """
     config = run.config
     if not config.generate.uses_base:
         return _remembered(run.folder, defect)
@@ -22,7 +26,10 @@ def open_painter(run: Run, defect: str) -> Painter:
 
     assert run.record.distance != "pixels"
     adapter, batch = run.adapter_folder(defect), run.folder / BATCH_FILE
-    return open_base(config.base, config.generate, run.record.distance, adapter, batch)
+    painter = open_base(config.base, config.generate, run.record.distance, adapter, batch)
+    if not run.record.device.startswith(found := painter.base.device.type):
+        raise ModelError(f"{run.uri}: was begun on {run.record.device}, but this process finds a {found} only")
+    return painter
 
 
 def painter_without_base(config: RunConfig, records: Sequence[ImageRecord], defect: str) -> Painter:

@@ -49,7 +49,7 @@ def inpaint_shard(run: Run, shard: Shard, painter: Painter | None = None) -> Non
             shutil.copytree(painted, folder, dirs_exist_ok=True)
         return
     with (
-        gpu_lock(run.record.device),
+        gpu_lock(run.record.device, int(config.base.device.partition(":")[2] or 0)),
         timed(run, "inpaint", shard=shard.name, painted=len(specs)),
         new_folder(run.shard_folder(shard), replace=True) as folder,
     ):

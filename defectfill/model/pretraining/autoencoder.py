@@ -25,8 +25,10 @@ FAINTEST = 0.02
 def train_autoencoder(config: PretrainConfig, vae: Any, pictures: Pictures, work: Path) -> LossRows:
     """Train the autoencoder, or its decoder alone, and return its loss curve."""
     settings = config.autoencoder
-    vae.train().requires_grad_(True)
+    vae.train().requires_grad_(False)
     trained = [vae] if settings.parts == "all" else [vae.decoder, vae.post_quant_conv]
+    for part in trained:
+        part.requires_grad_(True)
     losses = autoencoder_step(config, vae, pictures)
     curve = train_part(config, "autoencoder", work, trained, losses, settings.steps, settings.learning_rate)
     vae.eval().requires_grad_(False)
