@@ -49,7 +49,9 @@ LEAST_WEIGHT = LEVELS[-1]
 MIN_SPECK_PX = 3
 """Connected changes of fewer pixels are noise."""
 MIN_SPECK_SHARE = 0.05
-"""And those of a smaller share of the largest."""
+"""And those of a smaller share of all that changed, unless"""
+LARGE_SHARE = 0.5
+"""they have this share of the largest: of a defect of many spots each is a small share of all."""
 
 
 def measure_change(
@@ -181,11 +183,12 @@ def _filled(mask: NDArray[np.bool_], outside: NDArray[np.uint8]) -> NDArray[np.b
 
 
 def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the connected parts of a mask that are none too small, of MIN_SPECK_PX and MIN_SPECK_SHARE."""
+    """Return the connected parts of a mask that are none too small: of MIN_SPECK_PX, MIN_SPECK_SHARE or LARGE_SHARE."""
     import cv2
 
     _, regions, measured, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     areas = measured[:, cv2.CC_STAT_AREA]
-    large = areas >= max(MIN_SPECK_PX, MIN_SPECK_SHARE * areas[1:].max(initial=0))
+    parts = areas[1:]
+    large = areas >= max(MIN_SPECK_PX, min(MIN_SPECK_SHARE * parts.sum(), LARGE_SHARE * parts.max(initial=0)))
     large[0] = False
     return np.asarray(large[regions])
