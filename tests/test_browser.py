@@ -324,11 +324,9 @@ def zip_rows(ids: list[str], decisions: list[str]) -> list[list[str]]:
 def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_painted(
     browser: Any, downloads: Path, finished_config: Path
 ) -> None:
-    config = finished_config
-    config.write_text(
-        config.read_text().replace("count: 5,", "count: 5, max_attempts: 5,").replace("report: false", "")
-    )
-    run = run_all_steps(config)
+    text = finished_config.read_text().replace("count: 5,", "count: 5, max_attempts: 5,").replace("report: false", "")
+    finished_config.write_text(text)
+    run = run_all_steps(finished_config)
     before = kept_ids(run)
     (downloads / "review.csv").unlink(missing_ok=True)
     open_unreviewed(browser, (run.folder / "report" / "index.html").as_uri())
@@ -348,7 +346,7 @@ def test_what_is_rejected_in_the_browser_leaves_the_dataset_and_others_are_paint
     assert_shown_as_applied(browser, write_report(run, finished_config.with_name("applied")).as_uri(), rejected[0])
     rows = {row["sample_id"]: row for row in read_table(run.dataset / "rejected.parquet")}
     assert [(rows[each]["reason"], rows[each]["review"]) for each in rejected] == [("review", "reject")] * 3
-    start_run(load_config(config))
+    start_run(load_config(finished_config))
     paint(run)
     write_dataset(run)
     assert len(kept_ids(run)) == len(before)

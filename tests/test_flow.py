@@ -240,14 +240,13 @@ dataset: {promote: unless_harmful}
 
 
 def test_a_run_ends_with_its_evaluation_where_promotion_asks_for_it(
-    server: dict[str, str], finished: Run, toy_config: Path
+    server: dict[str, str], finished: Run, finished_config: Path
 ) -> None:
-    shutil.copytree(finished.category_output, toy_config.parent / "out" / "washer")
-    (toy_config.parent / "out" / "washer" / "latest").unlink()
-    toy_config.write_text(toy_config.read_text() + EVALUATED)
+    (finished_config.parent / "out" / "washer" / "latest").unlink()
+    finished_config.write_text(finished_config.read_text() + EVALUATED)
 
     def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "defectfill.cli", *arguments, str(toy_config)]
+        command = [sys.executable, "-m", "defectfill.cli", *arguments, str(finished_config)]
         done = subprocess.run(command, env=server, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         return done

@@ -25,6 +25,17 @@ def test_the_forecast_grows_with_the_steps_and_writes_nothing(toy_config: Path) 
     assert contents(toy_config.parent) == before
 
 
+def test_a_training_without_a_cache_is_measured_without_one(toy_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = set()
+    monkeypatch.setattr(
+        "defectfill.model.forecast.train_lora", lambda base, job, settings: measured.add(settings.latent_cache)
+    )
+    config = load_config(toy_config)
+    train = config.train.model_copy(update={"latent_cache": 0})
+    check_config(config.model_copy(update={"train": train}), measure=True)
+    assert measured == {0}
+
+
 def test_what_one_more_takes_is_told_by_so_many_that_it_shows() -> None:
     counts = []
 

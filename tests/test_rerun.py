@@ -33,19 +33,17 @@ from defectfill.synthesis.shards import inpaint_shard
 pytestmark = pytest.mark.runs
 
 
-def test_raising_the_count_extends_the_dataset_and_touches_nothing_made_before(finished: Run, tmp_path: Path) -> None:
-    text = (Path(finished.config.output.root).parent / "toy.yaml").read_text()
-    shutil.copytree(Path(finished.config.output.root), tmp_path / "out")
-    config = tmp_path / "more.yaml"
-    config.write_text(text.replace("count: 5", "count: 7").replace(str(Path(finished.config.output.root)), "out"))
+def test_raising_the_count_extends_the_dataset_and_touches_nothing_made_before(
+    finished: Run, finished_config: Path
+) -> None:
+    finished_config.write_text(finished_config.read_text().replace("count: 5", "count: 7"))
     before = contents(finished.dataset)
-    run = run_all_steps(config)
+    run = run_all_steps(finished_config)
     after = contents(run.dataset)
     assert run.folder.name == finished.folder.name
     assert all(after[path] == content for path, content in before.items() if path.endswith(".png"))
-    fresh = tmp_path / "fresh.yaml"
-    fresh.write_text(config.read_text().replace("root: out", "root: fresh"))
-    assert contents(run_all_steps(fresh).dataset) == after
+    shutil.rmtree(run.category_output)
+    assert contents(run_all_steps(finished_config).dataset) == after
 
 
 def test_what_is_done_is_found_and_not_done_again(finished: Run) -> None:
